@@ -1,0 +1,83 @@
+"""The stage environments of `local-process`: a virtual environment for each set of requirements, made once and reused.
+
+    python -m tunegate.envs REPORT REQUIREMENTS...   makes or finds it and writes REPORT (JSON): the `build` stage
+    python -m tunegate.envs --task TASK              the same for a task's scaffold; prints its interpreter
+
+The server itself needs none of torch, transformers or datasets.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import hashlib
+import json
+import platform
+import shutil
+import subprocess
+import sys
+import venv
+from pathlib import Path
+
+from tunegate.paths import cache_dir
+
+_LIST = "import importlib.metadata as m, json; print(json.dumps({d.name.lower(): d.version for d in m.distributions()}))"
+
+
+def ensure(requirements: list[str]) -> dict:
+    """Requirement texts, in the order of installation -> {python, packages: {name: version}, reused, python_version}.
+
+    Raises CalledProcessError when pip fails; pip's own words are on stdout.
+    """
+    key = hashlib.sha256("\0".join([platform.python_version(), platform.machine(), *requirements]).encode()).hexdigest()[:16]
+    home = cache_dir() / "envs" / key
+    home.parent.mkdir(parents=True, exist_ok=True)
+    with home.with_suffix(".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # two runs that need the same environment: the second waits and reuses it
+        python, ready = home / "bin/python", home / "ready"
+        reused = ready.is_file()
+        if not reused:
+            _create(home, python, requirements)
+            ready.touch()
+        packages = json.loads(subprocess.run([python, "-c", _LIST], check=True, capture_output=True, text=True).stdout)
+    return {"python": str(python), "packages": dict(sorted(packages.items())), "reused": reused, "python_version": platform.python_version()}
+
+
+def _create(home: Path, python: Path, requirements: list[str]) -> None:
+    print(f"creating the stage environment {home}", flush=True)
+    shutil.rmtree(home, ignore_errors=True)
+    venv.create(home, with_pip=True)
+    for number, text in enumerate(requirements):  # one after the other: torch first, so that nothing else chooses its build
+        path = home / f"requirements-{number}.txt"
+        path.write_text(text)
+        subprocess.run([python, "-m", "pip", "install", "--disable-pip-version-check", "--no-input", "--progress-bar=off", "-r", path], check=True, stdout=sys.stdout)
+
+
+def for_task(task: str) -> dict:
+    """The environment that every run of this task shares, because its scaffold's requirements are the same."""
+    from tunegate import render
+
+    return ensure(list(render.requirements(task).values()))
+
+
+def main(report: Path, *requirements: Path) -> int:
+    try:
+        found = ensure([path.read_text() for path in requirements])
+    except subprocess.CalledProcessError as error:
+        print(f"installing the stage environment failed: {error}", flush=True)
+        return 1
+    report.parent.mkdir(parents=True, exist_ok=True)
+    report.write_text(json.dumps(found, indent=1) + "\n")
+    print(f"stage environment {'reused' if found['reused'] else 'ready'}: {found['python']}")
+    return 0
+
+
+def _print_for_task(task: str) -> int:
+    with contextlib.redirect_stdout(sys.stderr):
+        found = for_task(task)
+    print(found["python"])
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(_print_for_task(sys.argv[2]) if sys.argv[1] == "--task" else main(*map(Path, sys.argv[1:])))

@@ -1,0 +1,63 @@
+"""Every refusal that a tool can answer with.
+
+    Code            what happened                                          who mends it
+    --------------  -----------------------------------------------------  --------------------------
+    invalid_input   an argument has the wrong form or value                the agent: call it again
+    invalid_config  config.yaml cannot be read as a RunConfig              the agent or user: edit it
+    outside_root    a path leaves the server's root, or is a symlink       the agent: another path
+    not_found       no such model, dataset, revision, file or run          the agent: check the name
+    access_denied   the Hub refused: gated, private, or no/invalid token   the user: ask for access
+    out_of_scope    the model's task is none that tunegate trains          the user: another model
+    rejected        the model or dataset cannot serve this run             the user: decide
+    ambiguous       more than one reading is possible                      the user: choose
+    gate_closed     an earlier step's evidence is missing or stale         the agent: follow `next`
+    approval_required  a substitution that only the user may decide        the user, then `confirm`
+    run_locked      another call is working on this run                    the agent: wait, try again
+    unavailable     an outside service failed or cannot be reached         the agent: try again later
+    stage_failed    a stage ran and did not pass                           the agent: `diagnose`
+    disk_full       nothing could be written                               the user: free space
+    internal        a defect in tunegate                                   us: please report it
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal, get_args
+
+from pydantic import BaseModel, Field
+
+Code = Literal[
+    "invalid_input", "invalid_config", "outside_root", "not_found", "access_denied", "out_of_scope", "rejected",
+    "ambiguous", "gate_closed", "approval_required", "run_locked", "unavailable", "stage_failed", "disk_full", "internal",
+]
+CODES: tuple[str, ...] = get_args(Code)
+
+
+class NextCall(BaseModel):
+    """The call that makes sense now."""
+
+    tool: str = Field(description="tool to call")
+    arguments: dict[str, Any] = Field(default_factory=dict, description="its arguments")
+    why: str = Field(default="", description="one short reason")
+
+
+class Failure(BaseModel):
+    """What a refused tool answers, under `error`."""
+
+    code: Code
+    message: str = Field(description="what is wrong (field and value) and the remedy")
+    gate: int | None = Field(default=None, description="the gate (1-6) that is closed, if that is the reason")
+    missing: list[str] = Field(default_factory=list, description="what the gate still lacks")
+    next: NextCall | None = None
+
+
+class ToolFailure(Exception):
+    """An anticipated refusal. Anything else that a tool raises is a defect and is reported as `internal`."""
+
+    def __init__(self, code: Code, message: str, *, gate: int | None = None, missing: list[str] | None = None,
+                 next: NextCall | None = None):
+        super().__init__(message)
+        self.failure = Failure(code=code, message=message, gate=gate, missing=missing or [], next=next)
+
+    @property
+    def code(self) -> str:
+        return self.failure.code

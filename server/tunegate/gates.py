@@ -1,0 +1,215 @@
+"""The six gates. Each is a list of checks; a check is a name, the evidence it reads, and what it finds wrong."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from pydantic import BaseModel
+
+from tunegate import evidence, jobs, ledger, stages
+from tunegate.config import RunConfig
+from tunegate.errors import NextCall, ToolFailure
+from tunegate.recipe.slots import RecipeFacts, gate_problems
+from tunegate.render import HEADER
+from tunegate.rundir import Run, file_sha256
+
+NAMES = {1: "qualify", 2: "hardware", 3: "research", 4: "generate", 5: "train", 6: "publish"}
+
+
+class Check(BaseModel):
+    name: str
+    ok: bool
+    detail: str
+    evidence: str | None = None
+
+
+class Step(BaseModel):
+    step: int
+    name: str
+    passed: bool
+    checks: list[Check]
+
+
+@dataclass
+class View:
+    """Everything that the gates look at, read once."""
+
+    run: Run
+    config: RunConfig
+    newest: dict[str, str]
+    ledger_problem: str | None = None
+    _problems: dict[str, list[str]] = field(default_factory=dict)
+
+    def problems(self, name: str) -> list[str]:
+        if name not in self._problems:
+            self._problems[name] = evidence.problems(self.run, name, self.config, self.newest)
+        return self._problems[name]
+
+    def facts(self, name: str) -> dict[str, Any]:
+        found = evidence.read(self.run, name)
+        return found.facts if found else {}
+
+
+def view(run: Run) -> View:
+    try:
+        return View(run, run.config(), ledger.latest(run))
+    except ToolFailure as failure:
+        if failure.code != "gate_closed":
+            raise
+        return View(run, run.config(), {}, str(failure))
+
+
+def _held(view: View, name: str, wrong: Callable[[dict], list[str]] = lambda facts: []) -> Check:
+    """The evidence counts, and its facts say what they should."""
+    problems = view.problems(name) or wrong(view.facts(name))
+    if problems and view.ledger_problem and evidence.read(view.run, name):
+        problems = [view.ledger_problem]
+    label = name.removeprefix("stages/")
+    return Check(name=label, ok=not problems, detail="; ".join(problems) or _summary(label, view.facts(name)), evidence=f"meta/{name}.json")
+
+
+def _summary(label: str, facts: dict[str, Any]) -> str:
+    if label == "smoke":
+        return f"PASSED (loss {facts['loss']:.4g}, grad_norm {facts['grad_norm']:.4g})"
+    if label in ("baseline", "eval"):
+        return f"{facts['metric']} {facts[facts['metric']]:.4f} on {facts['n']} rows ({facts['kind']})"
+    if label == "train":
+        return f"{facts['global_step']} steps, loss {facts.get('first_loss')} -> {facts.get('last_loss')}"
+    return "holds"
+
+
+def _keys(view: View, *keys: str) -> Check:
+    blank = [key for key in keys if getattr(view.config, key) is None]
+    return Check(name="config", ok=not blank, detail=f"config.yaml has no {', '.join(blank)}" if blank else "holds", evidence="config.yaml")
+
+
+def _verdict(facts: dict) -> list[str]:
+    return [] if facts.get("verdict") == "accept" else facts.get("reasons") or ["the probe did not accept it"]
+
+
+def _stage(facts: dict) -> list[str]:
+    return [] if facts.get("passed") else facts.get("problems") or ["it did not pass"]
+
+
+def _qualify(view: View) -> list[Check]:
+    dataset = view.config.dataset_id or view.config.local_dataset_path
+    chosen = Check(name="dataset_chosen", ok=bool(dataset), detail=dataset or "neither dataset_id nor local_dataset_path is set", evidence="config.yaml")
+    return [_keys(view, "model_revision", "task", "applicable_workarounds"), chosen, _held(view, "model", _verdict), _held(view, "dataset", _verdict)]
+
+
+def _hardware(view: View) -> list[Check]:
+    keys = ["gpu_count", *(["gpu_name", "driver_major", "vram_gb_per_gpu"] if view.config.gpu_count else [])]
+    return [_held(view, "host", lambda facts: facts.get("hard_failures", ["no audit"])),
+            _held(view, "image", lambda facts: [] if facts.get("model_fit") else ["no model-fit verdict"]), _keys(view, *keys)]
+
+
+def _research(view: View) -> list[Check]:
+    return [_held(view, "recipe", lambda facts: gate_problems(RecipeFacts.model_validate(facts)))]
+
+
+def _generate(view: View) -> list[Check]:
+    checks = [_held(view, "project"), _project_files(view)]
+    checks += [_held(view, f"stages/{name}", _stage) for name in ("build", "check_api", "prepare", "smoke")]
+    blank = [key for key, value in preflight(view).items() if not value]
+    return [*checks, Check(name="preflight", ok=not blank, detail=f"blank: {', '.join(blank)}" if blank else "every field is filled")]
+
+
+def _project_files(view: View) -> Check:
+    """Every rendered file is there, every .py has its header, and only files that may be edited were edited."""
+    facts = view.facts("project")
+    wrong, edited = [], []
+    for name, digest in facts.get("files", {}).items():
+        found = file_sha256(view.run.path / name)
+        if found is None:
+            wrong.append(f"{name} is missing: render again")
+        elif name.endswith(".py") and not (view.run.path / name).read_text(errors="replace").startswith(HEADER):
+            wrong.append(f"{name} does not begin with the copyright header")
+        elif found != digest and name in facts.get("guarded", []):
+            wrong.append(f"{name} is itself a check and may not be edited: render it again")
+        elif found != digest:
+            edited.append(name)
+    note = f"edited since rendering: {', '.join(edited)}" if edited else "as rendered"
+    return Check(name="project_files", ok=bool(facts) and not wrong, detail="; ".join(wrong) or (note if facts else "nothing rendered"), evidence="meta/project.json")
+
+
+def _train(view: View) -> list[Check]:
+    names = [*([] if view.config.skip_baseline else ["baseline"]), "train", "eval", "infer"]
+    return [_held(view, f"stages/{name}", _stage) for name in names]
+
+
+def _publish(view: View) -> list[Check]:
+    skipped = not view.config.push_to_hub
+    push = (Check(name="push", ok=True, detail="skipped: push_to_hub is false", evidence="config.yaml") if skipped
+            else _held(view, "push", lambda facts: [] if facts.get("verified") else ["the repository was not read back"]))
+    return [push, _held(view, "rerun", lambda facts: [] if facts.get("valid") else ["the skill is not valid"])]
+
+
+GATES: dict[int, Callable[[View], list[Check]]] = {1: _qualify, 2: _hardware, 3: _research, 4: _generate, 5: _train, 6: _publish}
+
+
+def step(view: View, number: int) -> Step:
+    checks = GATES[number](view)
+    return Step(step=number, name=NAMES[number], passed=all(check.ok for check in checks), checks=checks)
+
+
+def preflight(view: View) -> dict[str, str]:
+    """What a person reads before training starts; a blank field keeps gate 4 closed."""
+    config, recipe, smoke = view.config, view.facts("recipe"), view.facts("stages/smoke")
+    hardware = f"{config.gpu_count}x {config.gpu_name}" if config.gpu_count else "CPU only (local-process)" if config.gpu_count == 0 else ""
+    image = f"{config.ngc_image}@{config.ngc_image_digest}" if config.ngc_image_digest else ""
+    if config.platform == "local-process" and view.facts("image"):
+        image = "no container (local-process)"
+    passed = not view.problems("stages/smoke") and smoke.get("passed")
+    return {
+        "reference_implementation": next((s["url"] for s in recipe.get("sources", []) if s.get("priority") == 2), "")
+        or ("scaffold (no live source)" if recipe else ""),
+        "dataset_columns": ", ".join(f"{ours} <- {theirs}" for ours, theirs in config.column_map.items())
+        if view.facts("dataset") and not view.problems("dataset") else "",
+        "push_to_hub": (config.hf_model_repo or "") if config.push_to_hub else "off (push_to_hub: false)",
+        "monitoring": config.monitoring,
+        "image": image,
+        "hardware": hardware,
+        "smoke": _summary("smoke", smoke) if passed else "",
+    }
+
+
+def require(run: Run, number: int, tool: str) -> None:
+    """Raises ToolFailure(gate_closed) with what is missing and the next call, unless gates 1..number all hold."""
+    seen = view(run)
+    for earlier in range(1, number + 1):
+        found = step(seen, earlier)
+        if not found.passed:
+            missing = [f"{check.name}: {check.detail}" for check in found.checks if not check.ok]
+            raise ToolFailure("gate_closed", f"{tool} refuses: gate {earlier} ({found.name}) is closed", gate=earlier, missing=missing,
+                              next=next_call(seen))
+
+
+# check name -> the call that mends it
+MENDS = {"model": ("probe_model", {}), "config": ("probe_model", {}), "dataset": ("probe_dataset", {}), "dataset_chosen": ("probe_dataset", {}),
+         "host": ("audit_gpu", {}), "image": ("pick_ngc_image", {}), "recipe": ("fetch_recipe", {}), "project": ("render_project", {}),
+         "project_files": ("render_project", {}), "preflight": ("render_project", {}), "push": ("push_hub", {}), "rerun": ("emit_rerun_skill", {}),
+         **{stage: ("docker_run", {"stage": stage}) for stage in stages.STAGES}}
+
+
+def next_call(view: View) -> NextCall | None:
+    """The first call that would open the first closed gate; None when the run is complete."""
+    for number in GATES:
+        for check in step(view, number).checks:
+            if check.ok:
+                continue
+            tool, arguments = MENDS[check.name]
+            if check.name == "config" and number == 2:
+                tool = "audit_gpu"
+            if tool == "probe_model":
+                arguments = {"model_id": view.config.model_id}
+            return NextCall(tool=tool, arguments={"output_dir": str(view.run.path), **arguments}, why=f"gate {number}: {check.name} {check.detail}"[:300])
+    return None
+
+
+def job_states(run: Run) -> dict[str, str]:
+    """Stage -> running | ended (not yet collected) | lost, for the stages that have a job to follow."""
+    found = {stage: jobs.look(run, stage) for stage in stages.STAGES}
+    return {stage: job.state for stage, job in found.items()
+            if job.state in ("running", "lost") or (job.state == "ended" and not stages.collected(run, job))}

@@ -1,0 +1,136 @@
+"""Jobs: a stage's process, detached from the server, whose whole state lies on disk.
+
+    meta/jobs/<stage>/spec.json     what was started, on which config values and files (sealed by the server)
+    meta/jobs/<stage>/job.lock      held by the job's processes: the kernel says whether it is alive
+    meta/jobs/<stage>/result.json   exit code and the hashes of what it made (sealed by the runner)
+    logs/<stage>.log                its output, secrets redacted
+
+A job is `running` while its lock is held, `ended` once its own result is there, and `lost` if neither: it was killed.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import secrets
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from tunegate import seal
+from tunegate.ledger import now
+from tunegate.rundir import Run, atomic_write, disk_failure
+
+State = Literal["none", "running", "ended", "lost"]
+
+# What a stage's process inherits. Anything else in the server's environment is not the stage's business.
+ENV_NAMES = {"PATH", "HOME", "USER", "LANG", "TZ", "TMPDIR", "HF_ENDPOINT", "REQUESTS_CA_BUNDLE", "SSL_CERT_FILE", "SSL_CERT_DIR",
+             "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "http_proxy", "https_proxy", "no_proxy", "LD_LIBRARY_PATH"}
+ENV_PREFIXES = ("LC_", "XDG_", "PIP_", "HF_HUB_", "OMP_", "MKL_", "OPENBLAS_", "CUDA_", "NVIDIA_", "PYTORCH_")
+
+
+@dataclass(frozen=True)
+class Job:
+    """A stage's latest job. `spec` and `result` are None when absent or not sealed by us."""
+
+    stage: str
+    state: State
+    spec: dict[str, Any] | None = None
+    result: dict[str, Any] | None = None
+
+
+def directory(run: Run, stage: str) -> Path:
+    return run.meta / "jobs" / stage
+
+
+def look(run: Run, stage: str) -> Job:
+    """The job's state, from disk alone."""
+    where = directory(run, stage)
+    spec = _sealed(where / "spec.json", run)
+    if spec is None:
+        return Job(stage, "none")
+    if _held(where / "job.lock"):
+        return Job(stage, "running", spec)
+    result = _sealed(where / "result.json", run)
+    if result and result["id"] == spec["id"]:
+        return Job(stage, "ended", spec, result)
+    return Job(stage, "lost", spec)
+
+
+def start(run: Run, stage: str, argv: list[str], *, env: dict[str, str], makes: tuple[str, ...],
+          resting_on: dict[str, Any], files: dict[str, str]) -> Job:
+    """Start `argv` in the run directory and return at once. The caller holds the run's lock and saw no running job.
+
+    makes: glob patterns of the files whose hashes the result must carry.
+    resting_on, files: the config values and input files (sha256) at this moment, for the evidence.
+    """
+    where = directory(run, stage)
+    try:
+        where.mkdir(parents=True, exist_ok=True)
+        (run.path / "logs").mkdir(exist_ok=True)
+        (where / "result.json").unlink(missing_ok=True)
+        lock = (where / "job.lock").open("w")
+    except OSError as error:
+        raise disk_failure(error, where) from None
+    spec = {"id": secrets.token_hex(8), "run": str(run.path), "stage": stage, "argv": argv, "makes": list(makes),
+            "resting_on": resting_on, "files": files, "started": now()}
+    atomic_write(where / "spec.json", json.dumps({**spec, "seal": seal.sign(spec)}, indent=1))
+    with lock, (where / "runner.err").open("w") as errors:
+        # The job inherits this descriptor, and with it the lock: it is held until the last of its processes is gone.
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        subprocess.Popen([sys.executable, "-m", "tunegate.runner", str(where)], cwd=run.path, env=env, start_new_session=True,
+                         stdin=subprocess.DEVNULL, stdout=errors, stderr=errors, pass_fds=(lock.fileno(),))
+    return Job(stage, "running", spec)
+
+
+def environment(extra: dict[str, str], secret_names: tuple[str, ...] = ()) -> dict[str, str]:
+    """The environment of a stage: the allowed part of ours, the named secrets if we have them, and `extra`."""
+    kept = {name: value for name, value in os.environ.items()
+            if name in ENV_NAMES or name.startswith(ENV_PREFIXES) or name in secret_names}
+    return {**kept, "PYTHONUNBUFFERED": "1", **extra}
+
+
+def log_path(run: Run, stage: str) -> Path:
+    return run.path / "logs" / f"{stage}.log"
+
+
+def log_tail(run: Run, stage: str, lines: int = 20, max_bytes: int = 4000) -> list[str]:
+    """The last lines of a stage's log, redacted once more on the way out."""
+    try:
+        with log_path(run, stage).open("rb") as file:
+            file.seek(max(0, file.seek(0, os.SEEK_END) - max_bytes))
+            text = file.read().decode(errors="replace")
+    except OSError:
+        return []
+    return seal.redacted(text).splitlines()[-lines:]
+
+
+def runner_error(run: Run, stage: str) -> str:
+    """The last line that the runner itself complained in, if it did: it could not even start the stage."""
+    try:
+        return seal.redacted((directory(run, stage) / "runner.err").read_text()).strip().splitlines()[-1][:300]
+    except (OSError, IndexError):
+        return ""
+
+
+def _sealed(path: Path, run: Run) -> dict[str, Any] | None:
+    try:
+        payload = json.loads(path.read_bytes())
+        signature = payload.pop("seal")
+    except (OSError, ValueError, KeyError, AttributeError):
+        return None
+    return payload if payload.get("run") == str(run.path) and seal.verify(payload, signature) else None
+
+
+def _held(path: Path) -> bool:
+    try:
+        with path.open("r+") as file:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return False
+    except BlockingIOError:
+        return True
+    except OSError:
+        return False

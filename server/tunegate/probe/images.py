@@ -1,0 +1,56 @@
+"""Is this file an image, and how large? From its first and last bytes: no decoder runs in the server."""
+
+from __future__ import annotations
+
+import os
+import struct
+from pathlib import Path
+
+EXTENSIONS = (".jpg", ".jpeg", ".png", ".gif", ".bmp", ".webp", ".tif", ".tiff")
+HEAD, TAIL = 65_536, 4_096
+
+
+def inspect(path: Path) -> tuple[str, int | None, int | None]:
+    """(format, width, height) in pixels, None where the head does not tell. Raises ValueError with the reason."""
+    with path.open("rb") as file:
+        size = os.fstat(file.fileno()).st_size
+        head = file.read(HEAD)
+        file.seek(max(0, size - TAIL))
+        tail = file.read(TAIL)
+    if not head:
+        raise ValueError("is empty")
+    kind, width, height = measure(head)
+    end = {"jpeg": b"\xff\xd9", "png": b"IEND"}.get(kind)
+    if end and end not in tail:
+        raise ValueError(f"is a {kind} that is cut off")
+    return kind, width, height
+
+
+def measure(head: bytes) -> tuple[str, int | None, int | None]:
+    """(format, width, height) from a file's first bytes. Raises ValueError if they are no image's."""
+    if head.startswith(b"\x89PNG\r\n\x1a\n") and len(head) >= 24:
+        return "png", *struct.unpack(">II", head[16:24])
+    if head.startswith((b"GIF87a", b"GIF89a")) and len(head) >= 10:
+        return "gif", *struct.unpack("<HH", head[6:10])
+    if head.startswith(b"BM") and len(head) >= 26:
+        width, height = struct.unpack("<ii", head[18:26])
+        return "bmp", width, abs(height)
+    if head.startswith(b"\xff\xd8\xff"):
+        return "jpeg", *_jpeg_size(head)
+    if head[:4] == b"RIFF" and head[8:12] == b"WEBP":
+        return "webp", None, None
+    if head.startswith((b"II*\0", b"MM\0*")):
+        return "tiff", None, None
+    raise ValueError("is no image (its first bytes fit no known format)")
+
+
+def _jpeg_size(head: bytes) -> tuple[int | None, int | None]:
+    """Walk the segments up to the frame header (SOF0-15 without DHT, JPG and DAC)."""
+    at = 2
+    while at + 9 <= len(head) and head[at] == 0xFF:
+        marker, length = head[at + 1], struct.unpack(">H", head[at + 2:at + 4])[0]
+        if 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):
+            height, width = struct.unpack(">HH", head[at + 5:at + 9])
+            return width, height
+        at += 2 + length
+    return None, None

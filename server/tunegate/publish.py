@@ -1,0 +1,111 @@
+"""push_hub's work: what belongs in the repository, one commit, and reading the repository back."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import Any
+
+from tunegate import card, evidence
+from tunegate import config as config_module
+from tunegate.errors import ToolFailure
+from tunegate.hub import Hub
+from tunegate.rundir import Run, hash_files
+from tunegate.seal import redacted
+
+PUSHED = {  # in the run -> in the repository
+    "checkpoints/final/*": "", "reports/eval_results.json": "results/", "reports/baseline_results.json": "results/",
+    "reports/inference_samples/*": "inference_samples/", "Dockerfile": "", "requirements*.txt": "",
+}
+NOT_PUSHED = ("README.md", "training_args.bin")  # the Trainer's own card draft, and a pickle
+
+
+def assemble(run: Run) -> dict[str, bytes | Path]:
+    """Path in the repository -> content. The weights stay paths: they are streamed."""
+    config = run.config()
+    facts = {name: found.facts for name in evidence.KINDS if (found := evidence.read(run, name))}
+    results = {kind: facts[f"stages/{kind}"] for kind in ("eval", "baseline") if facts.get(f"stages/{kind}", {}).get("passed")}
+    if config.skip_baseline:
+        results.pop("baseline", None)
+    files: dict[str, bytes | Path] = {}
+    for pattern, folder in PUSHED.items():
+        for path in sorted(run.path.glob(pattern)):
+            if path.is_file() and path.name not in NOT_PUSHED and ("baseline" in results or "baseline" not in path.name):
+                files[folder + path.name] = path
+    text = card.render(config, facts["model"], facts["dataset"], results, facts["stages/train"], facts["stages/build"].get("packages", {}))
+    files["README.md"] = text.encode()
+    files["config.yaml"] = redacted(config_module.dump(config)).encode()
+    return files
+
+
+def used_files(run: Run) -> dict[str, str]:
+    """The run's files that went into the push, for its evidence."""
+    return {name: digest for name, digest in hash_files(run.path, tuple(PUSHED)).items() if Path(name).name not in NOT_PUSHED}
+
+
+def is_public(hub: Hub, repo: str) -> bool:
+    """Whether a public repository of this name already exists."""
+    from huggingface_hub.errors import RepositoryNotFoundError
+
+    try:
+        return not hub.api().model_info(repo).private
+    except RepositoryNotFoundError:
+        return False
+    except Exception as error:
+        raise _refused(hub, repo, error) from None
+
+
+def push(hub: Hub, repo: str, files: dict[str, bytes | Path], message: str) -> dict[str, Any]:
+    """Create the private repository if need be, and make one commit. Returns {commit, url}."""
+    from huggingface_hub import CommitOperationAdd
+
+    api = hub.api()
+    try:
+        api.create_repo(repo, private=True, exist_ok=True)
+        operations = [CommitOperationAdd(path_in_repo=name, path_or_fileobj=content) for name, content in files.items()]
+        commit = api.create_commit(repo, operations, commit_message=message)
+    except Exception as error:  # the client raises a dozen types; each is the Hub refusing or failing
+        raise _refused(hub, repo, error) from None
+    return {"commit": commit.oid, "url": hub.page("model", repo)}
+
+
+def read_back(hub: Hub, repo: str, commit: str, files: dict[str, bytes | Path]) -> list[str]:
+    """What differs between the repository at `commit` and what was sent: missing files, other hashes. Empty is verified."""
+    try:
+        there = {entry.path: entry for entry in hub.api().list_repo_tree(repo, recursive=True, revision=commit) if hasattr(entry, "blob_id")}
+    except Exception as error:
+        raise _refused(hub, repo, error) from None
+    wrong = []
+    for name, content in files.items():
+        entry = there.get(name)
+        if entry is None:
+            wrong.append(f"{name} is missing")
+        elif (entry.lfs.sha256 if entry.lfs else entry.blob_id) != (_digest(content, "sha256") if entry.lfs else _digest(content, "sha1")):
+            wrong.append(f"{name} has other bytes")
+    return wrong
+
+
+def _digest(content: bytes | Path, algorithm: str) -> str:
+    """SHA-256 of the bytes as LFS counts, or git's own blob id (SHA-1 over a header and the bytes)."""
+    size = len(content) if isinstance(content, bytes) else content.stat().st_size
+    digest = hashlib.new(algorithm, b"blob %d\0" % size if algorithm == "sha1" else b"", usedforsecurity=False)
+    if isinstance(content, bytes):
+        digest.update(content)
+        return digest.hexdigest()
+    with content.open("rb") as file:
+        while chunk := file.read(1 << 20):
+            digest.update(chunk)
+    return digest.hexdigest()
+
+
+def _refused(hub: Hub, repo: str, error: Exception) -> ToolFailure:
+    """By HTTP status; the client's own message may repeat a header, so only its type is told."""
+    status = getattr(getattr(error, "response", None), "status_code", None)
+    page = hub.page("model", repo)
+    if status in (401, 403):
+        return ToolFailure("access_denied", f"hf_model_repo = {repo!r}: the Hub refused the push ({status}): use a token with write access to {page} in "
+                           "HF_TOKEN, or set another hf_model_repo")
+    if status == 429 or status is None or status >= 500:
+        return ToolFailure("unavailable", f"hf_model_repo = {repo!r}: the Hub failed ({status or type(error).__name__}): call push_hub again later; "
+                           "one commit holds everything, so nothing is half-pushed")
+    return ToolFailure("rejected", f"hf_model_repo = {repo!r}: the Hub answered {status} ({type(error).__name__}): check the name at {page}")

@@ -1,0 +1,349 @@
+"""The six priorities of research, as a table, and walking them.
+
+What sources say is data. A page can fill a slot with a name or a number (values.py) and can do nothing else: no text of
+it is followed, run or copied. A source that cannot be had is recorded as tried, with the reason.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+from urllib.parse import quote, urlsplit
+
+from tunegate.errors import ToolFailure
+from tunegate.recipe.extract import RAW, Card, extract_card, extract_markdown, extract_script, paper_ids, script_urls
+from tunegate.recipe.pyfacts import Extraction
+from tunegate.recipe.slots import (
+    MAX_NOTES,
+    SLOTS,
+    Candidate,
+    Origin,
+    RecipeFacts,
+    Source,
+    Tried,
+    check_agent_slots,
+    cite,
+    fill,
+)
+from tunegate.recipe.values import REMOVED_IN_5
+from tunegate.web import Page, Web, WebError
+
+MAX_SCRIPTS = 3  # of an author's links, and of a search's results
+_SHA = re.compile(r"[0-9a-f]{40}")
+COMMITS = "https://api.github.com/repos/huggingface/transformers/commits/main"
+
+
+class TaskSources(NamedTuple):
+    """Where a task's recipe is found in the transformers repository, and its class suffix."""
+
+    head: str
+    examples: tuple[str, ...]
+    docs: tuple[str, ...]
+
+
+TASKS = {
+    "image-classification": TaskSources(
+        "ForImageClassification",
+        (
+            "examples/pytorch/image-classification/run_image_classification.py",
+            "examples/pytorch/image-classification/README.md",
+        ),
+        ("docs/source/en/tasks/image_classification.md",),
+    )
+}
+
+
+@dataclass
+class _Walk:
+    """One walk: what was asked for, and what came of it so far."""
+
+    web: Web
+    task: str
+    model_id: str
+    model_revision: str
+    hub: str
+    version: str
+    model_type: str | None
+    links: list[str]
+    card: Card | None = None
+    pages: dict[str, tuple[Page, int]] = field(default_factory=dict)
+    titles: dict[str, str] = field(default_factory=dict)
+    tried: list[Tried] = field(default_factory=list)
+    candidates: list[Candidate] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    down: set[str] = field(default_factory=set)
+
+    @property
+    def sources(self) -> TaskSources:
+        return TASKS[self.task]
+
+    def fetch(self, url: str, priority: int) -> Page | None:
+        """The page, or None after recording why not. A host that did not answer once is not asked again."""
+        if url in self.pages:
+            return self.pages[url][0]
+        host = urlsplit(url).netloc
+        if host in self.down:
+            self.miss(url, priority, f"not asked: {host} did not answer before")
+            return None
+        try:
+            page = self.web.get(url)
+        except WebError as error:
+            self.down |= {host} if error.unreachable else set()
+            self.miss(url, priority, error.reason)
+            return None
+        self.pages[url] = (page, priority)
+        return page
+
+    def miss(self, url: str, priority: int, reason: str) -> None:
+        self.tried.append(Tried(url=url[:500], priority=priority, reason=reason[:300]))
+
+    def take(self, page: Page, priority: int, found: Extraction) -> None:
+        """Turn what a page says into candidates, and what it could not say into notes."""
+        for finding in found.findings.values():
+            if finding.slot == "hyperparameters" and priority in (3, 6) and not found.finetunes:
+                self.notes.append(
+                    f"{page.url} trains from scratch: its hyperparameters are no fine-tuning's and were not taken"
+                )
+                continue
+            origin = Origin(url=page.url, sha256=page.sha256, priority=priority, lines=finding.lines)
+            self.candidates.append(Candidate(finding.slot, finding.value, origin))
+        self.notes += [f"{page.url}: {problem}" for problem in found.problems[:10]]
+        if found.outdated and self.version.split(".")[0] not in ("3", "4"):
+            old = ", ".join(f"{name} (now {REMOVED_IN_5[name]})" for name in sorted(found.outdated))
+            self.notes.append(
+                f"{page.url} passes {old}: transformers {self.version} refuses it; installed signatures go first"
+            )
+
+    def papers(self) -> list[str]:
+        """arXiv ids that the card, its tags or the given links name."""
+        return list(dict.fromkeys([*(self.card.papers if self.card else []), *paper_ids(self.links)]))
+
+    def complete(self) -> bool:
+        return {candidate.slot for candidate in self.candidates} >= set(SLOTS)
+
+
+def _card(walk: _Walk) -> None:
+    url = f"{walk.hub}/{walk.model_id}/resolve/{quote(walk.model_revision, safe='')}/README.md"
+    if page := walk.fetch(url, 1):
+        walk.card = extract_card(page.text, walk.sources.head)
+        walk.take(page, 1, walk.card.extraction)
+
+
+def _transformers(walk: _Walk, path: str, priority: int) -> Page | None:
+    return walk.fetch(f"{RAW}huggingface/transformers/{_revision(walk)}/{path}", priority)
+
+
+def _revision(walk: _Walk) -> str:
+    """main's SHA, else the tag of the transformers version that this run pins."""
+    if COMMITS not in walk.pages and not any(tried.url == COMMITS for tried in walk.tried):
+        walk.fetch(COMMITS, 0)
+        if (sha := _sha(walk)) is None:
+            walk.notes.append(
+                f"transformers' main could not be resolved to a commit: the tag v{walk.version} stands in"
+            )
+        else:
+            walk.notes.append(f"transformers' main is {sha}")
+    return _sha(walk) or f"v{walk.version}"
+
+
+def _sha(walk: _Walk) -> str | None:
+    try:
+        sha = json.loads(walk.pages[COMMITS][0].text)["sha"]
+        return sha if _SHA.fullmatch(sha) else None
+    except (KeyError, ValueError, TypeError, RecursionError):
+        return None
+
+
+def _example(walk: _Walk) -> None:
+    for path in walk.sources.examples:
+        if page := _transformers(walk, path, 2):
+            head = walk.sources.head
+            walk.take(
+                page,
+                2,
+                extract_markdown(page.text, head)
+                if path.endswith(".md")
+                else extract_script(page.url, page.text, head),
+            )
+
+
+def _author(walk: _Walk) -> None:
+    urls = list(dict.fromkeys([*(walk.card.scripts if walk.card else []), *script_urls(walk.links)]))
+    if not urls:
+        walk.notes.append(
+            "the card links no author's script (.py or .ipynb)" if walk.card else "no card, so no author's script"
+        )
+    for url in urls[:MAX_SCRIPTS]:
+        if page := walk.fetch(url, 3):
+            walk.take(page, 3, extract_script(url, page.text, walk.sources.head))
+    if len(urls) > MAX_SCRIPTS:
+        walk.notes.append(
+            f"the card links {len(urls)} scripts; {MAX_SCRIPTS} were read, those named after training first"
+        )
+
+
+def _docs(walk: _Walk) -> None:
+    for path in walk.sources.docs:
+        if page := _transformers(walk, path, 4):
+            walk.take(page, 4, extract_markdown(page.text, walk.sources.head))
+
+
+def _paper(walk: _Walk) -> None:
+    """Recorded only: no slot is read out of an abstract."""
+    papers = walk.papers()
+    if not papers:
+        walk.notes.append("the card names no arXiv paper")
+    for paper in papers[:2]:
+        if page := walk.fetch(f"https://arxiv.org/abs/{paper}", 5):
+            walk.titles[page.url] = _title(page.text)
+
+
+def _title(html: str) -> str:
+    from bs4 import BeautifulSoup
+
+    try:
+        soup = BeautifulSoup(html[:200_000], "html.parser")
+        tag = soup.find("meta", attrs={"name": "citation_title"})
+        text = str(tag.get("content", "")) if tag else soup.title.get_text() if soup.title else ""
+    except (RecursionError, ValueError, AssertionError):
+        text = ""
+    return "".join(c for c in " ".join(text.split()) if c.isprintable())[:200]
+
+
+def _search(walk: _Walk) -> None:
+    """Models of the same task and type on the Hub that carry a training script."""
+    url = f"{walk.hub}/api/models?pipeline_tag={walk.task}&sort=downloads&limit=10&full=true"
+    url += f"&filter={quote(walk.model_type, safe='')}" if walk.model_type else ""
+    if not (page := walk.fetch(url, 6)):
+        return
+    scripts = _scripts(page.text, walk)
+    if not scripts:
+        walk.miss(url, 6, "no model of this task and type carries a training script")
+    for script in scripts[:MAX_SCRIPTS]:
+        if found := walk.fetch(script, 6):
+            walk.take(found, 6, extract_script(script, found.text, walk.sources.head))
+
+
+def _scripts(text: str, walk: _Walk) -> list[str]:
+    try:
+        models = json.loads(text)
+        files = [
+            (m["id"], m.get("sha") or "main", s["rfilename"])
+            for m in models
+            for s in m.get("siblings") or []
+            if m["id"] != walk.model_id
+        ]
+        return [
+            f"{walk.hub}/{quote(repo)}/resolve/{quote(sha, safe='')}/{quote(name)}"
+            for repo, sha, name in files
+            if name.endswith((".py", ".ipynb")) and any(word in name.lower() for word in ("train", "tune", "tuning"))
+        ]
+    except (KeyError, ValueError, TypeError, AttributeError, RecursionError):
+        return []
+
+
+class Rung(NamedTuple):
+    priority: int
+    name: str
+    always: bool  # fetched even when every slot is filled already
+    walk: Callable[[_Walk], None]
+
+
+RUNGS = (
+    Rung(1, "model card", True, _card),
+    Rung(2, "example script", True, _example),
+    Rung(3, "author's script linked from the card", True, _author),  # always: on method details it outranks the example
+    Rung(4, "task docs", True, _docs),
+    Rung(5, "paper", False, _paper),
+    Rung(6, "search", False, _search),
+)
+
+
+def _climb(walk: _Walk) -> None:
+    for rung in RUNGS:
+        if rung.always or not walk.complete():
+            rung.walk(walk)
+        else:
+            walk.notes.append(f"priority {rung.priority} ({rung.name}) was not needed: every slot has a live source")
+    if papers := walk.papers():
+        walk.notes.append(
+            f"papers that the card names: {', '.join('https://arxiv.org/abs/' + paper for paper in papers[:3])}"
+        )
+
+
+def research(
+    web: Web,
+    *,
+    task: str,
+    model_id: str,
+    model_revision: str,
+    hub_endpoint: str,
+    transformers_version: str,
+    card_links: list[str] | None = None,
+    model_type: str | None = None,
+    agent_slots: dict[str, Any] | None = None,
+) -> RecipeFacts:
+    """Walk the six priorities for one model and fill the recipe's slots.
+
+    `card_links` are links and tags beyond the card's own text (the Hub's `arxiv:` tags, for one). `agent_slots` is
+    {slot: {"value", "url"}}. Raises ToolFailure(out_of_scope | invalid_input); an unreachable source is no error.
+    """
+    if task not in TASKS:
+        raise ToolFailure("out_of_scope", f"task = {task!r} has no recipe sources yet: {', '.join(TASKS)}")
+    given = check_agent_slots(agent_slots) if agent_slots else {}
+    walk = _Walk(
+        web,
+        task,
+        model_id,
+        model_revision,
+        hub_endpoint.rstrip("/"),
+        transformers_version,
+        model_type,
+        list(card_links or []),
+    )
+    _climb(walk)
+    slots, conflicts, notes = fill(walk.candidates, transformers_version)
+    for name, (value, url) in given.items():
+        page, priority = _cited(walk, name, url)
+        cite(slots, conflicts, notes, name, value, page, priority)
+    kept = list(dict.fromkeys(walk.notes))[:MAX_NOTES]
+    return RecipeFacts(
+        task=task,
+        model_id=model_id,
+        model_revision=model_revision,
+        transformers_version=transformers_version,
+        slots=slots,
+        sources=[_source(page, priority, walk.titles) for page, priority in walk.pages.values()],
+        tried=walk.tried,
+        conflicts=conflicts,
+        notes=notes + kept,
+    )
+
+
+def _cited(walk: _Walk, name: str, url: str) -> tuple[Page, int]:
+    if url in walk.pages:
+        return walk.pages[url]
+    try:
+        walk.pages[url] = (walk.web.get(url), 0)
+    except WebError as error:
+        raise ToolFailure(
+            "invalid_input",
+            f"slots.{name}.url = {url[:200]!r} cannot be fetched ({error.reason}): cite a page that can, "
+            "such as one of the sources in meta/recipe.md",
+        ) from None
+    return walk.pages[url]
+
+
+def _source(page: Page, priority: int, titles: dict[str, str]) -> Source:
+    return Source(
+        url=page.url,
+        sha256=page.sha256,
+        time=page.fetched_at,
+        priority=priority,
+        bytes=page.size,
+        via=page.via,
+        title=titles.get(page.url) or None,
+    )

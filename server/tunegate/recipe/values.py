@@ -1,0 +1,146 @@
+"""Which values may leave a fetched page: names, numbers in sane ranges, known words. Everything else stays behind.
+
+Pages are written by strangers and read by agents, so free text never becomes a slot's value.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from typing import Any, NamedTuple
+
+_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}")
+_SYMBOL = re.compile(r"[A-Za-z_][A-Za-z0-9_.]{0,79}")
+_WORD = re.compile(r"[A-Za-z0-9_.+-]{1,40}")
+MAX_ITEMS = 32
+
+
+class Range(NamedTuple):
+    kind: type
+    low: float
+    high: float
+
+
+# TrainingArguments keyword -> what a sane value is. Batch sizes are samples per device, learning rates per step.
+NUMBERS = {
+    "learning_rate": Range(float, 1e-9, 1.0),
+    "weight_decay": Range(float, 0.0, 1.0),
+    "warmup_steps": Range(float, 0.0, 1e6),  # below 1: a share of all steps
+    "num_train_epochs": Range(float, 0.01, 1000),
+    "max_steps": Range(int, 1, 10_000_000),
+    "per_device_train_batch_size": Range(int, 1, 8192),
+    "per_device_eval_batch_size": Range(int, 1, 8192),
+    "gradient_accumulation_steps": Range(int, 1, 8192),
+    "label_smoothing_factor": Range(float, 0.0, 0.99),
+    "max_grad_norm": Range(float, 0.0, 1000),
+    "adam_beta1": Range(float, 0.0, 0.99999),
+    "adam_beta2": Range(float, 0.0, 0.999999),
+    "adam_epsilon": Range(float, 1e-12, 0.1),
+}
+WORDS = {
+    "lr_scheduler_type": (
+        "linear",
+        "cosine",
+        "cosine_with_restarts",
+        "polynomial",
+        "constant",
+        "constant_with_warmup",
+        "inverse_sqrt",
+        "reduce_lr_on_plateau",
+        "cosine_with_min_lr",
+        "warmup_stable_decay",
+    ),
+    "optim": ("adamw_torch", "adamw_torch_fused", "adafactor", "sgd", "adagrad", "rmsprop", "adamw_bnb_8bit"),
+}
+# Names that other generations of the library, other scripts and model cards use for the same thing.
+ALIASES = {
+    "lr": "learning_rate",
+    "epochs": "num_train_epochs",
+    "num_epochs": "num_train_epochs",
+    "train_batch_size": "per_device_train_batch_size",
+    "batch_size": "per_device_train_batch_size",
+    "eval_batch_size": "per_device_eval_batch_size",
+    "val_batch_size": "per_device_eval_batch_size",
+    "num_warmup_steps": "warmup_steps",
+    "lr_scheduler_warmup_steps": "warmup_steps",
+    "warmup_ratio": "warmup_steps",
+    "lr_scheduler_warmup_ratio": "warmup_steps",
+    "label_smoothing": "label_smoothing_factor",
+    "smoothing": "label_smoothing_factor",
+    "clip_grad": "max_grad_norm",
+}
+# TrainingArguments and Trainer keywords that transformers 5 no longer takes -> what replaces them.
+REMOVED_IN_5 = {
+    "warmup_ratio": "warmup_steps below 1",
+    "evaluation_strategy": "eval_strategy",
+    "tokenizer": "processing_class",
+    "overwrite_output_dir": "nothing",
+    "logging_dir": "nothing",
+    "save_safetensors": "nothing",
+    "group_by_length": "train_sampling_strategy",
+    "no_cuda": "use_cpu",
+    "push_to_hub_token": "hub_token",
+}
+
+
+def known(name: str) -> str | None:
+    """A keyword or one of its aliases (dashes as on a command line allowed) -> the TrainingArguments keyword."""
+    name = name.lstrip("-").replace("-", "_")
+    name = ALIASES.get(name, name)
+    return name if name in NUMBERS or name in WORDS else None
+
+
+def hyperparameter(name: str, value: Any) -> tuple[str, int | float | str] | None:
+    """(keyword, clean value), or None when the name is unknown or the value is no sane number or known word."""
+    keyword = known(name)
+    if keyword in WORDS:
+        word = value.rsplit(".", 1)[-1].lower() if isinstance(value, str) else None
+        return (keyword, word) if word in WORDS[keyword] else None
+    if keyword is None or isinstance(value, bool) or not isinstance(value, (int, float)):
+        return None
+    kind, low, high = NUMBERS[keyword]
+    if name.endswith("ratio"):
+        high = 0.999
+    if not low <= value <= high or (isinstance(value, float) and not math.isfinite(value)):
+        return None
+    if kind is int:
+        return (keyword, int(value)) if value == int(value) else None
+    return keyword, value
+
+
+def number(text: str) -> int | float | str:
+    """Text from a command line or a card -> a number if it is one, else the text itself."""
+    if len(text) > 24:
+        return text
+    for kind in (int, float):
+        try:
+            return kind(text)
+        except ValueError:
+            pass
+    return text
+
+
+def is_name(value: Any) -> bool:
+    return isinstance(value, str) and _NAME.fullmatch(value) is not None
+
+
+def is_symbol(value: Any) -> bool:
+    return isinstance(value, str) and _SYMBOL.fullmatch(value) is not None
+
+
+def literal(value: Any, depth: int = 0) -> Any:
+    """A Python literal -> JSON data of numbers, booleans, null, short words, and flat containers of them.
+
+    Raises ValueError for anything else (sentences, code in a string, huge or nested data).
+    """
+    if value is None or isinstance(value, bool):
+        return value
+    if isinstance(value, (int, float)) and abs(value) <= 1e12:  # NaN and infinity compare false
+        return value
+    if isinstance(value, str) and _WORD.fullmatch(value):
+        return value
+    if isinstance(value, (list, tuple)) and len(value) <= MAX_ITEMS and depth < 2:
+        return [literal(item, depth + 1) for item in value]
+    if isinstance(value, dict) and len(value) <= MAX_ITEMS and depth < 2 and all(is_name(key) for key in value):
+        return {key: literal(item, depth + 1) for key, item in value.items()}
+    raise ValueError("not a plain value")

@@ -1,0 +1,178 @@
+"""A run's config and recipe -> the files of its project. Pure: reads the scaffolds, writes nothing.
+
+    scaffolds/_shared/             what every task shares: checks, helpers, Dockerfile, the copyright header
+    scaffolds/<task>/              the task's scripts, its pinned requirements, the defaults of its training keys
+"""
+
+from __future__ import annotations
+
+import ast
+import keyword
+import re
+from typing import Any
+
+import yaml
+
+from tunegate import config as config_module
+from tunegate.config import RunConfig
+from tunegate.errors import ToolFailure
+from tunegate.paths import data_dir
+
+GUARDED = ("check_api.py", "smoke.py")  # checks: an edit of one of these is never accepted
+SHARED = {  # template in _shared -> file in the project
+    "project.py.j2": "project.py", "smoke.py.j2": "smoke.py", "check_api.py.j2": "check_api.py", "Dockerfile.j2": "Dockerfile",
+    "gitignore.j2": ".gitignore", "dockerignore.j2": ".dockerignore",
+}
+REQUIREMENTS = {"requirements-local.txt": "_shared", "requirements.txt": None}  # in the order of installation; None: the task's folder
+HEADER = (data_dir("scaffolds") / "_shared/header.txt").read_text()
+
+# TrainingArguments keywords that a recipe may name and that have no key of their own in config.yaml.
+RECIPE_ARGUMENTS = ("optim", "max_grad_norm", "adam_beta1", "adam_beta2", "adam_epsilon")
+FALLBACK_CLASSES = {"image-classification": ("AutoModelForImageClassification", "ForImageClassification")}
+
+_IMAGE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/-]{0,254}")
+_DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
+_PLACEHOLDER = re.compile(
+    r"\{\{-?\s*[A-Za-z_][\w.]*(?:\s*\|[^{}]*|\([^{}]*\)|\[[^{}]*\])?\s*-?\}\}"  # a template's expression
+    r"|\{%.*?%\}|\{#.*?#\}"  # its statements and comments
+    r"|<[A-Z][A-Z0-9_]{2,}>"  # <PLACEHOLDER>
+    r"|\b(?:TODO|FIXME|TBD)\b(?=[:(\s]|$)"
+    r"|\b(?:REPLACE|CHANGE|FILL)_?ME\b|\bYOUR_[A-Z_]+\b", re.M)
+
+
+def with_defaults(config: RunConfig, hyperparameters: dict[str, Any]) -> RunConfig:
+    """Fill the training keys that are null: from the recipe, else from the scaffold. What the user set stays.
+
+    hyperparameters: TrainingArguments keywords as fetch_recipe found them. Their number of epochs or steps is not taken:
+    it belongs to their dataset, and n_epochs is the user's. Raises ToolFailure(out_of_scope | invalid_config).
+    """
+    defaults = yaml.safe_load((_folder(config.task) / "defaults.yaml").read_text())
+    filled = {key: hyperparameters.get(key, value) for key, value in defaults.items() if getattr(config, key) is None}
+    further = {key: hyperparameters[key] for key in RECIPE_ARGUMENTS if key in hyperparameters}
+    return config_module.validate({**config.model_dump(), **filled, "training_arguments": {**further, **config.training_arguments}}, "render_project")
+
+
+def render_files(config: RunConfig, slots: dict[str, Any]) -> dict[str, str]:
+    """Project path -> text, config.yaml apart. slots: the recipe's values by slot name (auto_class is used).
+
+    Raises ToolFailure: out_of_scope (no scaffold for the task), invalid_config (a value that cannot be rendered),
+    internal (a scaffold that leaves a hole or a file without its header).
+    """
+    folder = _folder(config.task)
+    values = _values(config, slots)
+    environment = _environment(folder)
+    templates = {**SHARED, **{path.name: path.name.removesuffix(".j2") for path in sorted(folder.glob("*.j2"))}}
+    files = {name: environment.get_template(template).render(values) for template, name in templates.items()}
+    files |= requirements(config.task)
+    _check(files)
+    return files
+
+
+def requirements(task: str | None) -> dict[str, str]:
+    """File name -> text, in the order in which they must be installed (torch first). The same for every run of a task."""
+    folder = _folder(task)
+    return {name: ((data_dir("scaffolds") / shared if shared else folder) / name).read_text() for name, shared in REQUIREMENTS.items()}
+
+
+def missing_headers(files: dict[str, str]) -> list[str]:
+    """The .py files that do not begin with the exact copyright header."""
+    return sorted(name for name, text in files.items() if name.endswith(".py") and not text.startswith(HEADER))
+
+
+def unresolved_placeholders(files: dict[str, str]) -> list[str]:
+    """`path:line: what` for everything that still waits to be filled in. The braces of Python's f-strings are none."""
+    found = []
+    for name, text in files.items():
+        visible = _without_fstrings(text) if name.endswith(".py") else text
+        found += [f"{name}:{visible.count(chr(10), 0, match.start()) + 1}: {match[0]}" for match in _PLACEHOLDER.finditer(visible)]
+    return found
+
+
+def _folder(task: str | None):
+    folder = data_dir("scaffolds") / (task or "")
+    if not task or not (folder / "train.py.j2").is_file():
+        raise ToolFailure("out_of_scope", f"task = {task!r} has no scaffold in this version: it renders "
+                          f"{', '.join(sorted(path.parent.name for path in data_dir('scaffolds').glob('*/train.py.j2')))}")
+    return folder
+
+
+def _environment(folder):
+    import jinja2  # 60 ms, and only this tool needs it
+
+    loader = jinja2.FileSystemLoader([folder, folder.parent / "_shared"])
+    return jinja2.Environment(loader=loader, undefined=jinja2.StrictUndefined, keep_trailing_newline=True, trim_blocks=True, lstrip_blocks=True)
+
+
+def _values(config: RunConfig, slots: dict[str, Any]) -> dict[str, Any]:
+    _check_image(config)
+    attention = ', attn_implementation=cfg["attn_implementation"]' if config.attn_implementation else ""
+    return {"config": config, "auto_class": _auto_class(config.task, slots), "processor_class": "AutoImageProcessor", "attention": attention,
+            "training_arguments": list(_checked_arguments(config)), "workarounds": _image_workarounds(config),
+            "dataset": " ".join(f"{config.dataset_id or config.local_dataset_path}".split())}
+
+
+def _auto_class(task: str, slots: dict[str, Any]) -> str:
+    """The recipe's class if it has this task's head. (A processor always goes through Auto: only that takes backend="pil".)"""
+    fallback, head = FALLBACK_CLASSES[task]
+    named = slots.get("auto_class")
+    return named if isinstance(named, str) and named.isidentifier() and head in named else fallback
+
+
+def _checked_arguments(config: RunConfig) -> dict[str, Any]:
+    """training_arguments, each of which becomes a keyword in train.py. Raises ToolFailure(invalid_config)."""
+    ours = _rendered_arguments(config.task)
+    for name in config.training_arguments:
+        if not name.isidentifier() or keyword.iskeyword(name):
+            raise ToolFailure("invalid_config", f"training_arguments has {name!r}, which is no name of a keyword: remove it")
+        if name in RunConfig.model_fields or name in ours:
+            remedy = "set that key of config.yaml instead" if name in RunConfig.model_fields else ours[name]
+            raise ToolFailure("invalid_config", f"training_arguments has {name!r}, which train.py sets itself: {remedy}")
+    return config.training_arguments
+
+
+def _rendered_arguments(task: str) -> dict[str, str]:
+    """Keyword of TrainingArguments(...) in the task's train.py that may not be overridden -> what to do instead."""
+    source = (_folder(task) / "train.py.j2").read_text()
+    body = re.search(r"TrainingArguments\(\n(.*?)\n    \)\n", source, re.S)[1]
+    optional = set(re.findall(r'"(\w+)" not in training_arguments', body))
+    names = [name for name in re.findall(r"^        (\w+)=", body, re.M) if name not in optional]
+    return {**dict.fromkeys([*names, "max_steps", "resume_from_checkpoint"], "remove it"), "num_train_epochs": "set n_epochs instead"}
+
+
+def _check_image(config: RunConfig) -> None:
+    if config.ngc_image is None:
+        return
+    if not _IMAGE.fullmatch(config.ngc_image) or not _DIGEST.fullmatch(config.ngc_image_digest or ""):
+        raise ToolFailure("invalid_config", f"ngc_image = {config.ngc_image!r}, ngc_image_digest = {config.ngc_image_digest!r}: an image name and "
+                          "its sha256:… digest are needed: call pick_ngc_image")
+
+
+def _image_workarounds(config: RunConfig) -> dict[str, dict[str, str]]:
+    """Workaround id -> environment variables that it sets in the image. The other kinds leave no trace there."""
+    from tunegate import workarounds  # reads a page: only when rendering
+
+    chosen = set(config.applicable_workarounds or []) - set(config.skip_workarounds)
+    return {w.id: {key: str(value) for key, value in w.fix.values.items()} for w in workarounds.load() if w.id in chosen and w.fix.kind == "env"}
+
+
+def _without_fstrings(text: str) -> str:
+    """The source with each f-string blanked: `{{` there is a brace, and nothing of ours."""
+    try:
+        nodes = [node for node in ast.walk(ast.parse(text)) if isinstance(node, ast.JoinedStr)]
+    except (SyntaxError, ValueError):
+        return text
+    lines = [line.encode() for line in text.splitlines(keepends=True)]  # ast counts columns in bytes
+    for node in nodes:
+        for row in range(node.lineno - 1, node.end_lineno):
+            line = lines[row]
+            start = node.col_offset if row == node.lineno - 1 else 0
+            end = node.end_col_offset if row == node.end_lineno - 1 else len(line.rstrip(b"\r\n"))
+            lines[row] = line[:start] + b" " * (end - start) + line[end:]
+    return b"".join(lines).decode()
+
+
+def _check(files: dict[str, str]) -> None:
+    if missing := missing_headers(files):
+        raise ToolFailure("internal", f"{missing[0]} would have been written without the copyright header; nothing was: please report this")
+    if holes := unresolved_placeholders(files):
+        raise ToolFailure("internal", f"{holes[0]} is a placeholder that nothing filled; nothing was written: please report this")

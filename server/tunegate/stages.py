@@ -1,0 +1,157 @@
+"""The stages of docker_run: one row each, and the one way in which any of them runs."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from tunegate import evidence, jobs, ledger, verdicts
+from tunegate.config import RunConfig
+from tunegate.errors import NextCall, ToolFailure
+from tunegate.rundir import Run, hash_files
+
+StageName = Literal["build", "check_api", "prepare", "smoke", "baseline", "train", "eval", "infer"]
+
+MODULES = ("project.py", "data.py", "model.py", "smoke.py")  # what every script of a project imports
+DATA = ("data/meta.json", "data/*/*.arrow", "data/*/*.json")
+WEIGHTS = ("checkpoints/final/*",)
+HUB_SECRETS = ("HF_TOKEN",)
+
+
+@dataclass(frozen=True)
+class Stage:
+    """argv after the interpreter; `needs` are the stages whose evidence must hold; `gate` is the gate before it."""
+
+    argv: tuple[str, ...]
+    uses: tuple[str, ...]
+    makes: tuple[str, ...]
+    needs: tuple[str, ...] = ()
+    gate: int | None = None
+    secrets: tuple[str, ...] = ()
+
+
+STAGES: dict[str, Stage] = {
+    "build": Stage((), ("requirements*.txt", "Dockerfile"), ("reports/build.json",)),
+    "check_api": Stage(("check_api.py",), ("*.py",), ("reports/check_api.json",), ("build",)),
+    "prepare": Stage(("prepare_data.py",), ("prepare_data.py", *MODULES), DATA, ("build",), secrets=HUB_SECRETS),
+    "smoke": Stage(("train.py", "--smoke", "--max_steps", "2"), ("train.py", *MODULES, *DATA), ("reports/smoke.json",),
+                   ("build", "check_api", "prepare"), secrets=HUB_SECRETS),
+    "baseline": Stage(("run_eval.py", "--baseline"), ("run_eval.py", *MODULES, *DATA), ("reports/baseline_*",), gate=4, secrets=HUB_SECRETS),
+    "train": Stage(("train.py",), ("train.py", *MODULES, *DATA), (*WEIGHTS, "logs/train.jsonl", "reports/train.json"),
+                   gate=4, secrets=HUB_SECRETS),
+    "eval": Stage(("run_eval.py",), ("run_eval.py", *MODULES, *DATA, *WEIGHTS), ("reports/eval_*",), ("train",), gate=4),
+    "infer": Stage(("infer.py",), ("infer.py", *MODULES, *DATA, *WEIGHTS), ("reports/inference_samples/*",), ("train",), gate=4),
+}
+SAME_ERROR_LIMIT = 3
+
+
+def start(run: Run, config: RunConfig, stage: str) -> jobs.Job:
+    """Start the stage's job. The caller has checked its gate and that it is neither running nor passed already."""
+    row = STAGES[stage]
+    earlier = jobs.look(run, stage)
+    resting_on = evidence.values(config, evidence.KINDS[f"stages/{stage}"].config)
+    files = hash_files(run.path, row.uses)
+    argv = _argv(run, stage, row)
+    if stage == "train" and not _continues(earlier, resting_on, files):
+        argv.append("--fresh")  # whatever lies in checkpoints/ is not this training's
+    return jobs.start(run, stage, argv, env=jobs.environment(hub_environment(run.path), row.secrets), makes=row.makes,
+                      resting_on=resting_on, files=files)
+
+
+def _argv(run: Run, stage: str, row: Stage) -> list[str]:
+    if stage == "build":
+        requirements = [str(run.path / name) for name in ("requirements-local.txt", "requirements.txt")]
+        return [sys.executable, "-m", "tunegate.envs", str(run.path / "reports/build.json"), *requirements]
+    return [stage_python(run), *row.argv]
+
+
+def stage_python(run: Run) -> str:
+    """The interpreter that `build` recorded. Raises ToolFailure(gate_closed) when it is gone."""
+    built = evidence.read(run, "stages/build")
+    python = built.facts.get("python") if built else None
+    if not python or not Path(python).exists():
+        raise ToolFailure("gate_closed", f"the stage environment {python or ''} is gone: build it again", gate=4, missing=["stages/build"],
+                          next=NextCall(tool="docker_run", arguments={"output_dir": str(run.path), "stage": "build"}))
+    return python
+
+
+def hub_environment(project: Path) -> dict[str, str]:
+    """The Hub client's cache inside the project; the user's token store, if that is where the token is, by its own path."""
+    env = {"HF_HOME": str(project / ".cache/huggingface"), "TOKENIZERS_PARALLELISM": "false"}
+    if "HF_TOKEN" not in os.environ:  # the client's own store stays readable although HF_HOME is the run's
+        home = Path(os.environ.get("HF_HOME") or Path.home() / ".cache/huggingface")
+        env["HF_TOKEN_PATH"] = os.environ.get("HF_TOKEN_PATH") or str(home / "token")
+    return env
+
+
+def _continues(earlier: jobs.Job, resting_on: dict[str, Any], files: dict[str, str]) -> bool:
+    """True when the earlier job was this very training (same values, same files) and was cut off or failed."""
+    return earlier.spec is not None and earlier.spec["resting_on"] == resting_on and earlier.spec["files"] == files
+
+
+def collected(run: Run, job: jobs.Job) -> bool:
+    found = evidence.read(run, f"stages/{job.stage}")
+    return bool(found and job.spec and found.facts.get("job") == job.spec["id"])
+
+
+def collect(run: Run, config: RunConfig, job: jobs.Job) -> tuple[evidence.Evidence, dict[str, str]]:
+    """An ended job -> its evidence, written. What the job made counts only if it still has the bytes it had at its end."""
+    result = job.result
+    now = hash_files(run.path, tuple(job.spec["makes"]))
+    tampered = sorted(name for name in {**now, **result["made"]} if now.get(name) != result["made"].get(name))
+    verdict = verdicts.judge(run, config, job)
+    if tampered:
+        verdict = verdicts.Verdict(False, verdict.facts, [f"{tampered[0]} was changed after the stage ended: run the stage again"])
+    facts = {"passed": verdict.passed, "job": job.spec["id"], "exit_code": result["exit_code"], "seconds": result["seconds"],
+             **verdict.facts}
+    if not verdict.passed:
+        facts["problems"] = verdict.problems
+        facts["failures"] = [*_failures(run, job.stage), _signature(verdict.problems)]
+    found = evidence.make(run, f"stages/{job.stage}", facts, config=config, resting_on=job.spec["resting_on"],
+                          files={**job.spec["files"], **result["made"]})
+    return found, evidence.write(run, found)
+
+
+def _failures(run: Run, stage: str) -> list[str]:
+    before = evidence.read(run, f"stages/{stage}")
+    return before.facts.get("failures", []) if before else []
+
+
+def repeated_failure(run: Run, stage: str) -> str | None:
+    """The error that this stage has ended with SAME_ERROR_LIMIT times in a row, if so."""
+    last = _failures(run, stage)[-SAME_ERROR_LIMIT:]
+    return last[0] if len(last) == SAME_ERROR_LIMIT and len(set(last)) == 1 else None
+
+
+def _signature(problems: list[str]) -> str:
+    return "".join("#" if char.isdigit() else char for char in (problems or ["?"])[0])[:200]
+
+
+def progress(run: Run, stage: str) -> dict[str, Any]:
+    """{step, max_steps, loss, eta_s} of a training in progress, else the log's last line."""
+    if stage == "train":
+        try:
+            with (run.path / "logs/train.jsonl").open("rb") as file:
+                file.seek(max(0, file.seek(0, os.SEEK_END) - 2000))
+                last = json.loads(file.read().splitlines()[-1])
+            return {key: last[key] for key in ("step", "max_steps", "epoch", "loss", "grad_norm", "eta_s") if key in last}
+        except (OSError, ValueError, IndexError):
+            pass
+    tail = jobs.log_tail(run, stage, lines=1)
+    return {"last_line": tail[0][:200]} if tail else {}
+
+
+def passed(run: Run, config: RunConfig, stage: str, newest: dict[str, str]) -> bool:
+    name = f"stages/{stage}"
+    found = evidence.read(run, name)
+    return bool(found and found.facts.get("passed")) and not evidence.problems(run, name, config, newest)
+
+
+def missing_before(run: Run, config: RunConfig, stage: str) -> list[str]:
+    """The stages whose evidence this one needs and that does not hold."""
+    newest = ledger.latest(run)
+    return [name for name in STAGES[stage].needs if not passed(run, config, name, newest)]

@@ -1,0 +1,141 @@
+"""What every tool shares: its declaration, the workspace it works in, the lock and the ledger line around a call."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+from mcp.server.mcpserver import Context
+from mcp.types import ToolAnnotations
+from pydantic import BaseModel, Field
+
+from tunegate import evidence, gates, ledger, rundir
+from tunegate.config import RunConfig
+from tunegate.errors import NextCall, ToolFailure
+from tunegate.rundir import Run
+
+if TYPE_CHECKING:
+    from tunegate.hub import Hub
+    from tunegate.web import Web
+
+OutputDir = Annotated[str, Field(description="the run's directory, below the server's root")]
+Confirm = Annotated[str | None, Field(description="only after the user agreed: the substitution, quoted from the refusal")]
+
+
+@dataclass
+class Workspace:
+    """The server's root, the directories that local datasets may come from, and the seams to the outside."""
+
+    root: Path
+    data_roots: tuple[Path, ...] = ()
+    make_hub: Callable[[], Hub] | None = None
+    make_web: Callable[[], Web] | None = None
+    _made: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def hub(self) -> Hub:
+        if "hub" not in self._made:
+            from tunegate.hub import Hub
+
+            self._made["hub"] = (self.make_hub or Hub)()
+        return self._made["hub"]
+
+    @property
+    def web(self) -> Web:
+        if "web" not in self._made:
+            from tunegate.web import HttpWeb
+
+            self._made["web"] = self.make_web() if self.make_web else HttpWeb.from_env()
+        return self._made["web"]
+
+    def run(self, output_dir: str) -> Run:
+        return rundir.existing(self.root, output_dir)
+
+
+class Result(BaseModel):
+    """What every tool answers at least."""
+
+    output_dir: str
+    notes: list[str] = Field(default_factory=list, description="what to tell the user")
+    next: NextCall | None = Field(description="the call that makes sense now; null when the run is complete")
+
+
+@dataclass(frozen=True)
+class Declaration:
+    function: Callable
+    title: str
+    annotations: ToolAnnotations
+
+
+TOOLS: list[Declaration] = []
+
+
+def tool(title: str, *, read_only: bool = False, destructive: bool = False, idempotent: bool = True, open_world: bool = False):
+    """Declare a tool: its schema is its signature, its description its docstring. All four hints are always explicit."""
+    def declare(function: Callable) -> Callable:
+        hints = ToolAnnotations(title=title, read_only_hint=read_only, destructive_hint=destructive, idempotent_hint=idempotent,
+                                open_world_hint=open_world)
+        TOOLS.append(Declaration(function, title, hints))
+        return function
+    return declare
+
+
+def workspace(ctx: Context) -> Workspace:
+    return ctx.request_context.lifespan_context
+
+
+@contextmanager
+def recorded(run: Run, name: str, arguments: dict[str, Any]) -> Iterator[dict[str, str]]:
+    """Hold the run, and end with one ledger line: what was written, or the code of the refusal.
+
+    Yields the dict to update with what `evidence.write` returns. A run that this call began and then refused leaves nothing.
+    """
+    new = not run.config_path.exists()
+    began = not run.path.exists()
+    with rundir.lock(run, name):
+        ledger.start_over(run)
+        wrote: dict[str, str] = {}
+        try:
+            yield wrote
+        except ToolFailure as failure:
+            if not new:
+                ledger.append(run, name, _given(arguments), failure.code, wrote)
+            elif began and not run.config_path.exists():
+                shutil.rmtree(run.path, ignore_errors=True)
+            raise
+        ledger.append(run, name, _given(arguments), "ok", wrote)
+
+
+def _given(arguments: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in arguments.items() if value is not None}
+
+
+def keep(run: Run, name: str, facts: dict[str, Any], config: RunConfig, wrote: dict[str, str], **kwargs: Any) -> None:
+    """Write one piece of evidence and note it for the ledger line."""
+    wrote.update(evidence.write(run, evidence.make(run, name, facts, config=config, **kwargs)))
+
+
+def require_evidence(run: Run, *names: str, tool: str) -> None:
+    """Raises ToolFailure(gate_closed) naming the first of `names` that does not hold, and the call that writes it."""
+    seen = gates.view(run)
+    for name in names:
+        found = seen.problems(name)
+        if found:
+            kind = evidence.KINDS[name]
+            arguments = {"output_dir": str(run.path), **dict(kind.arguments)}
+            raise ToolFailure("gate_closed", f"{tool} refuses: {name} evidence {found[0]}", gate=_gate_of(name),
+                              missing=[f"{name}: {problem}" for problem in found],
+                              next=NextCall(tool=kind.tool, arguments=arguments, why=f"{name} {found[0]}"))
+
+
+def _gate_of(name: str) -> int:
+    return {"model": 1, "dataset": 1, "host": 2, "image": 2, "recipe": 3, "project": 4}.get(name, 4)
+
+
+def next_for(run: Run) -> NextCall | None:
+    return gates.next_call(gates.view(run))
+

@@ -1,0 +1,113 @@
+"""Step 4, first half: render_project."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Annotated, Any
+
+from mcp.server.mcpserver import Context, Elicit, ElicitationResult, Resolve
+from mcp.types import CallToolResult
+from pydantic import Field
+
+from tunegate import approvals, evidence, gates, render
+from tunegate import config as config_module
+from tunegate.approvals import Approval
+from tunegate.config import RunConfig
+from tunegate.errors import ToolFailure
+from tunegate.rundir import Run, atomic_write, file_sha256
+from tunegate.tools.answer import answer
+from tunegate.tools.base import Confirm, OutputDir, Result, Workspace, keep, recorded, tool, workspace
+
+# What the agent may set here. Everything else is found by a tool, or is a substitution that the user decides.
+OVERRIDES = ("n_train", "n_eval", "n_epochs", "learning_rate", "per_device_train_batch_size", "per_device_eval_batch_size",
+             "gradient_accumulation_steps", "weight_decay", "warmup_steps", "lr_scheduler_type", "label_smoothing_factor", "image_size",
+             "horizontal_flip", "crop_scale_min", "seed", "training_arguments", "hf_model_repo", "skip_workarounds", "training_method", "monitoring")
+SUBSTITUTIONS = ("training_method", "monitoring")
+NOT_YET = ("emit_report", "emit_unit_tests", "emit_progress_log")
+
+
+class ProjectReport(Result):
+    files: list[str]
+    settings: dict[str, Any] = Field(description="the training values that the scripts will read from config.yaml")
+    preflight: dict[str, str]
+
+
+def approve_render(ctx: Context, output_dir: str, overrides: dict[str, Any] | None, confirm: str | None) -> Approval | Elicit[Approval]:
+    try:
+        wanted = _substitution(workspace(ctx), output_dir, overrides)
+    except ToolFailure:
+        wanted = None
+    return approvals.ask(ctx, wanted, confirm)
+
+
+def _substitution(ws: Workspace, output_dir: str, overrides: dict[str, Any] | None) -> str | None:
+    return approvals.substitution(ws.run(output_dir), "project", {key: (overrides or {}).get(key) for key in SUBSTITUTIONS})
+
+
+@tool("Render the project", destructive=True, open_world=True)
+def render_project(
+    ctx: Context,
+    output_dir: OutputDir,
+    overrides: Annotated[dict[str, Any] | None, Field(description="config keys to set, e.g. {'n_epochs': 2, 'horizontal_flip': false}")] = None,
+    overwrite: Annotated[bool, Field(description="replace files that were edited since the last rendering")] = False,
+    confirm: Confirm = None,
+    approval: Annotated[ElicitationResult[Approval], Resolve(approve_render)] = None,
+) -> Annotated[CallToolResult, ProjectReport]:
+    """Write the training project from the recipe and the scaffold: scripts, Dockerfile, pinned requirements. It runs without this server."""
+    ws = workspace(ctx)
+    run = ws.run(output_dir)
+    with recorded(run, "render_project", {"output_dir": output_dir, "overrides": overrides}) as wrote:
+        gates.require(run, 3, "render_project")
+        notes = approvals.settle(approval, _substitution(ws, output_dir, overrides))
+        config = _overridden(run.config(), overrides or {})
+        config = render.with_defaults(config, _hyperparameters(run))
+        config = config.model_copy(update={"notes": [*config.notes, *notes], "hf_model_repo": _push_target(ws, config)})
+        files = render.render_files(config, _slot_values(run))
+        if not overwrite:
+            _refuse_to_lose_edits(run, files)
+        for name, text in files.items():
+            atomic_write(run.path / name, text)
+        run.save_config(config)
+        facts = {"files": {name: hashlib.sha256(text.encode()).hexdigest() for name, text in files.items()}, "guarded": list(render.GUARDED)}
+        keep(run, "project", facts, config, wrote)
+    seen = gates.view(run)
+    return answer(ProjectReport(output_dir=str(run.path), notes=notes, next=gates.next_call(seen), files=sorted(files),
+                                settings=evidence.values(config, evidence.TRAINING_KEYS), preflight=gates.preflight(seen)))
+
+
+def _overridden(config: RunConfig, overrides: dict[str, Any]) -> RunConfig:
+    unknown = sorted(set(overrides) - set(OVERRIDES))
+    if unknown:
+        raise ToolFailure("invalid_input", f"overrides: {unknown[0]!r} cannot be set here; keys that can: {', '.join(OVERRIDES)}")
+    if overrides.get("training_method", "full") != "full":
+        raise ToolFailure("out_of_scope", f"training_method = {overrides['training_method']!r}: {config.task} is trained with 'full' in this version")
+    config = config_module.validate({**config.model_dump(), **overrides}, "overrides")
+    asked = [key for key in NOT_YET if getattr(config, key)]
+    if asked or config.monitoring != "none":
+        raise ToolFailure("out_of_scope", f"{asked[0] if asked else 'monitoring'} is not rendered by this version: set it back to its default in config.yaml")
+    return config
+
+
+def _hyperparameters(run: Run) -> dict[str, Any]:
+    slot = evidence.read(run, "recipe").facts["slots"].get("hyperparameters", {})
+    return slot.get("value") or {}
+
+
+def _slot_values(run: Run) -> dict[str, Any]:
+    return {name: slot["value"] for name, slot in evidence.read(run, "recipe").facts["slots"].items() if slot.get("value") is not None}
+
+
+def _push_target(ws: Workspace, config: RunConfig) -> str | None:
+    """`<whoami>/<short>-finetuned` unless the user named one."""
+    if not config.push_to_hub or config.hf_model_repo:
+        return config.hf_model_repo
+    return f"{ws.hub.whoami()}/{config.short_name}-finetuned"
+
+
+def _refuse_to_lose_edits(run: Run, files: dict[str, str]) -> None:
+    rendered = (found.facts if (found := evidence.read(run, "project")) else {}).get("files", {})
+    edited = [name for name, digest in rendered.items()
+              if name in files and file_sha256(run.path / name) not in (None, digest, hashlib.sha256(files[name].encode()).hexdigest())]
+    if edited:
+        raise ToolFailure("ambiguous", f"rendering would overwrite edits in {', '.join(edited)}: pass overwrite=true to drop them, or keep the files and go on "
+                          "with docker_run(stage='check_api')")

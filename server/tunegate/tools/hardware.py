@@ -1,0 +1,67 @@
+"""Step 2: audit_gpu and pick_ngc_image."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from mcp.server.mcpserver import Context
+from mcp.types import CallToolResult
+from pydantic import Field
+
+from tunegate import evidence, gates, host
+from tunegate.tools.answer import answer
+from tunegate.tools.base import OutputDir, Result, keep, next_for, recorded, require_evidence, tool, workspace
+
+
+class HostReport(Result):
+    platform: str
+    gpu_count: int
+    gpu_name: str | None
+    driver_major: int | None
+    vram_gb_per_gpu: float | None
+    cpu_count: int
+    memory_gb: float
+    free_disk_gb: float
+    hard_failures: list[str]
+    warnings: list[str]
+
+
+class ImageReport(Result):
+    ngc_image: str | None = Field(description="null on local-process: stages run in a virtual environment, not a container")
+    ngc_image_digest: str | None
+    model_fit: str
+    terms_gb: dict[str, float] = Field(description="weights, gradients, optimizer states")
+
+
+@tool("Audit the hardware")
+def audit_gpu(ctx: Context, output_dir: OutputDir) -> Annotated[CallToolResult, HostReport]:
+    """Record what this machine offers to the run: GPUs, memory, disk, and the credentials this run needs (presence only)."""
+    ws = workspace(ctx)
+    run = ws.run(output_dir)
+    with recorded(run, "audit_gpu", {"output_dir": output_dir}) as wrote:
+        gates.require(run, 1, "audit_gpu")
+        config = run.config()
+        facts = host.audit(config, run.path, token_present=ws.hub.token_present())
+        config = config.model_copy(update={key: getattr(facts, key) for key in ("gpu_count", "gpu_name", "driver_major", "vram_gb_per_gpu")})
+        run.save_config(config)
+        keep(run, "host", facts.model_dump(mode="json"), config, wrote)
+    return answer(HostReport(output_dir=str(run.path), notes=facts.notes, next=next_for(run), platform=config.platform,
+                             **facts.model_dump(exclude={"notes", "credentials"})))
+
+
+@tool("Pick the NGC image", open_world=True)
+def pick_ngc_image(ctx: Context, output_dir: OutputDir) -> Annotated[CallToolResult, ImageReport]:
+    """Choose what the stages run in and whether the model fits. On local-process: no container, and the evidence says so."""
+    ws = workspace(ctx)
+    run = ws.run(output_dir)
+    with recorded(run, "pick_ngc_image", {"output_dir": output_dir}) as wrote:
+        gates.require(run, 1, "pick_ngc_image")
+        require_evidence(run, "host", tool="pick_ngc_image")
+        config = run.config()
+        model, audit = evidence.read(run, "model").facts, evidence.read(run, "host").facts
+        fit = host.model_fit(model, audit)
+        facts = {"platform": config.platform, "ngc_image": None, "ngc_image_digest": None, "model_fit": fit.verdict, "terms_gb": fit.terms_gb,
+                 "why": host.NO_CONTAINER}
+        keep(run, "image", facts, config, wrote)
+    return answer(ImageReport(output_dir=str(run.path), notes=[host.NO_CONTAINER, *fit.notes], next=next_for(run), ngc_image=None,
+                              ngc_image_digest=None, model_fit=fit.verdict, terms_gb=fit.terms_gb))

@@ -1,0 +1,137 @@
+"""Step 6: push_hub and emit_rerun_skill."""
+
+from __future__ import annotations
+
+import time
+from typing import Annotated, Any, Literal
+
+import anyio
+from mcp.server.mcpserver import Context, Elicit, ElicitationResult, Resolve
+from mcp.types import CallToolResult
+from pydantic import Field
+
+from tunegate import approvals, evidence, gates, jobs, rerun
+from tunegate.approvals import Approval
+from tunegate.errors import NextCall, ToolFailure
+from tunegate.rundir import Run, hash_files
+from tunegate.tools.answer import answer
+from tunegate.tools.base import Confirm, OutputDir, Result, Workspace, keep, next_for, recorded, require_evidence, tool, workspace
+
+
+class PushReport(Result):
+    pushed: bool
+    url: str | None
+    commit: str | None
+    files: int
+    verified: bool = Field(description="every file was read back and has the hash that was sent")
+
+
+class RerunReport(Result):
+    skill: str
+    verified: Literal["not asked", "running", "passed"]
+    metric: str
+    expected: float
+    rerun: float | None
+    tolerance: float
+
+
+def approve_push(ctx: Context, output_dir: str, confirm: str | None) -> Approval | Elicit[Approval]:
+    try:
+        wanted = _public_target(workspace(ctx), output_dir)
+    except ToolFailure:
+        wanted = None
+    return approvals.ask(ctx, wanted, confirm)
+
+
+def _public_target(ws: Workspace, output_dir: str) -> str | None:
+    from tunegate import publish
+
+    config = ws.run(output_dir).config()
+    if not config.push_to_hub or not config.hf_model_repo or not publish.is_public(ws.hub, config.hf_model_repo):
+        return None
+    return f"push to {config.hf_model_repo}, which is public"
+
+
+@tool("Push to the Hub", open_world=True)
+def push_hub(
+    ctx: Context,
+    output_dir: OutputDir,
+    confirm: Confirm = None,
+    approval: Annotated[ElicitationResult[Approval], Resolve(approve_push)] = None,
+) -> Annotated[CallToolResult, PushReport]:
+    """Push weights, card, results and samples in one commit to a private repository, then read it back and compare every hash."""
+    from tunegate import publish
+
+    ws = workspace(ctx)
+    run = ws.run(output_dir)
+    with recorded(run, "push_hub", {"output_dir": output_dir}) as wrote:
+        gates.require(run, 5, "push_hub")
+        config = run.config()
+        if not config.push_to_hub:
+            return answer(PushReport(output_dir=str(run.path), notes=["push_to_hub is false: nothing was pushed"], next=next_for(run), pushed=False,
+                                     url=None, commit=None, files=0, verified=False))
+        notes = approvals.settle(approval, _public_target(ws, output_dir))
+        files = publish.assemble(run)
+        used = publish.used_files(run)
+        done = publish.push(ws.hub, config.hf_model_repo, files, f"Fine-tuned {config.model_id}")
+        wrong = publish.read_back(ws.hub, config.hf_model_repo, done["commit"], files)
+        keep(run, "push", {**done, "repo": config.hf_model_repo, "files": sorted(files), "verified": not wrong, "problems": wrong}, config, wrote, files=used)
+        if wrong:
+            raise ToolFailure("stage_failed", f"the repository read back differs from what was sent: {wrong[0]}: call push_hub again", gate=6, missing=wrong)
+    return answer(PushReport(output_dir=str(run.path), notes=notes, next=next_for(run), pushed=True, url=done["url"], commit=done["commit"],
+                             files=len(files), verified=True))
+
+
+@tool("Emit the rerun skill")
+async def emit_rerun_skill(
+    ctx: Context,
+    output_dir: OutputDir,
+    verify: Annotated[bool, Field(description="run the emitted commands in a clean copy and compare the metric (takes as long as the run)")] = False,
+    wait_s: Annotated[float, Field(ge=0, le=110, description="answer at the latest after this many seconds; the verification goes on")] = 45.0,
+) -> Annotated[CallToolResult, RerunReport]:
+    """Write the skill that reproduces this run without any research: every command, expected results, provenance."""
+    run = workspace(ctx).run(output_dir)
+    arguments = {"output_dir": output_dir, "verify": verify}
+    deadline = time.monotonic() + wait_s
+    report = await anyio.to_thread.run_sync(_emit, run, arguments)
+    while report.verified == "running" and time.monotonic() < deadline:
+        tail = jobs.log_tail(run, rerun.JOB, lines=1)
+        await ctx.report_progress(0, None, f"verify: {tail[0][:200] if tail else 'starting'}")
+        await anyio.sleep(0.5)
+        if jobs.look(run, rerun.JOB).state != "running":
+            report = await anyio.to_thread.run_sync(_emit, run, arguments)
+    return answer(report)
+
+
+def _emit(run: Run, arguments: dict[str, Any]) -> RerunReport:
+    if jobs.look(run, rerun.JOB).state == "running":
+        return _report(run, "running", None)
+    with recorded(run, "emit_rerun_skill", arguments) as wrote:
+        gates.require(run, 5, "emit_rerun_skill")
+        config = run.config()
+        if config.push_to_hub:
+            require_evidence(run, "push", tool="emit_rerun_skill")
+        job = jobs.look(run, rerun.JOB)
+        found = evidence.read(run, "rerun")
+        path, text = rerun.emit(run)
+        done = job.result if job.state == "ended" and job.spec["files"] == hash_files(run.path, rerun.USES) else None
+        if found and done and found.facts.get("job") == job.spec["id"] and found.facts["valid"]:
+            return _report(run, "passed", found.facts["rerun"])
+        if done is None and arguments["verify"]:
+            jobs.start(run, rerun.JOB, rerun.command(run), env=rerun.environment(run), makes=(rerun.REPORT,), resting_on={},
+                       files=hash_files(run.path, rerun.USES))
+            return _report(run, "running", None)
+        measured, problems = rerun.judge(run, job) if done else (None, [])
+        facts = {"skill": path, "valid": not problems, "job": job.spec["id"] if done else None, "rerun": measured, "problems": problems}
+        keep(run, "rerun", facts, config, wrote, files=hash_files(run.path, (path,)))
+        if problems:
+            raise ToolFailure("stage_failed", f"the emitted commands did not reproduce the run: {problems[0]}", gate=6, missing=problems,
+                              next=NextCall(tool="emit_rerun_skill", arguments={"output_dir": str(run.path), "verify": True}, why="after the cause is mended"))
+    return _report(run, "passed" if done else "not asked", measured)
+
+
+def _report(run: Run, verified: str, measured: float | None) -> RerunReport:
+    path, expected = rerun.skill_path(run), rerun.expected(run)
+    follow = NextCall(tool="emit_rerun_skill", arguments={"output_dir": str(run.path), "verify": True}, why="the verification is running: follow it")
+    return RerunReport(output_dir=str(run.path), next=follow if verified == "running" else next_for(run), skill=str(run.path / path), verified=verified,
+                       metric=expected["metric"], expected=expected["value"], rerun=measured, tolerance=expected["tolerance"])

@@ -1,0 +1,199 @@
+"""Step 1: probe_model and probe_dataset."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from mcp.server.mcpserver import Context, Elicit, ElicitationResult, Resolve
+from mcp.types import CallToolResult
+from pydantic import Field
+
+from tunegate import approvals, evidence, rundir, workarounds
+from tunegate import config as config_module
+from tunegate.approvals import Approval
+from tunegate.config import RunConfig, Task
+from tunegate.errors import ToolFailure
+from tunegate.rundir import Run
+from tunegate.tools.answer import answer
+from tunegate.tools.base import Confirm, OutputDir, Result, Workspace, keep, next_for, recorded, require_evidence, tool, workspace
+
+
+class ModelReport(Result):
+    model_id: str
+    model_revision: str = Field(description="commit SHA that every later stage uses")
+    task: str
+    auto_class: str
+    architectures: list[str]
+    parameters: int | None = Field(description="exact count from the safetensors headers")
+    bytes: int | None
+    licence: str | None
+    gated: str | None
+    warnings: list[str]
+    applicable_workarounds: list[str]
+
+
+class DatasetReport(Result):
+    dataset: str
+    dataset_revision: str | None
+    splits: dict[str, int | None] = Field(description="rows")
+    train_split: str
+    eval_split: str | None = Field(description="null: held out of the training split")
+    column_map: dict[str, str] = Field(description="task column -> dataset column")
+    class_names: list[str]
+    label_histogram: dict[str, int] = Field(description="on the sampled rows")
+    warnings: list[str]
+
+
+def approve_model(ctx: Context, model_id: str, output_dir: str | None, task: str | None, confirm: str | None) -> Approval | Elicit[Approval]:
+    try:
+        wanted = _model_substitution(workspace(ctx), model_id, output_dir, task)
+    except ToolFailure:
+        wanted = None  # the tool itself will refuse
+    return approvals.ask(ctx, wanted, confirm)
+
+
+def _model_substitution(ws: Workspace, model_id: str, output_dir: str | None, task: str | None) -> str | None:
+    run = rundir.locate(ws.root, output_dir or default_output_dir(model_id))
+    return approvals.substitution(run, "model", {"model_id": model_id, "task": task})
+
+
+def default_output_dir(model_id: str) -> str:
+    return f"output/{config_module.short_name(model_id)}"
+
+
+@tool("Probe a model", open_world=True)
+def probe_model(
+    ctx: Context,
+    model_id: Annotated[str, Field(description="Hugging Face model id, org/name")],
+    output_dir: Annotated[str | None, Field(description="default: ./output/<model short name>")] = None,
+    task: Annotated[Task | None, Field(description="only when the probe asks for it")] = None,
+    training_method: Annotated[Literal["full", "lora", "qlora", "dpo", "grpo"] | None, Field(description="default: by task")] = None,
+    platform: Annotated[Literal["local-process"] | None, Field(description="where the stages run")] = None,
+    revision: str = "main",
+    confirm: Confirm = None,
+    approval: Annotated[ElicitationResult[Approval], Resolve(approve_model)] = None,
+) -> Annotated[CallToolResult, ModelReport]:
+    """Start a run: identify the model from headers and configs alone (no weights, no remote code), detect its task, write config.yaml."""
+    ws = workspace(ctx)
+    run = rundir.locate(ws.root, output_dir or default_output_dir(model_id))
+    arguments = {"model_id": model_id, "output_dir": output_dir, "task": task, "training_method": training_method, "platform": platform,
+                 "revision": revision}
+    with recorded(run, "probe_model", arguments) as wrote:
+        notes = approvals.settle(approval, _model_substitution(ws, model_id, output_dir, task))
+        facts = _probe(ws, model_id, task, revision)
+        config = _model_config(run, facts, training_method, platform, notes)
+        run.save_config(config)
+        keep(run, "model", facts.model_dump(mode="json", exclude={"sources", "bytes_fetched"}), config, wrote, sources=facts.sources)
+    return answer(ModelReport(
+        output_dir=str(run.path), notes=notes, next=next_for(run), model_id=facts.model_id, model_revision=facts.revision, task=facts.task,
+        auto_class=facts.auto_class, architectures=facts.architectures, parameters=facts.parameters, bytes=facts.weights_bytes, licence=facts.licence,
+        gated=facts.gated, warnings=facts.warnings, applicable_workarounds=config.applicable_workarounds))
+
+
+def _probe(ws: Workspace, model_id: str, task: str | None, revision: str):
+    from tunegate.probe import model  # loads the Hub client: not at start-up
+
+    facts = model.probe_model(ws.hub, model_id, task=task, revision=revision)
+    if facts.verdict != "accept":
+        raise ToolFailure("rejected", f"model_id = {model_id!r}: " + "; ".join(facts.reasons))
+    return facts
+
+
+def _model_config(run: Run, facts: Any, training_method: str | None, platform: str | None, notes: list[str]) -> RunConfig:
+    """The run's config with what the probe found; a first call begins it."""
+    found = {"model_id": facts.model_id, "model_revision": facts.revision, "task": facts.task, **({"platform": platform} if platform else {})}
+    if run.config_path.exists():
+        config = run.config().model_copy(update=found)
+    else:
+        config = RunConfig(**found, output_dir=f"./{run.path.name}", training_method=training_method or "full")
+    if config.training_method != "full" or training_method not in (None, "full"):
+        raise ToolFailure("out_of_scope", f"training_method = {training_method or config.training_method!r}: {facts.task} is trained with 'full' in this version")
+    matching = workarounds.applicable(workarounds.context(config, facts.model_dump(mode="json")), skip=config.skip_workarounds)
+    return config.model_copy(update={"applicable_workarounds": [w.id for w in matching],
+                                     "notes": [*config.notes, *notes, *workarounds.notes(matching, config)]})
+
+
+def approve_dataset(ctx: Context, output_dir: str, dataset_id: str | None, local_dataset_path: str | None,
+                    confirm: str | None) -> Approval | Elicit[Approval]:
+    try:
+        wanted = _dataset_substitution(workspace(ctx), output_dir, dataset_id, local_dataset_path)
+    except ToolFailure:
+        wanted = None
+    return approvals.ask(ctx, wanted, confirm)
+
+
+def _dataset_substitution(ws: Workspace, output_dir: str, dataset_id: str | None, local_dataset_path: str | None) -> str | None:
+    """Another dataset than the one this run has settled on, whichever of the two kinds either is."""
+    run = ws.run(output_dir)
+    config, found = run.config(), evidence.read(run, "dataset")
+    wanted = dataset_id or local_dataset_path
+    for settled in (config.model_dump(), found.config if found else {}):
+        old = settled.get("dataset_id") or settled.get("local_dataset_path")
+        if old and wanted and old != wanted:
+            return f"replace dataset {old!r} with {wanted!r}"
+    return None
+
+
+@tool("Probe a dataset", open_world=True)
+def probe_dataset(
+    ctx: Context,
+    output_dir: OutputDir,
+    dataset_id: Annotated[str | None, Field(description="Hugging Face dataset id; or give local_dataset_path; neither: recommendations")] = None,
+    local_dataset_path: Annotated[str | None, Field(description="read-only folder or file on the server's machine")] = None,
+    local_dataset_format: Literal["auto", "imagefolder", "coco", "voc", "segfolder", "jsonl", "arrow", "parquet", "csv"] = "auto",
+    dataset_config: str | None = None,
+    train_split: str | None = None,
+    eval_split: str | None = None,
+    column_map: Annotated[dict[str, str] | None, Field(description="task column -> dataset column, when the probe asks")] = None,
+    n_train: Annotated[int | None, Field(ge=1, description="at most this many training rows (default 10000)")] = None,
+    n_eval: Annotated[int | None, Field(ge=1, description="at most this many held-out rows (default 1000)")] = None,
+    confirm: Confirm = None,
+    approval: Annotated[ElicitationResult[Approval], Resolve(approve_dataset)] = None,
+) -> Annotated[CallToolResult, DatasetReport]:
+    """Verify the dataset without downloading it: splits, columns, classes, and how they map on the task."""
+    ws = workspace(ctx)
+    run = ws.run(output_dir)
+    chosen = {"dataset_id": dataset_id, "local_dataset_path": local_dataset_path}
+    with recorded(run, "probe_dataset", {"output_dir": output_dir, **chosen, "dataset_config": dataset_config, "column_map": column_map}) as wrote:
+        require_evidence(run, "model", tool="probe_dataset")
+        notes = approvals.settle(approval, _dataset_substitution(ws, output_dir, dataset_id, local_dataset_path))
+        config = run.config()
+        if not dataset_id and not local_dataset_path:
+            chosen = {"dataset_id": config.dataset_id, "local_dataset_path": config.local_dataset_path}
+        facts = _probe_data(ws, run, config, chosen, local_dataset_format, dataset_config, train_split, eval_split, column_map)
+        config = config.model_copy(update={
+            **chosen, "local_dataset_format": facts.local_format or "auto", "dataset_revision": facts.revision,
+            "dataset_config": facts.config, "train_split": facts.train_split, "eval_split": facts.eval_split, "column_map": facts.column_map,
+            "class_names": facts.class_names, "n_train": n_train or config.n_train, "n_eval": n_eval or config.n_eval, "notes": [*config.notes, *notes]})
+        run.save_config(RunConfig.model_validate(config.model_dump()))
+        keep(run, "dataset", facts.model_dump(mode="json", exclude={"sources", "bytes_fetched"}), config, wrote, sources=facts.sources)
+    return answer(DatasetReport(
+        output_dir=str(run.path), notes=notes, next=next_for(run), dataset=chosen["dataset_id"] or chosen["local_dataset_path"],
+        dataset_revision=facts.revision, splits=facts.splits, train_split=facts.train_split, eval_split=facts.eval_split,
+        column_map=facts.column_map, class_names=facts.class_names, label_histogram=facts.label_histogram, warnings=facts.warnings))
+
+
+def _probe_data(ws: Workspace, run: Run, config: RunConfig, chosen: dict[str, Any], local_format: str, dataset_config: str | None,
+                train_split: str | None, eval_split: str | None, column_map: dict[str, str] | None):
+    from tunegate.probe import dataset  # loads the Hub client: not at start-up
+    from tunegate.probe.model import ModelFacts
+
+    local = chosen["local_dataset_path"]
+    if local and not chosen["dataset_id"]:
+        chosen["local_dataset_path"] = str(_contained(ws, local))
+    facts = dataset.probe_dataset(ws.hub, dataset_id=chosen["dataset_id"], local_path=chosen["local_dataset_path"], local_format=local_format,
+                                  config=dataset_config, train_split=train_split, eval_split=eval_split, task=config.task,
+                                  column_map=column_map, model_facts=ModelFacts(**evidence.read(run, "model").facts, sources=[], bytes_fetched=0))
+    if facts.verdict != "accept":
+        raise ToolFailure("rejected", f"dataset {chosen['dataset_id'] or local!r}: " + "; ".join(facts.reasons))
+    return facts
+
+
+def _contained(ws: Workspace, local: str) -> Path:
+    """The real path of a local dataset, which must lie below the root or a --data-root."""
+    path = (ws.root / Path(local).expanduser()).resolve()
+    if not any(path.is_relative_to(root.resolve()) for root in (ws.root, *ws.data_roots)):
+        raise ToolFailure("outside_root", f"local_dataset_path = {local!r} lies outside the server's root {ws.root}: move it there, "
+                          "or restart the server with --data-root")
+    return path

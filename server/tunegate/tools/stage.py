@@ -1,0 +1,169 @@
+"""Steps 4 and 5: docker_run, and diagnose for what it reports."""
+
+from __future__ import annotations
+
+import time
+from typing import Annotated, Any, Literal
+
+import anyio
+from mcp.server.mcpserver import Context, Elicit, ElicitationResult, Resolve
+from mcp.types import CallToolResult
+from pydantic import Field
+
+from tunegate import approvals, evidence, gates, jobs, playbook, stages
+from tunegate.approvals import Approval
+from tunegate.errors import NextCall, ToolFailure
+from tunegate.rundir import Run
+from tunegate.stages import StageName
+from tunegate.tools.answer import answer
+from tunegate.tools.base import Confirm, OutputDir, Result, Workspace, next_for, recorded, require_evidence, tool, workspace
+
+POLL_S = 0.5
+DEFAULT_WAIT_S = 45.0
+
+
+class StageReport(Result):
+    stage: str
+    state: Literal["running", "passed"]
+    progress: dict[str, Any] = Field(description="step, max_steps, loss, eta_s while training; else the log's last line")
+    facts: dict[str, Any] = Field(description="what the stage's evidence says once it passed")
+    log: str
+
+
+class Diagnosis(Result):
+    stage: str | None
+    problems: list[str]
+    findings: list[playbook.Finding] = Field(description="playbook rows that match, best first; empty: nothing known matches")
+    log_tail: list[str]
+
+
+def approve_retry(ctx: Context, output_dir: str, stage: StageName, confirm: str | None) -> Approval | Elicit[Approval]:
+    try:
+        wanted = _retry(workspace(ctx), output_dir, stage)
+    except ToolFailure:
+        wanted = None
+    return approvals.ask(ctx, wanted, confirm)
+
+
+def _retry(ws: Workspace, output_dir: str, stage: str) -> str | None:
+    run = ws.run(output_dir)
+    error = stages.repeated_failure(run, stage)
+    if error is None or jobs.look(run, stage).state == "running":
+        return None
+    return f"run {stage} again although it failed {stages.SAME_ERROR_LIMIT} times in a row with the same error"
+
+
+@tool("Run a stage", destructive=True, open_world=True)
+async def docker_run(
+    ctx: Context,
+    output_dir: OutputDir,
+    stage: StageName,
+    wait_s: Annotated[float, Field(ge=0, le=110, description="answer at the latest after this many seconds; the stage goes on")] = DEFAULT_WAIT_S,
+    confirm: Confirm = None,
+    approval: Annotated[ElicitationResult[Approval], Resolve(approve_retry)] = None,
+) -> Annotated[CallToolResult, StageReport]:
+    """Run one stage, or follow it if it is running: build, check_api, prepare, smoke, baseline, train, eval, infer. Call again while state is 'running'."""
+    ws = workspace(ctx)
+    run = ws.run(output_dir)
+    deadline = time.monotonic() + wait_s
+    report = await anyio.to_thread.run_sync(_advance, ws, run, output_dir, stage, approval)
+    while report is None and time.monotonic() < deadline:
+        await _tell(ctx, run, stage)
+        await anyio.sleep(min(POLL_S, max(0.0, deadline - time.monotonic())))
+        state = jobs.look(run, stage).state
+        if state == "lost":
+            raise _killed(run, stage)
+        if state != "running":
+            report = await anyio.to_thread.run_sync(_advance, ws, run, output_dir, stage, approval)
+    if report is None:
+        again = NextCall(tool="docker_run", arguments={"output_dir": str(run.path), "stage": stage}, why=f"{stage} is running: follow it")
+        report = StageReport(output_dir=str(run.path), next=again, stage=stage, state="running", progress=stages.progress(run, stage), facts={},
+                             log=str(jobs.log_path(run, stage)))
+    return answer(report)
+
+
+async def _tell(ctx: Context, run: Run, stage: str) -> None:
+    seen = stages.progress(run, stage)
+    if "step" in seen:
+        loss = f" loss {seen['loss']:.4g}" if isinstance(seen.get("loss"), float) else ""
+        eta = f", {seen['eta_s']:.0f} s left" if isinstance(seen.get("eta_s"), (int, float)) else ""
+        await ctx.report_progress(seen["step"], seen.get("max_steps"), f"{stage}: step {seen['step']}/{seen.get('max_steps')}{loss}{eta}")
+    elif "last_line" in seen:
+        await ctx.report_progress(0, None, f"{stage}: {seen['last_line']}")
+
+
+def _advance(ws: Workspace, run: Run, output_dir: str, stage: str, approval: Any) -> StageReport | None:
+    """One step of the stage's life: start it, or judge it if it has ended. None while it runs."""
+    job = jobs.look(run, stage)
+    if job.state == "running":
+        return None
+    with recorded(run, "docker_run", {"output_dir": output_dir, "stage": stage}) as wrote:
+        job, config = jobs.look(run, stage), run.config()
+        if job.state == "running":
+            return None
+        if job.state == "ended" and not stages.collected(run, job):
+            found, written = stages.collect(run, config, job)
+            wrote.update(written)
+        elif (seen := gates.view(run)) and stages.passed(run, config, stage, seen.newest):
+            found = evidence.read(run, f"stages/{stage}")
+        else:
+            _begin(ws, run, output_dir, stage, approval, config)
+            return None
+    if not found.facts["passed"]:
+        raise _failed(run, stage, found.facts)
+    return StageReport(output_dir=str(run.path), next=next_for(run), stage=stage, state="passed", progress={}, log=str(jobs.log_path(run, stage)),
+                       facts=_brief(found.facts))
+
+
+def _begin(ws: Workspace, run: Run, output_dir: str, stage: str, approval: Any, config: Any) -> None:
+    row = stages.STAGES[stage]
+    gates.require(run, row.gate or 3, f"docker_run(stage={stage!r})")
+    require_evidence(run, "project", tool=f"docker_run(stage={stage!r})")
+    missing = stages.missing_before(run, config, stage)
+    if missing:
+        raise ToolFailure("gate_closed", f"docker_run(stage={stage!r}) refuses: stage {missing[0]} has not passed", gate=row.gate or 4, missing=missing,
+                          next=NextCall(tool="docker_run", arguments={"output_dir": str(run.path), "stage": missing[0]}, why=f"{stage} needs {missing[0]}"))
+    approvals.settle(approval, _retry(ws, output_dir, stage))
+    stages.start(run, config, stage)
+
+
+def _killed(run: Run, stage: str) -> ToolFailure:
+    again = NextCall(tool="docker_run", arguments={"output_dir": str(run.path), "stage": stage}, why="starts it again; training resumes from its last checkpoint")
+    said = jobs.runner_error(run, stage)
+    why = f"could not run ({said})" if said else "was killed before it ended (by the system, for want of memory, or by hand)"
+    return ToolFailure("stage_failed", f"{stage} {why}: call docker_run again", gate=4, next=again)
+
+
+def _failed(run: Run, stage: str, facts: dict[str, Any]) -> ToolFailure:
+    return ToolFailure("stage_failed", f"{stage} did not pass: {facts['problems'][0]}", gate=stages.STAGES[stage].gate or 4, missing=facts["problems"],
+                       next=NextCall(tool="diagnose", arguments={"output_dir": str(run.path), "stage": stage}, why="what the log says, and the minimal fix"))
+
+
+def _brief(facts: dict[str, Any]) -> dict[str, Any]:
+    """Without the long tables, which stand in the evidence file."""
+    return {key: value for key, value in facts.items() if key not in ("packages", "job", "exit_code", "passed") and len(str(value)) < 400}
+
+
+@tool("Diagnose a failed stage", read_only=True)
+def diagnose(ctx: Context, output_dir: OutputDir, stage: StageName | None = None) -> Annotated[CallToolResult, Diagnosis]:
+    """Why a stage failed: its problems, the matching rows of the error playbook with the minimal fix, and the end of its log."""
+    run = workspace(ctx).run(output_dir)
+    stage = stage or _last_failed(run)
+    if stage is None:
+        return answer(Diagnosis(output_dir=str(run.path), notes=["no stage of this run has failed"], next=next_for(run), stage=None, problems=[],
+                                findings=[], log_tail=[]))
+    found = evidence.read(run, f"stages/{stage}")
+    facts = found.facts if found else {}
+    problems, tail = facts.get("problems", []), jobs.log_tail(run, stage, lines=30)
+    findings = playbook.diagnose([*problems, *tail], stage, facts.get("exit_code"), run.config())
+    again = NextCall(tool="docker_run", arguments={"output_dir": str(run.path), "stage": stage}, why="after the fix")
+    if findings and findings[0].overrides:
+        again = NextCall(tool="render_project", arguments={"output_dir": str(run.path), "overrides": findings[0].overrides}, why=findings[0].fix)
+    return answer(Diagnosis(output_dir=str(run.path), next=again if problems else next_for(run), stage=stage, problems=problems, findings=findings,
+                            log_tail=tail[-12:]))
+
+
+def _last_failed(run: Run) -> str | None:
+    found = {stage: evidence.read(run, f"stages/{stage}") for stage in stages.STAGES}
+    failed = [(e.created, stage) for stage, e in found.items() if e and not e.facts.get("passed")]
+    return max(failed)[1] if failed else None

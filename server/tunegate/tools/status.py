@@ -1,0 +1,36 @@
+"""gate_status: where a run stands."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from mcp.server.mcpserver import Context
+from mcp.types import CallToolResult
+from pydantic import Field
+
+from tunegate import gates
+from tunegate.gates import Step
+from tunegate.rundir import Run
+from tunegate.tools.answer import answer
+from tunegate.tools.base import OutputDir, Result, tool, workspace
+
+
+class GateStatus(Result):
+    complete: bool
+    steps: list[Step]
+    preflight: dict[str, str]
+    jobs: dict[str, str] = Field(description="stage -> running | ended | lost, for jobs that await a docker_run call")
+
+
+@tool("Gate status", read_only=True)
+def gate_status(ctx: Context, output_dir: OutputDir) -> Annotated[CallToolResult, GateStatus]:
+    """The six gates with every check and its evidence, the preflight summary, running jobs, and the next call."""
+    return answer(status(workspace(ctx).run(output_dir)))
+
+
+def status(run: Run) -> GateStatus:
+    seen = gates.view(run)
+    steps = [gates.step(seen, number) for number in gates.GATES]
+    notes = [seen.ledger_problem] if seen.ledger_problem else []
+    return GateStatus(output_dir=str(run.path), notes=notes, next=gates.next_call(seen), complete=all(step.passed for step in steps), steps=steps,
+                      preflight=gates.preflight(seen), jobs=gates.job_states(run))

@@ -1,0 +1,168 @@
+"""The verdict on an ended stage: read what it left on disk, recompute what can be recomputed, decide.
+
+One function a stage, each (Run, RunConfig, Job) -> Verdict. An exit code of 0 is necessary and never sufficient.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from tunegate import jobs
+from tunegate.config import RunConfig
+from tunegate.probe.tasks import PRIMARY_METRIC
+from tunegate.render import HEADER
+from tunegate.rundir import Run, hash_files
+
+SMOKE_CHECKS = ("ran", "loss", "grad_norm", "labels", "parameters_changed", "checkpoint_reloads")
+N_SAMPLES = 5
+
+
+@dataclass
+class Verdict:
+    passed: bool
+    facts: dict[str, Any] = field(default_factory=dict)
+    problems: list[str] = field(default_factory=list)
+
+
+def judge(run: Run, config: RunConfig, job: jobs.Job) -> Verdict:
+    """Never raises on what a stage wrote: a report that is missing, cut off or of another shape fails the stage."""
+    problems = []
+    if job.result["exit_code"] != 0:
+        problems.append(_last_error(run, job))
+    try:
+        facts, more = JUDGES[job.stage](run, config)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        facts, more = {}, [f"the stage left no usable report ({type(error).__name__}: {str(error)[:120]})"]
+    if problems and not facts:
+        more = []  # the exit code's reason is the reason
+    return Verdict(not (problems or more), facts, problems + more)
+
+
+def _last_error(run: Run, job: jobs.Job) -> str:
+    """The line that names the exception, else the last line, with the exit code."""
+    lines = [line.strip() for line in jobs.log_tail(run, job.stage, lines=60) if line.strip()]
+    named = [line for line in lines if re.match(r"^[\w.]*(Error|Exception|Interrupt|Exit)\b", line)]
+    return f"exit code {job.result['exit_code']}: {(named or lines or ['no output'])[-1][:300]}"
+
+
+def _json(run: Run, name: str) -> Any:
+    return json.loads((run.path / name).read_text())
+
+
+def _rows(path: Path) -> list[dict]:
+    return [json.loads(line) for line in path.read_text().splitlines() if line.strip()]
+
+
+def _build(run: Run, config: RunConfig) -> tuple[dict, list[str]]:
+    report = _json(run, "reports/build.json")
+    pins = dict(re.findall(r"^([A-Za-z0-9_-]+)==([^\s;]+)", "\n".join(
+        (run.path / name).read_text() for name in ("requirements-local.txt", "requirements.txt")), re.M))
+    wrong = [f"{name}=={version} was asked for, {report['packages'].get(name.lower())} is installed"
+             for name, version in pins.items() if report["packages"].get(name.lower(), "").split("+")[0] != version]
+    headless = [path.name for path in sorted(run.path.glob("*.py")) if not path.read_text(errors="replace").startswith(HEADER)]
+    return report, [f"{name} does not begin with the copyright header" for name in headless] + wrong
+
+
+def _check_api(run: Run, config: RunConfig) -> tuple[dict, list[str]]:
+    report = _json(run, "reports/check_api.json")
+    found = {name: row["sha256"] for name, row in report["files"].items()}
+    unchecked = sorted(name for name, digest in hash_files(run.path, ("*.py",)).items() if found.get(name) != digest)
+    problems = [f"{p['file']}:{p['line']}: {p['message']}" for p in report["problems"]]
+    problems += [f"{name} was not checked as it is now" for name in unchecked]
+    if not report["passed"] and not problems:
+        problems = ["check_api did not pass"]
+    facts = {"files": len(found), "keywords": sum(row["keywords"] for row in report["files"].values()),
+             "unverified": sum(row["unverified"] for row in report["files"].values()), "versions": report["versions"]}
+    return facts, problems
+
+
+def _prepare(run: Run, config: RunConfig) -> tuple[dict, list[str]]:
+    meta = _json(run, "data/meta.json")
+    facts = {key: meta[key] for key in ("n_train", "n_eval", "class_names", "train_sha256", "eval_sha256") if key in meta}
+    problems = []
+    if not 0 < meta["n_train"] <= config.n_train or not 0 < meta["n_eval"] <= config.n_eval:
+        problems.append(f"data/meta.json has {meta['n_train']} training and {meta['n_eval']} evaluation rows; "
+                        f"config.yaml asks for up to {config.n_train} and {config.n_eval}")
+    if config.class_names and meta["class_names"] != config.class_names:
+        problems.append("data/meta.json names other classes than config.yaml: call probe_dataset again")
+    return facts, problems
+
+
+def _smoke(run: Run, config: RunConfig) -> tuple[dict, list[str]]:
+    report = _json(run, "reports/smoke.json")
+    checks = {check["name"]: check for check in report["checks"]}
+    problems = [f"smoke check {name} failed: {checks[name]['detail']}" if name in checks else f"smoke check {name} did not run"
+                for name in SMOKE_CHECKS if not checks.get(name, {}).get("ok")]
+    problems += [f"smoke check {name} failed: {check['detail']}" for name, check in checks.items()
+                 if name not in SMOKE_CHECKS and not check["ok"]]
+    facts = {"loss": report.get("loss"), "grad_norm": report.get("grad_norm"), "checks": len(checks)}
+    if not problems and not (_positive(facts["loss"]) and _positive(facts["grad_norm"])):
+        problems.append(f"smoke loss = {facts['loss']}, grad_norm = {facts['grad_norm']}: both must be finite and above 0")
+    return facts, problems
+
+
+def _positive(value: Any) -> bool:
+    return isinstance(value, (int, float)) and math.isfinite(value) and value > 0
+
+
+def _train(run: Run, config: RunConfig) -> tuple[dict, list[str]]:
+    report = _json(run, "reports/train.json")
+    rows = [row for row in _rows(run.path / "logs/train.jsonl") if "loss" in row]
+    losses = [row["loss"] for row in rows]
+    facts = {"global_step": report["global_step"], "max_steps": report["max_steps"], "resumed_from": report.get("resumed_from"),
+             "samples_per_second": report.get("samples_per_second"), "logged_steps": len(losses)}
+    problems = []
+    if report["global_step"] != report["max_steps"]:
+        problems.append(f"training stopped at step {report['global_step']} of {report['max_steps']}: call docker_run(stage='train') to resume")
+    bad = [row["step"] for row in rows if not isinstance(row["loss"], (int, float)) or not math.isfinite(row["loss"])]
+    if bad:
+        problems.append(f"the loss is not finite at step {bad[0]}: divide learning_rate by 10 and train again")
+    elif len(losses) >= 2:
+        share = max(1, len(losses) // 10)
+        facts["first_loss"], facts["last_loss"] = (round(sum(part) / share, 4) for part in (losses[:share], losses[-share:]))
+        if not facts["last_loss"] < facts["first_loss"]:
+            problems.append(f"the loss did not fall ({facts['first_loss']} -> {facts['last_loss']}): inspect labels, collator and learning_rate")
+    else:
+        problems.append("logs/train.jsonl has fewer than two losses: nothing shows that the loss fell")
+    if not any((run.path / "checkpoints/final").glob("*.safetensors")):
+        problems.append("checkpoints/final holds no .safetensors weights")
+    return facts, problems
+
+
+def _evaluation(kind: str):
+    def judge_evaluation(run: Run, config: RunConfig) -> tuple[dict, list[str]]:
+        report = _json(run, f"reports/{kind}_results.json")
+        rows = _rows(run.path / f"reports/{kind}_predictions.jsonl")
+        metric = PRIMARY_METRIC[config.task]
+        value, recomputed = report[metric], sum(row["label"] == row["prediction"] for row in rows) / len(rows)
+        problems = []
+        if not isinstance(value, (int, float)) or isinstance(value, bool) or not math.isfinite(value):
+            problems.append(f"reports/{kind}_results.json: {metric} = {value!r} is not a number")
+        elif abs(value - recomputed) > 1e-4:
+            problems.append(f"reports/{kind}_results.json says {metric} = {value}, its own predictions give {recomputed:.4f}")
+        n_eval = _json(run, "data/meta.json")["n_eval"]
+        if len(rows) != n_eval or len({row["index"] for row in rows}) != n_eval:
+            problems.append(f"{len(rows)} predictions for {n_eval} evaluation rows: every row must be predicted once")
+        return {metric: value, "metric": metric, "n": len(rows), "kind": report.get("kind")}, problems
+    return judge_evaluation
+
+
+def _infer(run: Run, config: RunConfig) -> tuple[dict, list[str]]:
+    folder = run.path / "reports/inference_samples"
+    complete = [path.name.split("_")[0] for path in sorted(folder.glob("*_meta.json"))
+                if all((folder / path.name.replace("meta.json", end)).is_file() for end in ("input.jpg", "pred.jpg"))]
+    pictures = [path for path in folder.glob("*.jpg") if path.read_bytes()[:3] != b"\xff\xd8\xff"]
+    problems = [f"{path.name} is not a JPEG" for path in pictures[:1]]
+    expected = min(N_SAMPLES, _json(run, "data/meta.json")["n_eval"])
+    if len(complete) < expected:
+        problems.append(f"{len(complete)} of {expected} inference samples have input, prediction and meta files")
+    return {"samples": len(complete)}, problems
+
+
+JUDGES = {"build": _build, "check_api": _check_api, "prepare": _prepare, "smoke": _smoke, "baseline": _evaluation("baseline"),
+          "train": _train, "eval": _evaluation("eval"), "infer": _infer}

@@ -1,0 +1,29 @@
+"""Every test has its own home: state, cache, Hub client. Nothing of the user's is read or written."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+
+from tunegate import seal
+
+
+@pytest.fixture(autouse=True)
+def own_home(tmp_path_factory, monkeypatch):
+    home = tmp_path_factory.mktemp("home")
+    for name in ("XDG_STATE_HOME", "XDG_CACHE_HOME", "HF_HOME"):
+        monkeypatch.setenv(name, str(home / name.lower()))
+    for name in [*seal.SECRET_NAMES, "HF_ENDPOINT", "HF_TOKEN_PATH", "TUNEGATE_WEB_MAP", "TUNEGATE_VIEWER_ENDPOINT"]:
+        monkeypatch.delenv(name, raising=False)
+    seal._load_key.cache_clear()
+    return home
+
+
+@pytest.fixture(scope="session")
+def stage_python() -> str:
+    """A Python with torch and transformers (`make test` makes one); without it the test is skipped, loudly."""
+    python = os.environ.get("TUNEGATE_STAGE_PYTHON")
+    if not python:
+        pytest.skip("TUNEGATE_STAGE_PYTHON is not set: run `make test`, which prepares the stage environment")
+    return python

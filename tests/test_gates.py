@@ -1,0 +1,155 @@
+"""Each gate: open on what its tools write, closed on anything else. Every check's evidence is forged in four ways."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+
+import pytest
+from tunegate import evidence, gates, ledger
+from tunegate.config import RunConfig
+from tunegate.errors import ToolFailure
+from tunegate.recipe.slots import SLOTS
+from tunegate.render import HEADER
+from tunegate.rundir import Run
+
+SHA = "a" * 40
+CONFIG = RunConfig(model_id="org/m", model_revision=SHA, task="image-classification", training_method="full", dataset_id="org/d", dataset_revision=SHA,
+                   train_split="train", column_map={"image": "image", "label": "label"}, class_names=["a", "b"], applicable_workarounds=[], gpu_count=0,
+                   hf_model_repo="me/m-finetuned")
+ORIGIN = {"url": "https://raw.githubusercontent.com/x.py", "sha256": "0" * 64, "priority": 2}
+FACTS = {
+    "model": {"verdict": "accept"}, "dataset": {"verdict": "accept"}, "host": {"hard_failures": []}, "image": {"model_fit": "fits"},
+    "recipe": {"task": "image-classification", "model_id": "org/m", "model_revision": SHA, "transformers_version": "5.23.0", "tried": [], "conflicts": [], "notes": [],
+               "sources": [{**ORIGIN, "time": "t", "bytes": 1}], "slots": {name: {"value": "x", "source": ORIGIN, "status": "live"} for name in SLOTS}},
+    "project": {"files": {"train.py": hashlib.sha256(HEADER.encode()).hexdigest()}, "guarded": []},
+    "stages/build": {"passed": True}, "stages/check_api": {"passed": True}, "stages/prepare": {"passed": True},
+    "stages/smoke": {"passed": True, "loss": 2.3, "grad_norm": 1.0},
+    "stages/baseline": {"passed": True, "metric": "accuracy", "accuracy": 0.1, "n": 9, "kind": "random-head"},
+    "stages/train": {"passed": True, "global_step": 9}, "stages/infer": {"passed": True, "samples": 5},
+    "stages/eval": {"passed": True, "metric": "accuracy", "accuracy": 0.9, "n": 9, "kind": "fine-tuned"},
+    "push": {"verified": True}, "rerun": {"valid": True},
+}
+GATE_OF = {"model": 1, "dataset": 1, "host": 2, "image": 2, "recipe": 3, "project": 4, "push": 6, "rerun": 6,
+           **{f"stages/{name}": 4 for name in ("build", "check_api", "prepare", "smoke")}, **{f"stages/{name}": 5 for name in ("baseline", "train", "eval", "infer")}}
+
+
+def write(run: Run, name: str, facts: dict, config: RunConfig = CONFIG) -> None:
+    made = evidence.make(run, name, facts, config=config)
+    ledger.append(run, evidence.KINDS[name].tool, {}, "ok", evidence.write(run, made))
+
+
+def build(run: Run) -> Run:
+    run.path.mkdir(parents=True)
+    run.save_config(CONFIG)
+    (run.path / "train.py").write_text(HEADER)
+    for name, facts in FACTS.items():
+        write(run, name, facts)
+    return run
+
+
+@pytest.fixture
+def run(tmp_path) -> Run:
+    return build(Run(tmp_path / "run"))
+
+
+def passed(run: Run) -> list[int]:
+    view = gates.view(run)
+    return [number for number in gates.GATES if gates.step(view, number).passed]
+
+
+def test_a_complete_run_opens_all_six(run):
+    assert passed(run) == [1, 2, 3, 4, 5, 6] and gates.next_call(gates.view(run)) is None
+    gates.require(run, 6, "anything")
+
+
+def test_every_kind_of_evidence_belongs_to_a_gate():
+    assert set(GATE_OF) == set(evidence.KINDS) == set(FACTS)
+
+
+@pytest.mark.parametrize("name", FACTS)
+def test_forged_evidence_closes_its_gate(run, name, tmp_path):
+    path, gate = run.meta / f"{name}.json", GATE_OF[name]
+    honest = path.read_text()
+    other = build(Run(tmp_path / "other"))
+    forgeries = {
+        "written by hand": json.dumps({"name": name, "facts": FACTS[name]}),
+        "edited": honest.replace('"created": "', '"created": "1'),
+        "copied from another run": (other.meta / f"{name}.json").read_text(),
+        "deleted": None,
+    }
+    for kind, text in forgeries.items():
+        path.unlink() if text is None else path.write_text(text)
+        assert gate not in passed(run), kind
+        with pytest.raises(ToolFailure) as error:
+            gates.require(run, gate, "push_hub")
+        refusal = error.value.failure
+        assert refusal.gate == gate and refusal.missing and refusal.next.tool == evidence.KINDS[name].tool, kind
+        assert dict(evidence.KINDS[name].arguments).items() <= refusal.next.arguments.items()
+        path.write_text(honest)
+    assert gate in passed(run)
+
+
+@pytest.mark.parametrize(("name", "facts"), [
+    ("model", {"verdict": "reject", "reasons": ["no"]}), ("dataset", {"verdict": "reject"}), ("host", {"hard_failures": ["no disk"]}), ("host", {}),
+    ("image", {}), ("recipe", {**FACTS["recipe"], "slots": {}}), ("stages/smoke", {"passed": False, "problems": ["loss 0.0"]}),
+    ("stages/train", {"passed": False}), ("stages/eval", {}), ("push", {"verified": False}), ("rerun", {"valid": False})])
+def test_sealed_evidence_that_says_no_closes_its_gate(run, name, facts):
+    write(run, name, facts)
+    assert GATE_OF[name] not in passed(run)
+
+
+@pytest.mark.parametrize(("key", "value", "closed"), [
+    ("model_id", "org/other", [1, 2, 3, 4, 5, 6]), ("dataset_id", "org/other", [1, 4, 5, 6]), ("task", "object-detection", [1, 3, 4, 5, 6]),
+    ("learning_rate", 0.5, [4, 5, 6]), ("n_eval", 7, [4, 5, 6]), ("seed", 7, [4, 5, 6]), ("hf_model_repo", "me/other", [6]), ("notes", ["x"], []),
+    ("class_names", ["b", "a"], [1, 4, 5, 6]), ("ngc_image", "x", [2, 4])])
+def test_an_edited_value_closes_the_gates_that_rest_on_it(run, key, value, closed):
+    run.save_config(CONFIG.model_copy(update={key: value}))
+    assert [number for number in gates.GATES if number not in passed(run)] == closed
+
+
+def test_an_edited_script_is_told_and_a_missing_header_refused(run):
+    (run.path / "train.py").write_text(HEADER + "\nprint(1)\n")
+    check = next(c for c in gates.step(gates.view(run), 4).checks if c.name == "project_files")
+    assert check.ok and "edited since rendering: train.py" in check.detail
+    (run.path / "train.py").write_text("print(1)\n")
+    assert 4 not in passed(run)
+
+
+def test_a_script_that_is_itself_a_check_may_not_be_edited(run):
+    write(run, "project", {**FACTS["project"], "guarded": ["train.py"]})
+    assert 4 in passed(run)
+    (run.path / "train.py").write_text(HEADER + "\nprint(1)\n")
+    assert 4 not in passed(run)
+
+
+def test_a_blank_preflight_field_keeps_gate_4_closed(run):
+    run.save_config(CONFIG.model_copy(update={"hf_model_repo": None}))
+    view = gates.view(run)
+    assert gates.preflight(view)["push_to_hub"] == "" and not gates.step(view, 4).passed
+
+
+def test_no_push_and_no_baseline_only_where_the_config_says_so(run):
+    config = CONFIG.model_copy(update={"push_to_hub": False, "skip_baseline": True})
+    (run.meta / "push.json").unlink()
+    (run.meta / "stages/baseline.json").unlink()
+    assert passed(run) == [1, 2, 3, 4]
+    run.save_config(config)
+    write(run, "rerun", FACTS["rerun"], config)
+    assert passed(run) == [1, 2, 3, 4, 5, 6]
+
+
+def test_a_broken_ledger_closes_everything_and_says_so(run):
+    path = run.meta / "ledger.jsonl"
+    path.write_text("\n".join(path.read_text().splitlines()[1:]) + "\n")
+    view = gates.view(run)
+    assert passed(run) == [] and "lines were removed" in view.ledger_problem
+    assert gates.next_call(view).tool == "probe_model"
+
+
+def test_a_copied_run_keeps_its_record_and_is_verified_again(run, tmp_path):
+    copy = Run(tmp_path / "copy")
+    shutil.copytree(run.path, copy.path)
+    assert passed(copy) == [] and gates.next_call(gates.view(copy)).tool == "probe_model"
+    assert (copy.meta / "stages/train.json").exists()

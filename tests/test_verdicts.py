@@ -1,0 +1,144 @@
+"""Each verdict, on reports that a stage could leave and on reports that someone could write by hand."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+
+import pytest
+from tunegate import jobs, verdicts
+from tunegate.config import RunConfig
+from tunegate.rundir import Run
+
+CONFIG = RunConfig(model_id="org/m", task="image-classification", n_train=8, n_eval=4, class_names=["a", "b"])
+
+
+def put(run: Run, name: str, content) -> None:
+    path = run.path / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(content if isinstance(content, str) else json.dumps(content))
+
+
+def lines(*rows: dict) -> str:
+    return "".join(json.dumps(row) + "\n" for row in rows)
+
+
+def judge(run: Run, stage: str, exit_code: int = 0) -> verdicts.Verdict:
+    return verdicts.judge(run, CONFIG, jobs.Job(stage, "ended", {"id": "1"}, {"exit_code": exit_code}))
+
+
+@pytest.fixture
+def run(tmp_path) -> Run:
+    found = Run(tmp_path)
+    put(found, "data/meta.json", {"n_train": 8, "n_eval": 4, "class_names": ["a", "b"]})
+    return found
+
+
+def test_no_report_is_no_pass(run):
+    for stage in verdicts.JUDGES:
+        if stage != "prepare":
+            assert not judge(run, stage).passed, stage
+
+
+def test_garbage_in_a_report_fails_the_stage_and_does_not_crash(run):
+    for stage, name in (("smoke", "smoke.json"), ("train", "train.json"), ("eval", "eval_results.json"), ("check_api", "check_api.json"), ("build", "build.json")):
+        for garbage in ("[]", "null", '{"checks": 3}', "{", '{"packages": null}'):
+            put(run, f"reports/{name}", garbage)
+            assert not judge(run, stage).passed, (stage, garbage)
+
+
+def test_a_good_report_with_a_bad_exit_code_fails_and_names_the_error(run):
+    put(run, "logs/prepare.log", "Traceback (most recent call last):\n  x\nValueError: column 'img' not found\n")
+    found = judge(run, "prepare", exit_code=1)
+    assert not found.passed and "ValueError: column 'img' not found" in found.problems[0]
+
+
+SMOKE = {"passed": True, "loss": 2.3, "grad_norm": 1.5, "checks": [{"name": name, "ok": True, "detail": ""} for name in verdicts.SMOKE_CHECKS]}
+
+
+def test_smoke_passes(run):
+    put(run, "reports/smoke.json", SMOKE)
+    assert judge(run, "smoke").facts["loss"] == 2.3 and judge(run, "smoke").passed
+
+
+@pytest.mark.parametrize("change", [
+    {"loss": 0.0}, {"loss": None}, {"loss": "2.3"}, {"grad_norm": 0}, {"grad_norm": float("nan")}, {"loss": float("inf")}, {"checks": []},
+    {"checks": SMOKE["checks"][:-1]}, {"checks": [{**SMOKE["checks"][0], "ok": False}, *SMOKE["checks"][1:]]}])
+def test_smoke_fails(run, change):
+    put(run, "reports/smoke.json", {**SMOKE, **change})
+    assert not judge(run, "smoke").passed
+
+
+def test_evaluation_recomputes_the_metric_from_the_predictions(run):
+    rows = [{"index": i, "label": 0, "prediction": int(i == 3), "score": 1.0} for i in range(4)]
+    put(run, "reports/eval_predictions.jsonl", lines(*rows))
+    put(run, "reports/eval_results.json", {"accuracy": 0.75, "kind": "fine-tuned"})
+    assert judge(run, "eval").passed
+    for lie in (0.95, "0.75", None, True, float("nan")):
+        put(run, "reports/eval_results.json", {"accuracy": lie, "kind": "fine-tuned"})
+        assert not judge(run, "eval").passed, lie
+
+
+def test_evaluation_covers_every_row_once(run):
+    put(run, "reports/eval_results.json", {"accuracy": 1.0, "kind": "fine-tuned"})
+    for indices in ((0, 1, 2), (0, 1, 2, 2)):
+        put(run, "reports/eval_predictions.jsonl", lines(*({"index": i, "label": 0, "prediction": 0} for i in indices)))
+        assert not judge(run, "eval").passed
+
+
+def trained(run: Run, losses: list, steps: int = 20, of: int = 20) -> verdicts.Verdict:
+    put(run, "reports/train.json", {"global_step": steps, "max_steps": of})
+    put(run, "logs/train.jsonl", lines(*({"step": i + 1, "loss": loss} for i, loss in enumerate(losses))))
+    put(run, "checkpoints/final/model.safetensors", "x")
+    return judge(run, "train")
+
+
+def test_training_needs_a_falling_loss(run):
+    assert trained(run, [2.0 - 0.05 * i for i in range(20)]).passed
+    assert "did not fall" in trained(run, [2.0] * 20).problems[0]
+    assert "did not fall" in trained(run, [1.0 + 0.05 * i for i in range(20)]).problems[0]
+    assert "fewer than two" in trained(run, [2.0]).problems[0]
+    assert "not finite" in trained(run, [2.0, float("nan"), 1.0]).problems[0]
+    assert "step 12 of 20" in trained(run, [2.0, 1.0], steps=12).problems[0]
+
+
+def test_training_needs_weights(run):
+    trained(run, [2.0, 1.0])
+    (run.path / "checkpoints/final/model.safetensors").unlink()
+    assert not judge(run, "train").passed
+
+
+def test_prepare(run):
+    assert judge(run, "prepare").passed
+    for change in ({"n_train": 0}, {"n_eval": 0}, {"n_train": 9}, {"class_names": ["b", "a"]}):
+        put(run, "data/meta.json", {"n_train": 8, "n_eval": 4, "class_names": ["a", "b"], **change})
+        assert not judge(run, "prepare").passed, change
+
+
+def test_check_api_must_have_seen_the_files_as_they_are(run):
+    put(run, "train.py", "print(1)\n")
+    row = {"sha256": hashlib.sha256(b"print(1)\n").hexdigest(), "imports": 0, "calls": 1, "keywords": 0, "unverified": 0}
+    put(run, "reports/check_api.json", {"passed": True, "versions": {}, "files": {"train.py": row}, "problems": []})
+    assert judge(run, "check_api").passed
+    put(run, "train.py", "print(2)\n")
+    assert "not checked as it is now" in judge(run, "check_api").problems[0]
+
+
+def test_build_compares_pins_with_what_is_installed(run):
+    put(run, "requirements.txt", "transformers==5.23.0\n")
+    put(run, "requirements-local.txt", "torch==2.13.0\n")
+    put(run, "reports/build.json", {"python": "/p", "packages": {"transformers": "5.23.0", "torch": "2.13.0+cpu"}})
+    assert judge(run, "build").passed
+    put(run, "reports/build.json", {"python": "/p", "packages": {"transformers": "5.22.0", "torch": "2.13.0"}})
+    assert "transformers==5.23.0 was asked for, 5.22.0 is installed" in judge(run, "build").problems
+
+
+def test_five_samples_that_are_pictures(run):
+    for i in range(4):
+        for name in ("input.jpg", "pred.jpg"):
+            put(run, f"reports/inference_samples/{i}_{name}", "x")
+            (run.path / f"reports/inference_samples/{i}_{name}").write_bytes(b"\xff\xd8\xff\xe0")
+        put(run, f"reports/inference_samples/{i}_meta.json", {})
+    assert judge(run, "infer").passed  # four evaluation rows, four samples
+    (run.path / "reports/inference_samples/0_pred.jpg").write_bytes(b"GIF8")
+    assert "not a JPEG" in judge(run, "infer").problems[0]
