@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import pytest
+
 from tunegate import config
 from tunegate.errors import ToolFailure
 
@@ -13,25 +14,30 @@ def refused(text: str) -> str:
 
 
 def test_a_dumped_config_reads_back_equal():
-    original = config.RunConfig(model_id="org/m", class_names=["a", "ü"], training_arguments={"max_grad_norm": 1.0}, notes=["x: y"])
+    original = config.RunConfig(
+        model_id="org/m", class_names=["a", "ü"], training_arguments={"max_grad_norm": 1.0}, notes=["x: y"]
+    )
     assert config.parse(config.dump(original)) == original
 
 
-@pytest.mark.parametrize(("text", "names"), [
-    ("model_id: a/b\nn_train: many\n", ["n_train", "'many'"]),
-    ("model_id: a/b\nn_train: yes\n", ["n_train"]),
-    ("model_id: a/b\nlearning_rte: 1\n", ["learning_rte", "remove it"]),
-    ("model_id: a/b\nmodel_id: a/c\n", ["duplicate key", "model_id"]),
-    ("model_id: a/b\ndataset_id: x/y\nlocal_dataset_path: /d\n", ["dataset_id", "local_dataset_path"]),
-    ("model_id: ../etc\n", ["model_id", "../etc"]),
-    ("- a\n", ["mapping"]),
-    ("model_id: [a\n", ["not valid YAML"]),
-    ("a: &x [1]\nb: *x\nmodel_id: a/b\n", ["aliases"]),
-    ("1: a\nmodel_id: a/b\n", ["not text"]),
-    ("", ["mapping"]),
-    ("model_id: a/b\nx: !!python/object/apply:os.system [id]\n", ["not valid YAML"]),
-    ("[" * 5000, ["not valid YAML"]),
-])
+@pytest.mark.parametrize(
+    ("text", "names"),
+    [
+        ("model_id: a/b\nn_train: many\n", ["n_train", "'many'"]),
+        ("model_id: a/b\nn_train: yes\n", ["n_train"]),
+        ("model_id: a/b\nlearning_rte: 1\n", ["learning_rte", "remove it"]),
+        ("model_id: a/b\nmodel_id: a/c\n", ["duplicate key", "model_id"]),
+        ("model_id: a/b\ndataset_id: x/y\nlocal_dataset_path: /d\n", ["dataset_id", "local_dataset_path"]),
+        ("model_id: ../etc\n", ["model_id", "../etc"]),
+        ("- a\n", ["mapping"]),
+        ("model_id: [a\n", ["not valid YAML"]),
+        ("a: &x [1]\nb: *x\nmodel_id: a/b\n", ["aliases"]),
+        ("1: a\nmodel_id: a/b\n", ["not text"]),
+        ("", ["mapping"]),
+        ("model_id: a/b\nx: !!python/object/apply:os.system [id]\n", ["not valid YAML"]),
+        ("[" * 5000, ["not valid YAML"]),
+    ],
+)
 def test_bad_yaml_names_the_key_and_the_remedy(text, names):
     message = refused(text)
     assert all(name in message for name in names), message
@@ -55,6 +61,8 @@ def test_a_file_that_is_no_text(tmp_path):
         config.load(path)
 
 
-@pytest.mark.parametrize(("model_id", "short"), [("org/ConvNeXt_Tiny.224", "convnext-tiny-224"), ("gpt2", "gpt2"), ("a/---", "model")])
+@pytest.mark.parametrize(
+    ("model_id", "short"), [("org/ConvNeXt_Tiny.224", "convnext-tiny-224"), ("gpt2", "gpt2"), ("a/---", "model")]
+)
 def test_short_name(model_id, short):
     assert config.short_name(model_id) == short

@@ -5,6 +5,7 @@ import json
 import shutil
 
 import pytest
+
 from tunegate import evidence, ledger, seal
 from tunegate.config import RunConfig
 from tunegate.rundir import Run
@@ -52,13 +53,25 @@ def test_written_by_hand(run):
 
 
 def test_the_right_shape_without_the_seal(run):
-    made = evidence.make(run, "stages/smoke", {"passed": True}, config=CONFIG).model_copy(update={"seal": "hmac-sha256:" + "0" * 64})
+    made = evidence.make(run, "stages/smoke", {"passed": True}, config=CONFIG).model_copy(
+        update={"seal": "hmac-sha256:" + "0" * 64}
+    )
     evidence.write(run, made)
     assert "not sealed" in problems(run, "stages/smoke")[0]
 
 
-@pytest.mark.parametrize("changes", [{"facts": {"verdict": "accept", "more": 1}}, {"files": {"f": "0"}}, {"config": {}}, {"after": {}},
-                                     {"created": "now"}, {"run": "/elsewhere"}, {"sources": [{"url": "u", "time": "t"}]}])
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"facts": {"verdict": "accept", "more": 1}},
+        {"files": {"f": "0"}},
+        {"config": {}},
+        {"after": {}},
+        {"created": "now"},
+        {"run": "/elsewhere"},
+        {"sources": [{"url": "u", "time": "t"}]},
+    ],
+)
 def test_any_edit_breaks_the_seal(run, changes):
     forge(run, "dataset", **changes)
     assert "not sealed" in problems(run, "dataset")[0]

@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 
 import pytest
+
 from tunegate import ledger
 from tunegate.errors import ToolFailure
 from tunegate.rundir import Run
@@ -25,15 +26,18 @@ def test_the_newest_version_counts(run):
     assert [entry["seq"] for entry in ledger.entries(run)] == [0, 1, 2]
 
 
-@pytest.mark.parametrize("tamper", [
-    lambda lines: lines[1:],
-    lambda lines: [lines[0], lines[2]],
-    lambda lines: [lines[1], lines[0], lines[2]],
-    lambda lines: [lines[0].replace("digest-0", "digest-9"), *lines[1:]],
-    lambda lines: [*lines[:2], lines[2].replace("digest-2", "digest-9")],
-    lambda lines: [*lines, json.dumps({"seq": 3, "tool": "push_hub", "wrote": {"push": "x"}})],
-    lambda lines: [*lines, "not json"],
-])
+@pytest.mark.parametrize(
+    "tamper",
+    [
+        lambda lines: lines[1:],
+        lambda lines: [lines[0], lines[2]],
+        lambda lines: [lines[1], lines[0], lines[2]],
+        lambda lines: [lines[0].replace("digest-0", "digest-9"), *lines[1:]],
+        lambda lines: [*lines[:2], lines[2].replace("digest-2", "digest-9")],
+        lambda lines: [*lines, json.dumps({"seq": 3, "tool": "push_hub", "wrote": {"push": "x"}})],
+        lambda lines: [*lines, "not json"],
+    ],
+)
 def test_a_ledger_that_was_touched_counts_for_nothing(run, tamper):
     path(run).write_text("\n".join(tamper(path(run).read_text().splitlines())) + "\n")
     with pytest.raises(ToolFailure):

@@ -5,6 +5,7 @@ import multiprocessing
 import os
 
 import pytest
+
 from tunegate import rundir
 from tunegate.errors import ToolFailure
 

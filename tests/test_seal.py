@@ -8,7 +8,11 @@ def test_the_key_is_the_users_own_and_stays_the_same():
     assert (paths.state_dir() / "seal.key").stat().st_mode & 0o777 == 0o600
     seal._load_key.cache_clear()
     assert seal.verify({"a": 1}, signature)
-    assert not seal.verify({"a": 2}, signature) and not seal.verify({"a": 1}, None) and not seal.verify({"a": 1}, "hmac-sha256:")
+    assert (
+        not seal.verify({"a": 2}, signature)
+        and not seal.verify({"a": 1}, None)
+        and not seal.verify({"a": 1}, "hmac-sha256:")
+    )
 
 
 def test_another_key_does_not_verify(monkeypatch, tmp_path):
@@ -29,4 +33,7 @@ def test_a_key_that_others_may_read_is_closed_to_them():
 def test_secrets_are_redacted_wherever_they_stand(monkeypatch):
     monkeypatch.setenv("WANDB_API_KEY", "wandb-secret-value")
     token = "hf_" + "A1" * 17
-    assert seal.redacted({"a": [f"x {token} y", "wandb-secret-value"], token: 1}) == {"a": ["x <HF_TOKEN> y", "<WANDB_API_KEY>"], "<HF_TOKEN>": 1}
+    assert seal.redacted({"a": [f"x {token} y", "wandb-secret-value"], token: 1}) == {
+        "a": ["x <HF_TOKEN> y", "<WANDB_API_KEY>"],
+        "<HF_TOKEN>": 1,
+    }

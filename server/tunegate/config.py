@@ -14,8 +14,14 @@ from tunegate.errors import ToolFailure
 MAX_BYTES = 256 * 1024  # a config.yaml is a few kB; anything far larger is a mistake or an attack
 
 Task = Literal[
-    "image-classification", "object-detection", "semantic-segmentation", "instance-segmentation",
-    "panoptic-segmentation", "depth-estimation", "image-text-to-text", "text-generation",
+    "image-classification",
+    "object-detection",
+    "semantic-segmentation",
+    "instance-segmentation",
+    "panoptic-segmentation",
+    "depth-estimation",
+    "image-text-to-text",
+    "text-generation",
 ]
 RepoId = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*(/[A-Za-z0-9][A-Za-z0-9._-]*)?$", max_length=96)]
 Scalar = str | int | float | bool
@@ -31,7 +37,9 @@ class RunConfig(BaseModel):
     model_revision: str | None = Field(None, description="commit SHA, resolved by probe_model")
     dataset_id: RepoId | None = None
     local_dataset_path: str | None = None
-    local_dataset_format: Literal["auto", "imagefolder", "coco", "voc", "segfolder", "jsonl", "arrow", "parquet", "csv"] = "auto"
+    local_dataset_format: Literal[
+        "auto", "imagefolder", "coco", "voc", "segfolder", "jsonl", "arrow", "parquet", "csv"
+    ] = "auto"
     dataset_revision: str | None = Field(None, description="commit SHA, resolved by probe_dataset")
     dataset_config: str | None = None
     train_split: str | None = None
@@ -58,10 +66,14 @@ class RunConfig(BaseModel):
     label_smoothing_factor: float | None = Field(None, ge=0, lt=1)
     image_size: int | None = Field(None, ge=16, le=4096, description="pixels, square")
     horizontal_flip: bool | None = Field(None, description="false where left and right mean something (digits, text)")
-    crop_scale_min: float | None = Field(None, gt=0, le=1, description="smallest share of the image a random crop keeps")
+    crop_scale_min: float | None = Field(
+        None, gt=0, le=1, description="smallest share of the image a random crop keeps"
+    )
     seed: int = Field(42, ge=0)
     training_arguments: dict[str, Scalar] = Field(
-        default_factory=dict, description="further TrainingArguments keywords, rendered one by one and checked by check_api")
+        default_factory=dict,
+        description="further TrainingArguments keywords, rendered one by one and checked by check_api",
+    )
 
     # where
     output_dir: str | None = None
@@ -111,7 +123,9 @@ class _UniqueKeyLoader(yaml.SafeLoader):
 
     def compose_node(self, parent, index):
         if self.check_event(yaml.AliasEvent):
-            raise yaml.constructor.ConstructorError(None, None, "YAML aliases are not allowed", self.peek_event().start_mark)
+            raise yaml.constructor.ConstructorError(
+                None, None, "YAML aliases are not allowed", self.peek_event().start_mark
+            )
         return super().compose_node(parent, index)
 
     def construct_mapping(self, node, deep=False):
@@ -128,17 +142,23 @@ class _UniqueKeyLoader(yaml.SafeLoader):
 
 # PyYAML follows YAML 1.1, where 1e-3 is text; people write learning rates like that.
 _UniqueKeyLoader.add_implicit_resolver(
-    "tag:yaml.org,2002:float", re.compile(r"^[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+$"), list("-+0123456789."))
+    "tag:yaml.org,2002:float", re.compile(r"^[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+$"), list("-+0123456789.")
+)
 
 
 def parse(text: str, where: str = "config.yaml") -> RunConfig:
     """YAML text -> RunConfig. Raises ToolFailure(invalid_config) that names the key, the value and the remedy."""
     if len(text.encode()) > MAX_BYTES:
-        raise ToolFailure("invalid_config", f"{where} is larger than {MAX_BYTES // 1024} kB; a run's config is a few kB: remove what does not belong")
+        raise ToolFailure(
+            "invalid_config",
+            f"{where} is larger than {MAX_BYTES // 1024} kB; a run's config is a few kB: remove what does not belong",
+        )
     try:
         raw = yaml.load(text, Loader=_UniqueKeyLoader)
     except (yaml.YAMLError, RecursionError) as error:
-        raise ToolFailure("invalid_config", f"{where} is not valid YAML: {' '.join(str(error).split())}; mend that line") from None
+        raise ToolFailure(
+            "invalid_config", f"{where} is not valid YAML: {' '.join(str(error).split())}; mend that line"
+        ) from None
     if not isinstance(raw, dict):
         raise ToolFailure("invalid_config", f"{where} must be a mapping of keys to values, not {type(raw).__name__}")
     return validate(raw, where)
@@ -149,7 +169,9 @@ def validate(raw: dict, where: str = "config.yaml") -> RunConfig:
     try:
         return RunConfig.model_validate(raw)
     except ValidationError as error:
-        raise ToolFailure("invalid_config", f"{where}: " + "; ".join(_readable(e) for e in error.errors()[:5])) from None
+        raise ToolFailure(
+            "invalid_config", f"{where}: " + "; ".join(_readable(e) for e in error.errors()[:5])
+        ) from None
 
 
 def _readable(e: dict) -> str:

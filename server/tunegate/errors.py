@@ -1,22 +1,22 @@
 """Every refusal that a tool can answer with.
 
-    Code            what happened                                          who mends it
-    --------------  -----------------------------------------------------  --------------------------
-    invalid_input   an argument has the wrong form or value                the agent: call it again
-    invalid_config  config.yaml cannot be read as a RunConfig              the agent or user: edit it
-    outside_root    a path leaves the server's root, or is a symlink       the agent: another path
-    not_found       no such model, dataset, revision, file or run          the agent: check the name
-    access_denied   the Hub refused: gated, private, or no/invalid token   the user: ask for access
-    out_of_scope    the model's task is none that tunegate trains          the user: another model
-    rejected        the model or dataset cannot serve this run             the user: decide
-    ambiguous       more than one reading is possible                      the user: choose
-    gate_closed     an earlier step's evidence is missing or stale         the agent: follow `next`
-    approval_required  a substitution that only the user may decide        the user, then `confirm`
-    run_locked      another call is working on this run                    the agent: wait, try again
-    unavailable     an outside service failed or cannot be reached         the agent: try again later
-    stage_failed    a stage ran and did not pass                           the agent: `diagnose`
-    disk_full       nothing could be written                               the user: free space
-    internal        a defect in tunegate                                   us: please report it
+Code            what happened                                          who mends it
+--------------  -----------------------------------------------------  --------------------------
+invalid_input   an argument has the wrong form or value                the agent: call it again
+invalid_config  config.yaml cannot be read as a RunConfig              the agent or user: edit it
+outside_root    a path leaves the server's root, or is a symlink       the agent: another path
+not_found       no such model, dataset, revision, file or run          the agent: check the name
+access_denied   the Hub refused: gated, private, or no/invalid token   the user: ask for access
+out_of_scope    the model's task is none that tunegate trains          the user: another model
+rejected        the model or dataset cannot serve this run             the user: decide
+ambiguous       more than one reading is possible                      the user: choose
+gate_closed     an earlier step's evidence is missing or stale         the agent: follow `next`
+approval_required  a substitution that only the user may decide        the user, then `confirm`
+run_locked      another call is working on this run                    the agent: wait, try again
+unavailable     an outside service failed or cannot be reached         the agent: try again later
+stage_failed    a stage ran and did not pass                           the agent: `diagnose`
+disk_full       nothing could be written                               the user: free space
+internal        a defect in tunegate                                   us: please report it
 """
 
 from __future__ import annotations
@@ -26,8 +26,21 @@ from typing import Any, Literal, get_args
 from pydantic import BaseModel, Field
 
 Code = Literal[
-    "invalid_input", "invalid_config", "outside_root", "not_found", "access_denied", "out_of_scope", "rejected",
-    "ambiguous", "gate_closed", "approval_required", "run_locked", "unavailable", "stage_failed", "disk_full", "internal",
+    "invalid_input",
+    "invalid_config",
+    "outside_root",
+    "not_found",
+    "access_denied",
+    "out_of_scope",
+    "rejected",
+    "ambiguous",
+    "gate_closed",
+    "approval_required",
+    "run_locked",
+    "unavailable",
+    "stage_failed",
+    "disk_full",
+    "internal",
 ]
 CODES: tuple[str, ...] = get_args(Code)
 
@@ -53,8 +66,15 @@ class Failure(BaseModel):
 class ToolFailure(Exception):
     """An anticipated refusal. Anything else that a tool raises is a defect and is reported as `internal`."""
 
-    def __init__(self, code: Code, message: str, *, gate: int | None = None, missing: list[str] | None = None,
-                 next: NextCall | None = None):
+    def __init__(
+        self,
+        code: Code,
+        message: str,
+        *,
+        gate: int | None = None,
+        missing: list[str] | None = None,
+        next: NextCall | None = None,
+    ):
         super().__init__(message)
         self.failure = Failure(code=code, message=message, gate=gate, missing=missing or [], next=next)
 

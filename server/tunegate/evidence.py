@@ -19,13 +19,39 @@ from tunegate.config import RunConfig
 from tunegate.rundir import Run, atomic_write, canonical, file_sha256
 
 MODEL_KEYS = ("model_id", "model_revision", "task")
-DATASET_KEYS = ("dataset_id", "local_dataset_path", "local_dataset_format", "dataset_revision", "dataset_config",
-                "train_split", "eval_split", "column_map", "class_names", "task")
+DATASET_KEYS = (
+    "dataset_id",
+    "local_dataset_path",
+    "local_dataset_format",
+    "dataset_revision",
+    "dataset_config",
+    "train_split",
+    "eval_split",
+    "column_map",
+    "class_names",
+    "task",
+)
 DATA_KEYS = (*DATASET_KEYS, "n_train", "n_eval", "seed")
 TRAINING_KEYS = (
-    "training_method", "n_epochs", "lora_r", "learning_rate", "per_device_train_batch_size", "per_device_eval_batch_size",
-    "gradient_accumulation_steps", "weight_decay", "warmup_steps", "lr_scheduler_type", "label_smoothing_factor",
-    "image_size", "horizontal_flip", "crop_scale_min", "seed", "training_arguments", "attn_implementation", "monitoring")
+    "training_method",
+    "n_epochs",
+    "lora_r",
+    "learning_rate",
+    "per_device_train_batch_size",
+    "per_device_eval_batch_size",
+    "gradient_accumulation_steps",
+    "weight_decay",
+    "warmup_steps",
+    "lr_scheduler_type",
+    "label_smoothing_factor",
+    "image_size",
+    "horizontal_flip",
+    "crop_scale_min",
+    "seed",
+    "training_arguments",
+    "attn_implementation",
+    "monitoring",
+)
 HARDWARE_KEYS = ("platform", "gpu_count", "gpu_name", "driver_major", "vram_gb_per_gpu")
 IMAGE_KEYS = ("platform", "ngc_image", "ngc_image_digest")
 RUN_KEYS = tuple(dict.fromkeys((*MODEL_KEYS, *DATA_KEYS, *TRAINING_KEYS, "platform")))
@@ -52,7 +78,12 @@ KINDS: dict[str, Kind] = {
     "stages/check_api": Kind("docker_run", (*IMAGE_KEYS, "training_arguments"), (), (("stage", "check_api"),)),
     "stages/prepare": Kind("docker_run", (*DATA_KEYS, "platform"), ("dataset",), (("stage", "prepare"),)),
     "stages/smoke": Kind("docker_run", RUN_KEYS, ("model", "dataset"), (("stage", "smoke"),)),
-    "stages/baseline": Kind("docker_run", (*MODEL_KEYS, *DATA_KEYS, "image_size", "platform"), ("model", "dataset"), (("stage", "baseline"),)),
+    "stages/baseline": Kind(
+        "docker_run",
+        (*MODEL_KEYS, *DATA_KEYS, "image_size", "platform"),
+        ("model", "dataset"),
+        (("stage", "baseline"),),
+    ),
     "stages/train": Kind("docker_run", RUN_KEYS, ("model", "dataset"), (("stage", "train"),)),
     "stages/eval": Kind("docker_run", RUN_KEYS, ("model", "dataset"), (("stage", "eval"),)),
     "stages/infer": Kind("docker_run", RUN_KEYS, ("model", "dataset"), (("stage", "infer"),)),
@@ -100,16 +131,30 @@ def values(config: RunConfig, keys: tuple[str, ...]) -> dict[str, Any]:
     return {key: getattr(config, key) for key in keys}
 
 
-def make(run: Run, name: str, facts: dict[str, Any], *, config: RunConfig, sources: list[Any] = (),
-         files: dict[str, str] | None = None, resting_on: dict[str, Any] | None = None) -> Evidence:
+def make(
+    run: Run,
+    name: str,
+    facts: dict[str, Any],
+    *,
+    config: RunConfig,
+    sources: list[Any] = (),
+    files: dict[str, str] | None = None,
+    resting_on: dict[str, Any] | None = None,
+) -> Evidence:
     """Sealed evidence, not yet written. `resting_on`: the config values when a job began, if they are not today's."""
     kind = KINDS[name]
     upstream = {other: read(run, other) for other in kind.after}
     evidence = Evidence(
-        name=name, tool=kind.tool, run=str(run.path), created=ledger.now(), facts=seal.redacted(facts),
+        name=name,
+        tool=kind.tool,
+        run=str(run.path),
+        created=ledger.now(),
+        facts=seal.redacted(facts),
         sources=[Source.model_validate(s if isinstance(s, dict) else s.model_dump()) for s in sources],
         config=resting_on if resting_on is not None else values(config, kind.config),
-        after={other: found.facts_digest for other, found in upstream.items() if found}, files=files or {})
+        after={other: found.facts_digest for other, found in upstream.items() if found},
+        files=files or {},
+    )
     return evidence.model_copy(update={"seal": seal.sign(evidence.payload())})
 
 
@@ -145,14 +190,19 @@ def problems(run: Run, name: str, config: RunConfig, newest: dict[str, str]) -> 
 
 def _changed_values(evidence: Evidence, config: RunConfig) -> list[str]:
     now = {key: getattr(config, key, None) for key in evidence.config}
-    return [f"is stale: {key} was {_short(old)}, is now {_short(now[key])}"
-            for key, old in evidence.config.items() if now[key] != old]
+    return [
+        f"is stale: {key} was {_short(old)}, is now {_short(now[key])}"
+        for key, old in evidence.config.items()
+        if now[key] != old
+    ]
 
 
 def _changed_upstream(run: Run, evidence: Evidence) -> list[str]:
     missing = [other for other in KINDS[evidence.name].after if other not in evidence.after]
     found = {other: read(run, other) for other in evidence.after}
-    changed = [other for other, digest in evidence.after.items() if not found[other] or found[other].facts_digest != digest]
+    changed = [
+        other for other, digest in evidence.after.items() if not found[other] or found[other].facts_digest != digest
+    ]
     return [f"is stale: {other} evidence has changed since" for other in [*missing, *changed]]
 
 

@@ -22,8 +22,15 @@ def now() -> str:
 def append(run: Run, tool: str, arguments: dict[str, Any], outcome: str, wrote: dict[str, str] | None = None) -> None:
     """Add one line. `outcome` is `ok` or an error code; `wrote` maps an evidence name to its digest."""
     lines = _lines(run)
-    entry = {"seq": len(lines), "time": now(), "tool": tool, "arguments": seal.redacted(arguments),
-             "outcome": outcome, "wrote": wrote or {}, "prev": _digest(lines[-1]) if lines else START}
+    entry = {
+        "seq": len(lines),
+        "time": now(),
+        "tool": tool,
+        "arguments": seal.redacted(arguments),
+        "outcome": outcome,
+        "wrote": wrote or {},
+        "prev": _digest(lines[-1]) if lines else START,
+    }
     entry["seal"] = seal.sign({"run": str(run.path), **entry})
     path = run.meta / "ledger.jsonl"
     try:
@@ -91,5 +98,8 @@ def _digest(line: bytes) -> str:
 
 
 def _broken(run: Run, number: int, why: str) -> ToolFailure:
-    return ToolFailure("gate_closed", f"{run.meta / 'ledger.jsonl'} line {number + 1} {why}. No evidence counts until the tools "
-                       "have verified it here: call them again from probe_model on")
+    return ToolFailure(
+        "gate_closed",
+        f"{run.meta / 'ledger.jsonl'} line {number + 1} {why}. No evidence counts until the tools "
+        "have verified it here: call them again from probe_model on",
+    )

@@ -46,15 +46,24 @@ class Run:
 def locate(root: Path, output_dir: str) -> Run:
     """`output_dir` (relative to the root, or absolute inside it) -> Run. Raises ToolFailure(outside_root)."""
     if "\0" in output_dir or len(output_dir) > 1024 or not output_dir.strip():
-        raise ToolFailure("invalid_input", f"output_dir = {output_dir[:80]!r} is not a usable path: name a directory such as ./output/my-model")
+        raise ToolFailure(
+            "invalid_input",
+            f"output_dir = {output_dir[:80]!r} is not a usable path: name a directory such as ./output/my-model",
+        )
     root = root.resolve()
     path = Path(os.path.normpath(root / Path(output_dir).expanduser()))
     if path == root or not path.is_relative_to(root):
-        raise ToolFailure("outside_root", f"output_dir = {output_dir!r} is not a directory below the server's root {root}: "
-                          "choose one there, or restart the server with --root")
+        raise ToolFailure(
+            "outside_root",
+            f"output_dir = {output_dir!r} is not a directory below the server's root {root}: "
+            "choose one there, or restart the server with --root",
+        )
     for part in [*reversed(path.relative_to(root).parents), path.relative_to(root)]:
         if (root / part).is_symlink():
-            raise ToolFailure("outside_root", f"output_dir = {output_dir!r} passes through the symlink {root / part}: name the real directory")
+            raise ToolFailure(
+                "outside_root",
+                f"output_dir = {output_dir!r} passes through the symlink {root / part}: name the real directory",
+            )
     if path.exists() and not path.is_dir():
         raise ToolFailure("invalid_input", f"output_dir = {output_dir!r} is a file: name a directory")
     return Run(path)
@@ -64,8 +73,11 @@ def existing(root: Path, output_dir: str) -> Run:
     """Like `locate`, for tools that continue a run. Raises ToolFailure(not_found) when there is no config.yaml."""
     run = locate(root, output_dir)
     if not run.config_path.is_file():
-        raise ToolFailure("not_found", f"output_dir = {output_dir!r} holds no run (no config.yaml in {run.path}): start one with probe_model",
-                          next=NextCall(tool="probe_model", arguments={"output_dir": output_dir}, why="a run begins with its model"))
+        raise ToolFailure(
+            "not_found",
+            f"output_dir = {output_dir!r} holds no run (no config.yaml in {run.path}): start one with probe_model",
+            next=NextCall(tool="probe_model", arguments={"output_dir": output_dir}, why="a run begins with its model"),
+        )
     return run
 
 
@@ -86,8 +98,13 @@ def atomic_write(path: Path, data: str | bytes, mode: int = 0o644) -> None:
 
 def disk_failure(error: OSError, path: Path) -> ToolFailure:
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return ToolFailure("disk_full", f"no space left to write {path}: free disk space, then make the same call again (nothing was half-written)")
-    return ToolFailure("invalid_input", f"{path} cannot be written ({error.strerror}): check the directory's owner and permissions")
+        return ToolFailure(
+            "disk_full",
+            f"no space left to write {path}: free disk space, then make the same call again (nothing was half-written)",
+        )
+    return ToolFailure(
+        "invalid_input", f"{path} cannot be written ({error.strerror}): check the directory's owner and permissions"
+    )
 
 
 def canonical(value: Any) -> bytes:
@@ -139,8 +156,11 @@ def lock(run: Run, tool: str) -> Iterator[None]:
                 break
             except BlockingIOError:
                 if time.monotonic() > deadline:
-                    raise ToolFailure("run_locked", f"{path.read_text().strip() or 'another call'} is working on {run.path}: "
-                                      "wait for it to answer, then make this call again") from None
+                    raise ToolFailure(
+                        "run_locked",
+                        f"{path.read_text().strip() or 'another call'} is working on {run.path}: "
+                        "wait for it to answer, then make this call again",
+                    ) from None
                 time.sleep(0.05)
         path.write_text(f"{tool} (process {os.getpid()})\n")
         yield
