@@ -8,16 +8,29 @@ import struct
 import zlib
 
 import pytest
+
 from tunegate.embedded.hub import EmbeddedHub
 from tunegate.hub import Hub
 
 TOKEN = "hf_" + "ownerownerownerowner"
 OTHER = "hf_" + "strangerstrangerstra"
 
-VIT = {"model_type": "vit", "architectures": ["ViTForImageClassification"], "hidden_size": 32, "num_attention_heads": 4,
-       "num_hidden_layers": 2, "image_size": 32, "id2label": {"0": "cat", "1": "dog"}}
-PROCESSOR = {"image_processor_type": "ViTImageProcessor", "size": {"height": 32, "width": 32}, "image_mean": [0.5, 0.5, 0.5],
-             "image_std": [0.5, 0.5, 0.5], "do_resize": True}
+VIT = {
+    "model_type": "vit",
+    "architectures": ["ViTForImageClassification"],
+    "hidden_size": 32,
+    "num_attention_heads": 4,
+    "num_hidden_layers": 2,
+    "image_size": 32,
+    "id2label": {"0": "cat", "1": "dog"},
+}
+PROCESSOR = {
+    "image_processor_type": "ViTImageProcessor",
+    "size": {"height": 32, "width": 32},
+    "image_mean": [0.5, 0.5, 0.5],
+    "image_std": [0.5, 0.5, 0.5],
+    "do_resize": True,
+}
 CARD = b"---\nlicense: apache-2.0\nlibrary_name: transformers\npipeline_tag: image-classification\n---\n# tiny\n"
 
 
@@ -36,8 +49,12 @@ WEIGHTS = safetensors({"a": ("F32", [2, 3], 24), "b": ("BF16", [4], 8)})
 
 def model_files(config: dict | None = None, **files: bytes) -> dict[str, bytes]:
     """A small but complete classifier; `files` by name with __ for the dot; None takes one away."""
-    found = {"config.json": json.dumps(VIT if config is None else config).encode(), "preprocessor_config.json": json.dumps(PROCESSOR).encode(),
-             "README.md": CARD, "model.safetensors": WEIGHTS}
+    found = {
+        "config.json": json.dumps(VIT if config is None else config).encode(),
+        "preprocessor_config.json": json.dumps(PROCESSOR).encode(),
+        "README.md": CARD,
+        "model.safetensors": WEIGHTS,
+    }
     found |= {name.replace("__", "."): content for name, content in files.items()}
     return {name: content for name, content in found.items() if content is not None}
 
@@ -47,20 +64,36 @@ def png(width: int = 4, height: int = 4) -> bytes:
         return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
 
     rows = zlib.compress(b"".join(b"\0" + bytes(3 * width) for _ in range(height)))
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)) + chunk(b"IDAT", rows) + chunk(b"IEND", b"")
+    return (
+        b"\x89PNG\r\n\x1a\n"
+        + chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0))
+        + chunk(b"IDAT", rows)
+        + chunk(b"IEND", b"")
+    )
 
 
-def parquet(labels: list, *, image: str = "image", label: str = "label", names: list[str] | None = None, declared: bool = True) -> bytes:
+def parquet(
+    labels: list, *, image: str = "image", label: str = "label", names: list[str] | None = None, declared: bool = True
+) -> bytes:
     """Images and labels as `datasets` writes them; with `names`, the label is a ClassLabel."""
     import pyarrow as pa
     import pyarrow.parquet
 
     kind = pa.int64() if labels and isinstance(labels[0], int) or not labels else pa.string()
-    table = pa.table({image: pa.array([{"bytes": png(), "path": None}] * len(labels), pa.struct([("bytes", pa.binary()), ("path", pa.string())])),
-                      label: pa.array(labels, kind)})
+    table = pa.table(
+        {
+            image: pa.array(
+                [{"bytes": png(), "path": None}] * len(labels),
+                pa.struct([("bytes", pa.binary()), ("path", pa.string())]),
+            ),
+            label: pa.array(labels, kind),
+        }
+    )
     if declared:
         what = {"names": names, "_type": "ClassLabel"} if names else {"dtype": str(kind), "_type": "Value"}
-        table = table.replace_schema_metadata({"huggingface": json.dumps({"info": {"features": {image: {"_type": "Image"}, label: what}}})})
+        table = table.replace_schema_metadata(
+            {"huggingface": json.dumps({"info": {"features": {image: {"_type": "Image"}, label: what}}})}
+        )
     out = io.BytesIO()
     pa.parquet.write_table(table, out)
     return out.getvalue()

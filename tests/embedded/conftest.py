@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 from huggingface_hub import HfApi, hf_hub_download
+
 from tunegate.embedded.hub import EmbeddedHub
 
 OWNER, READER, OTHER = "hf_owner", "hf_reader", "hf_other"

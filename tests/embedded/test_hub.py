@@ -12,11 +12,11 @@ from huggingface_hub import HfApi
 from huggingface_hub.errors import HfHubHTTPError
 from starlette.responses import PlainTextResponse
 from starlette.routing import Route
-from tunegate.embedded.hub import EmbeddedHub, Fault
-from tunegate.embedded.hub_store import Refused
 
 from tests.embedded.conftest import OWNER, TOKENS
 from tests.tiny import WEIGHTS, dataset_files, model_files, parquet
+from tunegate.embedded.hub import EmbeddedHub, Fault
+from tunegate.embedded.hub_store import Refused
 
 
 def test_the_log_counts_what_was_sent(hub):

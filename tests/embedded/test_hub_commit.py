@@ -13,11 +13,11 @@ import httpx2
 import pytest
 from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi, ModelCard, snapshot_download
 from huggingface_hub.errors import EntryNotFoundError, HfHubHTTPError
-from tunegate.embedded import hub_commit
-from tunegate.embedded.hub import EmbeddedHub
 
 from tests.embedded.conftest import OWNER, READER, TOKENS
 from tests.tiny import CARD, WEIGHTS, model_files
+from tunegate.embedded import hub_commit
+from tunegate.embedded.hub import EmbeddedHub
 
 
 def test_upload_folder_and_read_it_back(hub, api, tmp_path, download):

@@ -4,6 +4,7 @@ import hashlib
 import subprocess
 
 import pytest
+
 from tunegate.embedded import hub_info
 from tunegate.embedded.hub_store import Refused, Repo, Store, check_path, check_repo_id, is_lfs
 

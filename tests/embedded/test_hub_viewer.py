@@ -5,10 +5,10 @@ import io
 import httpx2
 import pytest
 from PIL import Image
-from tunegate.embedded import hub_tables
 
 from tests.embedded.conftest import OTHER, OWNER
 from tests.tiny import dataset_files, model_files, parquet, png
+from tunegate.embedded import hub_tables
 
 CSV = b"text,label,score\nhi,0,1.5\nho,1,nan\n"
 FEATURES = {"image": {"_type": "Image"}, "label": {"names": ["a", "b"], "_type": "ClassLabel"}}

@@ -8,6 +8,7 @@ import threading
 import pytest
 import uvicorn
 from starlette.applications import Starlette
+
 from tunegate.embedded import web as recorded
 from tunegate.recipe import gate_problems, recipe_markdown, research
 from tunegate.web import HttpWeb, WebError, parse_map
