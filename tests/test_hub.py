@@ -6,11 +6,11 @@ import sys
 import threading
 
 import pytest
+
+from tests.tiny import OTHER, TOKEN, dataset_files, hub, model_files, parquet, server  # noqa: F401
 from tunegate.embedded.hub import Fault
 from tunegate.errors import ToolFailure
 from tunegate.hub import Hub, check_repo_id
-
-from tests.tiny import OTHER, TOKEN, dataset_files, hub, model_files, parquet, server  # noqa: F401
 
 
 def refused(call, *args, **kwargs):
@@ -22,8 +22,26 @@ def refused(call, *args, **kwargs):
     return failure
 
 
-@pytest.mark.parametrize("value", [
-    "", " ", "a b", "a/b/c", "/abs", "../up", "a--b", "x.git", "-a", "a/", "a\n", "https://huggingface.co/org/name", 7, None, "x" * 97])
+@pytest.mark.parametrize(
+    "value",
+    [
+        "",
+        " ",
+        "a b",
+        "a/b/c",
+        "/abs",
+        "../up",
+        "a--b",
+        "x.git",
+        "-a",
+        "a/",
+        "a\n",
+        "https://huggingface.co/org/name",
+        7,
+        None,
+        "x" * 97,
+    ],
+)
 def test_malformed_ids_are_named_with_the_remedy(value):
     failure = refused(check_repo_id, value, "model_id")
     assert failure.code == "invalid_input" and "model_id = " in failure.message and "namespace/name" in failure.message
@@ -44,7 +62,9 @@ def test_good_ids_pass(value):
 
 def test_importing_the_seam_imports_no_client():
     code = "import sys, tunegate.hub, tunegate.probe.dataset; print([m for m in ('huggingface_hub', 'httpx2', 'pyarrow') if m in sys.modules])"
-    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == "[]"
+    assert (
+        subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == "[]"
+    )
 
 
 def test_endpoints_come_from_the_environment(monkeypatch):
@@ -68,7 +88,12 @@ def test_info_files_and_trail(server, hub):  # noqa: F811
     assert '"vit"' in hub.read_text("model", "me/tiny", info.sha, "config.json")
     assert hub.read_bytes("model", "me/tiny", info.sha, "README.md", max_bytes=100, start=4, length=7) == b"license"
     assert hub.read_bytes("model", "me/tiny", info.sha, "README.md", max_bytes=100, start=-5) == b"tiny\n"
-    assert [s.url.rsplit("/", 1)[-1].split("?")[0] for s in hub.trail.sources] == ["main", "config.json", "README.md", "README.md"]
+    assert [s.url.rsplit("/", 1)[-1].split("?")[0] for s in hub.trail.sources] == [
+        "main",
+        "config.json",
+        "README.md",
+        "README.md",
+    ]
     assert hub.trail.bytes_fetched > 100 and hub.recording().trail.bytes_fetched == 0
 
 
@@ -84,7 +109,11 @@ def test_missing_repository_revision_and_file(server, hub):  # noqa: F811
     failure = refused(owner.model_info, "me/nothing")
     assert failure.code == "not_found" and "me/nothing" in failure.message and "spelling" in failure.message
     failure = refused(hub.model_info, "me/nothing")  # without a token, missing and private look alike
-    assert failure.code == "access_denied" and "does not exist or is private" in failure.message and "HF_TOKEN" in failure.message
+    assert (
+        failure.code == "access_denied"
+        and "does not exist or is private" in failure.message
+        and "HF_TOKEN" in failure.message
+    )
     assert refused(hub.model_info, "me/tiny", "v9").code == "not_found"
     assert refused(hub.model_info, "me/tiny", "../main").code == "invalid_input"
     assert refused(hub.read_text, "model", "me/tiny", "main", "zz.json").code == "not_found"
@@ -94,7 +123,11 @@ def test_the_other_repository_type_is_named(server, hub):  # noqa: F811
     server.add_repo("dataset", "me/data", dataset_files(parquet([0, 1], names=["a", "b"])))
     server.add_repo("model", "me/tiny", model_files())
     failure = refused(hub.model_info, "me/data")
-    assert failure.code == "not_found" and "is a dataset, not a model" in failure.message and "dataset_id" in failure.message
+    assert (
+        failure.code == "not_found"
+        and "is a dataset, not a model" in failure.message
+        and "dataset_id" in failure.message
+    )
     assert "is a model, not a dataset" in refused(hub.dataset_info, "me/tiny").message
 
 
@@ -102,7 +135,11 @@ def test_gated_names_the_page_and_the_token(server, hub):  # noqa: F811
     server.add_repo("model", "me/gated", model_files(), gated="manual")
     for reader in (hub, Hub(server.url, token=OTHER)):
         failure = refused(reader.check_access, "model", reader.model_info("me/gated"))
-        assert failure.code == "access_denied" and f"{server.url}/me/gated" in failure.message and "HF_TOKEN" in failure.message
+        assert (
+            failure.code == "access_denied"
+            and f"{server.url}/me/gated" in failure.message
+            and "HF_TOKEN" in failure.message
+        )
     owner = Hub(server.url, token=TOKEN)
     owner.check_access("model", owner.model_info("me/gated"))
 
@@ -127,8 +164,15 @@ def test_a_token_that_no_header_can_hold_is_not_repeated(server, bad):  # noqa: 
     assert "xxxx" not in refused(Hub(server.url, token=bad).model_info, "me/tiny").message
 
 
-@pytest.mark.parametrize(("status", "code", "says"), [
-    (401, "access_denied", "HF_TOKEN"), (429, "unavailable", "retry after"), (500, "unavailable", "try again"), (503, "unavailable", "try again")])
+@pytest.mark.parametrize(
+    ("status", "code", "says"),
+    [
+        (401, "access_denied", "HF_TOKEN"),
+        (429, "unavailable", "retry after"),
+        (500, "unavailable", "try again"),
+        (503, "unavailable", "try again"),
+    ],
+)
 def test_hub_errors(server, status, code, says):  # noqa: F811
     server.faults.append(Fault(r"/api/models/", status=status, times=99))
     failure = refused(Hub(server.url, token=TOKEN).model_info, "me/tiny")
@@ -150,10 +194,19 @@ def _serve_once(answer: bytes) -> str:
     return f"http://127.0.0.1:{listener.getsockname()[1]}"
 
 
-@pytest.mark.parametrize("answer", [
-    b'HTTP/1.1 200 OK\r\nContent-Length: 999\r\n\r\n{"id": "me/ti', b'HTTP/1.1 200 OK\r\n\r\n{"id": "me/ti', b"HTTP/1.1 200 OK\r\n\r\n[]",
-    b'HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}', b"\x00\x01rubbish", b"", b"HTTP/1.1 200 OK\r\n\r\n" + b"[" * 100_000,
-    b"HTTP/1.1 302 Found\r\nLocation: file:///etc/passwd\r\nContent-Length: 0\r\n\r\n"])
+@pytest.mark.parametrize(
+    "answer",
+    [
+        b'HTTP/1.1 200 OK\r\nContent-Length: 999\r\n\r\n{"id": "me/ti',
+        b'HTTP/1.1 200 OK\r\n\r\n{"id": "me/ti',
+        b"HTTP/1.1 200 OK\r\n\r\n[]",
+        b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}",
+        b"\x00\x01rubbish",
+        b"",
+        b"HTTP/1.1 200 OK\r\n\r\n" + b"[" * 100_000,
+        b"HTTP/1.1 302 Found\r\nLocation: file:///etc/passwd\r\nContent-Length: 0\r\n\r\n",
+    ],
+)
 def test_half_a_body_and_rubbish(answer):
     assert refused(Hub(_serve_once(answer), token=TOKEN).model_info, "me/tiny").code == "unavailable"
 
@@ -170,7 +223,10 @@ def test_a_server_that_ignores_ranges_is_cut_off():
     reader = Hub(url)
     assert reader.read_bytes("model", "me/tiny", "main", "f", max_bytes=100, length=10) == b"x" * 10
     assert reader.trail.bytes_fetched < 200_000
-    assert refused(reader.read_bytes, "model", "me/tiny", "main", "f", max_bytes=100, start=5, length=10).code == "unavailable"
+    assert (
+        refused(reader.read_bytes, "model", "me/tiny", "main", "f", max_bytes=100, start=5, length=10).code
+        == "unavailable"
+    )
 
 
 def test_silence_and_no_network():
@@ -192,7 +248,7 @@ def test_the_viewer_gets_the_token_only_where_it_belongs(monkeypatch):
             connection, _ = listener.accept()
             with connection:
                 seen.append(connection.recv(65536))
-                connection.sendall(b'HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\n{}')
+                connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\n{}")
 
     threading.Thread(target=run, daemon=True).start()
     url = f"http://127.0.0.1:{listener.getsockname()[1]}"

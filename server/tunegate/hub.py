@@ -99,16 +99,26 @@ def check_repo_id(value: object, field: str) -> str:
     hint = ""
     if found := re.search(r"://[^/]+/(?:datasets/)?([^/\s]+/[^/\s?#]+)", text):
         hint = f"; from that address it would be {found[1]!r}"
-    raise ToolFailure("invalid_input", redacted(
-        f"{field} = {text[:100]!r} is no Hub id: give 'name' or 'namespace/name' of letters, digits, '.', '_' and '-', "
-        f"at most 96 characters, e.g. 'facebook/convnext-tiny-224'{hint}"))
+    raise ToolFailure(
+        "invalid_input",
+        redacted(
+            f"{field} = {text[:100]!r} is no Hub id: give 'name' or 'namespace/name' of letters, digits, '.', '_' and '-', "
+            f"at most 96 characters, e.g. 'facebook/convnext-tiny-224'{hint}"
+        ),
+    )
 
 
 class Hub:
     """A reader of one Hub and its dataset viewer. Cheap: make one for each call, or `recording()` copies of one."""
 
-    def __init__(self, endpoint: str | None = None, *, viewer: str | None = None, token: str | None = None,
-                 read_s: float = READ_S):
+    def __init__(
+        self,
+        endpoint: str | None = None,
+        *,
+        viewer: str | None = None,
+        token: str | None = None,
+        read_s: float = READ_S,
+    ):
         self.endpoint = _base(endpoint or os.environ.get("HF_ENDPOINT") or HUB, "HF_ENDPOINT")
         named = viewer or os.environ.get("TUNEGATE_VIEWER_ENDPOINT")
         loopback = urlsplit(self.endpoint).hostname in _LOOPBACK
@@ -162,8 +172,17 @@ class Hub:
         """The dataset at `revision`. Raises as `model_info`."""
         return self._info("dataset", check_repo_id(dataset_id, "dataset_id"), revision)
 
-    def read_bytes(self, repo_type: RepoType, repo_id: str, revision: str, path: str, *, max_bytes: int,
-                   start: int = 0, length: int | None = None) -> bytes:
+    def read_bytes(
+        self,
+        repo_type: RepoType,
+        repo_id: str,
+        revision: str,
+        path: str,
+        *,
+        max_bytes: int,
+        start: int = 0,
+        length: int | None = None,
+    ) -> bytes:
         """A file, or `length` bytes of it from `start` (below 0: its end); a whole file larger than max_bytes is `rejected`."""
         url = f"{self.page(repo_type, repo_id)}/resolve/{quote(revision, safe='')}/{quote(path)}"
         span = (start, length) if length else (start, -start) if start < 0 else None
@@ -188,8 +207,9 @@ class Hub:
 
     def _info(self, repo_type: RepoType, repo_id: str, revision: str) -> RepoInfo:
         if not _REVISION.fullmatch(revision) or ".." in revision:
-            raise ToolFailure("invalid_input", redacted(
-                f"revision = {revision[:80]!r} is no branch, tag or commit: e.g. 'main'"))
+            raise ToolFailure(
+                "invalid_input", redacted(f"revision = {revision[:80]!r} is no branch, tag or commit: e.g. 'main'")
+            )
         url = f"{self.endpoint}/api/{repo_type}s/{repo_id}/revision/{quote(revision, safe='')}"
         asked = _Asked("", repo_type, repo_id, revision)
         return _repo_info(repo_id, self._json(url + ("?blobs=true" if repo_type == "model" else ""), asked), url)
@@ -204,8 +224,16 @@ class Hub:
             raise ToolFailure("unavailable", f"{url} answered something that is not a JSON object: try again later")
         return value
 
-    def _get(self, url: str, asked: _Asked, *, max_bytes: int, span: tuple[int, int] | None = None,
-             authorise: bool = True, quiet: bool = False) -> bytes:
+    def _get(
+        self,
+        url: str,
+        asked: _Asked,
+        *,
+        max_bytes: int,
+        span: tuple[int, int] | None = None,
+        authorise: bool = True,
+        quiet: bool = False,
+    ) -> bytes:
         """GET with every bound and every error in one place. `quiet`: neither recorded nor explained further."""
         import httpx2
         from huggingface_hub.errors import OfflineModeIsEnabled
@@ -229,12 +257,17 @@ class Hub:
         except httpx2.TimeoutException:
             raise ToolFailure("unavailable", f"{url} did not answer in time: try again later") from None
         except httpx2.ConnectError:
-            raise ToolFailure("unavailable", f"{_origin(url)} cannot be reached: check the network, the proxy settings "
-                                             "and HF_ENDPOINT, then call again") from None
+            raise ToolFailure(
+                "unavailable",
+                f"{_origin(url)} cannot be reached: check the network, the proxy settings "
+                "and HF_ENDPOINT, then call again",
+            ) from None
         except (httpx2.HTTPError, httpx2.InvalidURL):
             raise ToolFailure("unavailable", f"{url} broke off in the middle of its answer: call again") from None
         except UnicodeError:
-            raise ToolFailure("access_denied", "the Hub token holds characters that no token has: set HF_TOKEN again") from None
+            raise ToolFailure(
+                "access_denied", "the Hub token holds characters that no token has: set HF_TOKEN again"
+            ) from None
         if not quiet:
             self.trail.add(url, body)
         return body
@@ -243,8 +276,11 @@ class Hub:
         from huggingface_hub.utils import build_hf_headers
 
         try:
-            return build_hf_headers(token=(self._token or None) if authorise else False,
-                                    library_name="tunegate", library_version=__version__)
+            return build_hf_headers(
+                token=(self._token or None) if authorise else False,
+                library_name="tunegate",
+                library_version=__version__,
+            )
         except Exception:  # see token_present
             return build_hf_headers(token=False, library_name="tunegate", library_version=__version__)
 
@@ -261,8 +297,11 @@ class Hub:
             if wanted and size >= wanted:
                 break
             if size > max_bytes:
-                raise ToolFailure("rejected", f"{asked.what or url} of {asked.repo_id or 'the Hub'} is larger than "
-                                              f"{max_bytes:,} bytes, the most that is read of it: use another one")
+                raise ToolFailure(
+                    "rejected",
+                    f"{asked.what or url} of {asked.repo_id or 'the Hub'} is larger than "
+                    f"{max_bytes:,} bytes, the most that is read of it: use another one",
+                )
             if time.monotonic() > deadline:
                 raise ToolFailure("unavailable", f"{url} took longer than {WHOLE_S:.0f} s: try again later")
         return b"".join(chunks)[:wanted]
@@ -273,39 +312,66 @@ class Hub:
         page = self.page(asked.repo_type, asked.repo_id) if asked.repo_type else self.endpoint
         error = headers.get("x-error-code", "")
         if status == 429:
-            return ToolFailure("unavailable", f"the Hub's rate limit is reached (429, {_origin(url)}): {_when(headers)}")
+            return ToolFailure(
+                "unavailable", f"the Hub's rate limit is reached (429, {_origin(url)}): {_when(headers)}"
+            )
         if status >= 500 or status not in (400, 401, 403, 404, 410, 451):
             return ToolFailure("unavailable", f"{url} answered {status}: try again later")
         if error == "GatedRepo":
-            how = "with HF_TOKEN set to that account's token" if not self.token_present() else "with the account of HF_TOKEN"
-            return ToolFailure("access_denied", f"{name} is gated and access has not been granted: ask for it at {page} {how}, then call again")
+            how = (
+                "with HF_TOKEN set to that account's token"
+                if not self.token_present()
+                else "with the account of HF_TOKEN"
+            )
+            return ToolFailure(
+                "access_denied",
+                f"{name} is gated and access has not been granted: ask for it at {page} {how}, then call again",
+            )
         if error == "RevisionNotFound":
-            return ToolFailure("not_found", f"{name} has no revision {asked.revision!r}: give a branch, tag or commit of {page}")
+            return ToolFailure(
+                "not_found", f"{name} has no revision {asked.revision!r}: give a branch, tag or commit of {page}"
+            )
         if error == "EntryNotFound":
             return ToolFailure("not_found", f"{name} has no file {asked.what!r}: see {page}/tree/{asked.revision}")
         if asked.repo_type and not asked.what and not quiet and self._is_other_type(asked):
             return _other_type(asked)
         if status in (401, 403):
             return self._denied(status, name, page, bool(asked.repo_type), authorise)
-        return ToolFailure("not_found", f"{name} does not exist on {_origin(self.endpoint)} ({status}), or is private to "
-                                        f"another account: check the spelling at {page}")
+        return ToolFailure(
+            "not_found",
+            f"{name} does not exist on {_origin(self.endpoint)} ({status}), or is private to "
+            f"another account: check the spelling at {page}",
+        )
 
     def _denied(self, status: int, name: str, page: str, is_repo: bool, authorise: bool) -> ToolFailure:
         if not (authorise and self.token_present()):
-            return ToolFailure("access_denied", f"{name} does not exist or is private (the Hub answers both alike, {status}, "
-                                                f"to who has no token): check the spelling at {page}; if it is private, set HF_TOKEN")
+            return ToolFailure(
+                "access_denied",
+                f"{name} does not exist or is private (the Hub answers both alike, {status}, "
+                f"to who has no token): check the spelling at {page}; if it is private, set HF_TOKEN",
+            )
         if status == 401:
-            return ToolFailure("access_denied", f"the Hub refused the token when asked for {name} (401): set HF_TOKEN to a valid "
-                                                "token (https://huggingface.co/settings/tokens), or unset it to read public repositories")
+            return ToolFailure(
+                "access_denied",
+                f"the Hub refused the token when asked for {name} (401): set HF_TOKEN to a valid "
+                "token (https://huggingface.co/settings/tokens), or unset it to read public repositories",
+            )
         may = f" to read {page}" if is_repo else ""
-        return ToolFailure("access_denied", f"{name}: the token's account has no permission{may} (403): use a token that has it in HF_TOKEN")
+        return ToolFailure(
+            "access_denied",
+            f"{name}: the token's account has no permission{may} (403): use a token that has it in HF_TOKEN",
+        )
 
     def _is_other_type(self, asked: _Asked) -> bool:
         """Whether the id is taken by a repository of the other type."""
         other = "dataset" if asked.repo_type == "model" else "model"
         try:
-            self._get(f"{self.endpoint}/api/{other}s/{asked.repo_id}", _Asked("", other, asked.repo_id),
-                      max_bytes=MAX_JSON, quiet=True)
+            self._get(
+                f"{self.endpoint}/api/{other}s/{asked.repo_id}",
+                _Asked("", other, asked.repo_id),
+                max_bytes=MAX_JSON,
+                quiet=True,
+            )
         except ToolFailure:
             return False
         return True
@@ -313,10 +379,16 @@ class Hub:
 
 def _other_type(asked: _Asked) -> ToolFailure:
     if asked.repo_type == "model":
-        return ToolFailure("not_found", f"model_id = {asked.repo_id!r} is a dataset, not a model: pass it to probe_dataset "
-                                        "as dataset_id, and a model as model_id")
-    return ToolFailure("not_found", f"dataset_id = {asked.repo_id!r} is a model, not a dataset: pass it to probe_model "
-                                    "as model_id, and a dataset as dataset_id")
+        return ToolFailure(
+            "not_found",
+            f"model_id = {asked.repo_id!r} is a dataset, not a model: pass it to probe_dataset "
+            "as dataset_id, and a model as model_id",
+        )
+    return ToolFailure(
+        "not_found",
+        f"dataset_id = {asked.repo_id!r} is a model, not a dataset: pass it to probe_model "
+        "as model_id, and a dataset as dataset_id",
+    )
 
 
 def _repo_info(repo_id: str, raw: dict[str, Any], url: str) -> RepoInfo:
@@ -324,14 +396,24 @@ def _repo_info(repo_id: str, raw: dict[str, Any], url: str) -> RepoInfo:
     sha = raw.get("sha")
     if not isinstance(sha, str) or not re.fullmatch(r"[0-9a-f]{40,64}", sha):
         raise ToolFailure("unavailable", f"{url} answered without a commit: try again later")
-    files = {entry["rfilename"]: entry.get("size") if isinstance(entry.get("size"), int) else None
-             for entry in raw.get("siblings") or [] if isinstance(entry, dict) and isinstance(entry.get("rfilename"), str)}
+    files = {
+        entry["rfilename"]: entry.get("size") if isinstance(entry.get("size"), int) else None
+        for entry in raw.get("siblings") or []
+        if isinstance(entry, dict) and isinstance(entry.get("rfilename"), str)
+    }
     card = raw.get("cardData") if isinstance(raw.get("cardData"), dict) else {}
     text = {key: value if isinstance(value := raw.get(key), str) else None for key in ("pipeline_tag", "library_name")}
     return RepoInfo(
-        id=repo_id, sha=sha, private=raw.get("private") is True, gated=str(raw["gated"]) if raw.get("gated") else None,
-        tags=[tag[:80] for tag in raw.get("tags") or [] if isinstance(tag, str)][:50], card=card, files=files,
-        pipeline_tag=text["pipeline_tag"], library=text["library_name"])
+        id=repo_id,
+        sha=sha,
+        private=raw.get("private") is True,
+        gated=str(raw["gated"]) if raw.get("gated") else None,
+        tags=[tag[:80] for tag in raw.get("tags") or [] if isinstance(tag, str)][:50],
+        card=card,
+        files=files,
+        pipeline_tag=text["pipeline_tag"],
+        library=text["library_name"],
+    )
 
 
 def _base(url: str, name: str) -> str:
@@ -349,8 +431,10 @@ def _origin(url: str) -> str:
 
 def _when(headers: Any) -> str:
     """`retry after N s` from Retry-After or the RateLimit header."""
-    for found in (re.fullmatch(r"\s*(\d{1,6})\s*", headers.get("retry-after", "")),
-                  re.search(r";\s*t\s*=\s*(\d{1,6})", headers.get("ratelimit", ""))):
+    for found in (
+        re.fullmatch(r"\s*(\d{1,6})\s*", headers.get("retry-after", "")),
+        re.search(r";\s*t\s*=\s*(\d{1,6})", headers.get("ratelimit", "")),
+    ):
         if found:
             return f"retry after {found[1]} s"
     return "retry after a few minutes; a token in HF_TOKEN raises the limit"

@@ -3,13 +3,13 @@ from __future__ import annotations
 import json
 
 import pytest
+
+from tests.tiny import TOKEN, dataset_files, model_files, parquet, png
 from tunegate.embedded.hub import Fault
 from tunegate.errors import ToolFailure
 from tunegate.hub import Hub
 from tunegate.probe.dataset import probe_dataset
 from tunegate.probe.model import probe_model
-
-from tests.tiny import TOKEN, dataset_files, model_files, parquet, png
 
 TASK = "image-classification"
 VIEWER = r"^/(is-valid|splits|info|size|first-rows|rows)"
@@ -29,23 +29,42 @@ def refused(hub, **arguments):
 
 @pytest.fixture
 def pets(server):
-    return put(server, dataset_files(parquet([0, 1] * 20, names=["cat", "dog"]), test=parquet([0, 1] * 5, names=["cat", "dog"])))
+    return put(
+        server,
+        dataset_files(parquet([0, 1] * 20, names=["cat", "dog"]), test=parquet([0, 1] * 5, names=["cat", "dog"])),
+    )
 
 
 def test_through_the_viewer(hub, pets):
     facts = probe_dataset(hub, dataset_id=pets, task=TASK)
     assert (facts.verdict, facts.source, facts.read_through, len(facts.revision)) == ("accept", "hub", "viewer", 40)
     assert (facts.config, facts.splits) == ("default", {"train": 40, "test": 10})
-    assert (facts.train_split, facts.eval_split, facts.column_map) == ("train", "test", {"image": "image", "label": "label"})
-    assert (facts.class_names, facts.label_histogram, facts.label_complete) == (["cat", "dog"], {"cat": 20, "dog": 20}, True)
+    assert (facts.train_split, facts.eval_split, facts.column_map) == (
+        "train",
+        "test",
+        {"image": "image", "label": "label"},
+    )
+    assert (facts.class_names, facts.label_histogram, facts.label_complete) == (
+        ["cat", "dog"],
+        {"cat": 20, "dog": 20},
+        True,
+    )
     assert facts.columns == {"image": "Image", "label": "ClassLabel(2)"} and len(facts.sample_rows) == 5
     assert facts.sample_rows[0]["image"].startswith("<image") and facts.sources and facts.bytes_fetched > 0
     assert len(facts.model_dump_json()) < 6000
 
 
-@pytest.mark.parametrize("files", [
-    lambda: dataset_files(parquet([0, 1] * 20, names=["cat", "dog"]), test=parquet([0, 1] * 5, names=["cat", "dog"])),
-    lambda: {f"{split}/{name}/{i}.png": png() for split in ("train", "test") for name in ("cat", "dog") for i in range(5)}])
+@pytest.mark.parametrize(
+    "files",
+    [
+        lambda: dataset_files(
+            parquet([0, 1] * 20, names=["cat", "dog"]), test=parquet([0, 1] * 5, names=["cat", "dog"])
+        ),
+        lambda: {
+            f"{split}/{name}/{i}.png": png() for split in ("train", "test") for name in ("cat", "dog") for i in range(5)
+        },
+    ],
+)
 def test_through_the_files_when_the_viewer_is_away(server, hub, files):
     server.faults.append(Fault(VIEWER, status=500, times=99))
     facts = probe_dataset(hub, dataset_id=put(server, files()), task=TASK)
@@ -85,11 +104,19 @@ def test_missing_gated_private(server, hub, pets):
     assert probe_dataset(owner, dataset_id="me/private", task=TASK).verdict == "accept"
 
 
-@pytest.mark.parametrize(("files", "says"), [
-    ({"README.md": b"# nothing"}, "empty"), ({}, "empty"), (dataset_files(parquet([], names=["a", "b"])), "no rows"),
-    (dataset_files(parquet([0] * 9, names=["a"])), "one class"), (dataset_files(parquet(["a"] * 9)), "one class"),
-    (dataset_files(parquet([-1] * 9, names=["a", "b"])), "has a label"),
-    (dataset_files(parquet([0, 1], names=["a", "b"])) | {"data.py": b"import os"}, "Python script"), ({"loader.py": b""}, "Python script")])
+@pytest.mark.parametrize(
+    ("files", "says"),
+    [
+        ({"README.md": b"# nothing"}, "empty"),
+        ({}, "empty"),
+        (dataset_files(parquet([], names=["a", "b"])), "no rows"),
+        (dataset_files(parquet([0] * 9, names=["a"])), "one class"),
+        (dataset_files(parquet(["a"] * 9)), "one class"),
+        (dataset_files(parquet([-1] * 9, names=["a", "b"])), "has a label"),
+        (dataset_files(parquet([0, 1], names=["a", "b"])) | {"data.py": b"import os"}, "Python script"),
+        ({"loader.py": b""}, "Python script"),
+    ],
+)
 def test_empty_one_class_unlabelled_and_scripts_are_rejected(server, hub, files, says):
     failure = refused(hub, dataset_id=put(server, files))
     assert failure.code == "rejected" and says in failure.message and "choose" in failure.message
@@ -111,7 +138,10 @@ def test_splits_that_were_named(hub, pets):
     assert (facts.train_split, facts.eval_split) == ("test", "train")
     assert "'zz' does not exist" in refused(hub, dataset_id=pets, eval_split="zz").message
     assert refused(hub, dataset_id=pets, train_split="test", eval_split="test").code == "invalid_input"
-    assert "it has" not in refused(hub, dataset_id=pets, config="zz").message and "default" in refused(hub, dataset_id=pets, config="zz").message
+    assert (
+        "it has" not in refused(hub, dataset_id=pets, config="zz").message
+        and "default" in refused(hub, dataset_id=pets, config="zz").message
+    )
 
 
 def test_a_hidden_test_split_is_passed_over(server, hub):
@@ -130,7 +160,11 @@ def test_rows_sorted_by_class_are_sampled_further_on(server, hub):
 
 
 def test_the_models_head_is_compared(server, hub, pets):
-    server.add_repo("model", "me/tiny", model_files({"model_type": "vit", "architectures": ["ViTForImageClassification"], "num_labels": 1000}))
+    server.add_repo(
+        "model",
+        "me/tiny",
+        model_files({"model_type": "vit", "architectures": ["ViTForImageClassification"], "num_labels": 1000}),
+    )
     facts = probe_dataset(hub, dataset_id=pets, task=TASK, model_facts=probe_model(hub, "me/tiny"))
     assert any("1000 classes, the dataset 2" in warning for warning in facts.warnings)
 
@@ -152,14 +186,25 @@ def test_the_viewer_fails_at_any_point(server, hub, pets, endpoint, status):
 def _viewer(monkeypatch, hub, pets, **answers):
     """The viewer's answers replaced one by one: shapes that the embedded Hub does not produce."""
     real = hub.viewer
-    monkeypatch.setattr(Hub, "viewer", lambda self, endpoint, **params: answers.get(endpoint.replace("-", "_"), None) or real(endpoint, **params))
+    monkeypatch.setattr(
+        Hub,
+        "viewer",
+        lambda self, endpoint, **params: answers.get(endpoint.replace("-", "_"), None) or real(endpoint, **params),
+    )
     return {"dataset_id": pets}
 
 
-@pytest.mark.parametrize("answers", [
-    {"splits": {"splits": "none"}}, {"splits": {"splits": [{"config": 1}, 2]}}, {"info": {"dataset_info": [1]}},
-    {"info": {"dataset_info": {"features": 3}}},
-    {"first_rows": {"rows": [1, {"row": 2}], "features": {}}}, {"is_valid": {"viewer": False}}])
+@pytest.mark.parametrize(
+    "answers",
+    [
+        {"splits": {"splits": "none"}},
+        {"splits": {"splits": [{"config": 1}, 2]}},
+        {"info": {"dataset_info": [1]}},
+        {"info": {"dataset_info": {"features": 3}}},
+        {"first_rows": {"rows": [1, {"row": 2}], "features": {}}},
+        {"is_valid": {"viewer": False}},
+    ],
+)
 def test_odd_answers_of_the_viewer(monkeypatch, hub, pets, answers):
     assert probe_dataset(hub, **_viewer(monkeypatch, hub, pets, **answers), task=TASK).class_names == ["cat", "dog"]
 
@@ -173,7 +218,11 @@ def test_several_configurations_or_class_columns_are_for_the_user_to_choose(monk
     features = {"img": {"_type": "Image"}, "fine_label": label, "coarse_label": label}
     arguments = _viewer(monkeypatch, hub, pets, splits=two, info={"dataset_info": {"features": features}})
     failure = refused(hub, **arguments, config="fine")
-    assert failure.code == "ambiguous" and "column_map={'label': 'fine_label'}" in failure.message and "coarse_label" in failure.message
+    assert (
+        failure.code == "ambiguous"
+        and "column_map={'label': 'fine_label'}" in failure.message
+        and "coarse_label" in failure.message
+    )
 
 
 def test_a_local_folder(hub, tmp_path):
@@ -182,7 +231,12 @@ def test_a_local_folder(hub, tmp_path):
         for i in range(3):
             (tmp_path / "pets" / name / f"{i}.png").write_bytes(png(5, 6))
     facts = probe_dataset(hub, local_path=str(tmp_path / "pets"), task=TASK)
-    assert (facts.source, facts.local_format, facts.splits, facts.class_names) == ("local", "imagefolder", {"train": 6}, ["cat", "dog"])
+    assert (facts.source, facts.local_format, facts.splits, facts.class_names) == (
+        "local",
+        "imagefolder",
+        {"train": 6},
+        ["cat", "dog"],
+    )
     assert facts.sample_rows[0] == {"image": "<image 5x6>", "label": "cat"} and facts.bytes_fetched == 0
     before = facts.sources[0]
     (tmp_path / "pets" / "cat" / "new.png").write_bytes(png())

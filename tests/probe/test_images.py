@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
-from tunegate.probe.images import inspect, measure
 
 from tests.tiny import png
+from tunegate.probe.images import inspect, measure
 
 
 @pytest.mark.parametrize("kind", ["png", "jpeg", "gif", "bmp"])
@@ -33,7 +33,10 @@ def test_cut_off_files_are_told(tmp_path):
             inspect(tmp_path / name)
 
 
-@given(st.binary(max_size=200), st.sampled_from([b"", b"\xff\xd8\xff\xe0", b"\x89PNG\r\n\x1a\n", b"BM", b"GIF89a", b"RIFF0000WEBP"]))
+@given(
+    st.binary(max_size=200),
+    st.sampled_from([b"", b"\xff\xd8\xff\xe0", b"\x89PNG\r\n\x1a\n", b"BM", b"GIF89a", b"RIFF0000WEBP"]),
+)
 def test_any_bytes_are_measured_or_refused(body, start):
     try:
         kind, width, height = measure(start + body)

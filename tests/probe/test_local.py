@@ -6,10 +6,10 @@ import sys
 from pathlib import Path
 
 import pytest
-from tunegate.errors import ToolFailure
-from tunegate.probe.local import detect, read_local
 
 from tests.tiny import parquet, png
+from tunegate.errors import ToolFailure
+from tunegate.probe.local import detect, read_local
 
 TASK = "image-classification"
 
@@ -28,11 +28,22 @@ def refused(path, wanted="auto", task=TASK):
 
 
 def test_imagefolder_with_and_without_splits(tmp_path):
-    table = read_local(folder(tmp_path / "a", "cat/1.png", "cat/2.JPG", "dog/1.png", "dog/notes.txt", ".DS_Store"), "auto", TASK)
+    table = read_local(
+        folder(tmp_path / "a", "cat/1.png", "cat/2.JPG", "dog/1.png", "dog/notes.txt", ".DS_Store"), "auto", TASK
+    )
     assert (table.splits, table.features["label"].names) == ({"train": 3}, ("cat", "dog"))
-    table = read_local(folder(tmp_path / "b", "train/cat/1.png", "train/dog/1.png", "val/cat/1.png", "val/emu/1.png", "raw/x/1.png"), "auto", TASK)
-    assert table.splits == {"train": 2, "validation": 2} and table.labels("train", "label").counts == {"cat": 1, "dog": 1}
-    assert any("never trained on" in w and "emu" in w for w in table.warnings) and any("raw" in w for w in table.warnings)
+    table = read_local(
+        folder(tmp_path / "b", "train/cat/1.png", "train/dog/1.png", "val/cat/1.png", "val/emu/1.png", "raw/x/1.png"),
+        "auto",
+        TASK,
+    )
+    assert table.splits == {"train": 2, "validation": 2} and table.labels("train", "label").counts == {
+        "cat": 1,
+        "dog": 1,
+    }
+    assert any("never trained on" in w and "emu" in w for w in table.warnings) and any(
+        "raw" in w for w in table.warnings
+    )
 
 
 def test_layouts_that_are_no_imagefolder_say_why(tmp_path):
@@ -78,7 +89,11 @@ def test_links_must_stay_in_the_dataset(tmp_path):
 def test_rows_with_image_paths(tmp_path, kind):
     root = folder(tmp_path, "images/1.png", "images/2.png", "images/3.png")
     rows = [{"file_name": f"images/{i}.png", "label": label} for i, label in ((1, "cat"), (2, "dog"), (3, "cat"))]
-    text = "file_name,label\n" + "".join(f"{r['file_name']},{r['label']}\n" for r in rows) if kind == "csv" else "\n".join(map(json.dumps, rows))
+    text = (
+        "file_name,label\n" + "".join(f"{r['file_name']},{r['label']}\n" for r in rows)
+        if kind == "csv"
+        else "\n".join(map(json.dumps, rows))
+    )
     (root / f"train.{kind}").write_text(text)
     table = read_local(root, "auto", TASK)
     assert (table.format, table.splits) == (kind, {"train": 3}) and table.features["file_name"].kind == "image"
@@ -88,10 +103,18 @@ def test_rows_with_image_paths(tmp_path, kind):
     assert read_local(root / f"train.{kind}", "auto", TASK).splits == {"train": 3}
 
 
-@pytest.mark.parametrize(("name", "text", "says"), [
-    ("a.csv", "image,label\n../../../etc/x.png,1\n", "leads out"), ("a.csv", "image,label\nmissing.png,1\n", "none of the 1"),
-    ("a.csv", "image,label\na.png,1,2\n", "same number of fields"), ("a.csv", "image,label\nb.png\n", "same number"),
-    ("a.jsonl", '{"image": "a.png"}\nnope\n', "a.jsonl:2"), ("a.jsonl", "[1]\n", "a.jsonl:1"), ("a.jsonl", '"' + "x" * 1_000_001, "a.jsonl:1")])
+@pytest.mark.parametrize(
+    ("name", "text", "says"),
+    [
+        ("a.csv", "image,label\n../../../etc/x.png,1\n", "leads out"),
+        ("a.csv", "image,label\nmissing.png,1\n", "none of the 1"),
+        ("a.csv", "image,label\na.png,1,2\n", "same number of fields"),
+        ("a.csv", "image,label\nb.png\n", "same number"),
+        ("a.jsonl", '{"image": "a.png"}\nnope\n', "a.jsonl:2"),
+        ("a.jsonl", "[1]\n", "a.jsonl:1"),
+        ("a.jsonl", '"' + "x" * 1_000_001, "a.jsonl:1"),
+    ],
+)
 def test_bad_rows_are_refused_with_the_place(tmp_path, name, text, says):
     (tmp_path / name).write_text(text)
     failure = refused(tmp_path)
@@ -102,8 +125,15 @@ def test_parquet(tmp_path):
     (tmp_path / "train.parquet").write_bytes(parquet([0, 1, 1], names=["cat", "dog"]))
     (tmp_path / "validation-0.parquet").write_bytes(parquet([0, 1], names=["cat", "dog"]))
     table = read_local(tmp_path, "auto", TASK)
-    assert (table.format, table.splits, table.features["label"].names) == ("parquet", {"train": 3, "validation": 2}, ("cat", "dog"))
-    assert table.labels("train", "label").counts == {"cat": 1, "dog": 2} and table.sample("train")[0]["image"] == {"width": 4, "height": 4}
+    assert (table.format, table.splits, table.features["label"].names) == (
+        "parquet",
+        {"train": 3, "validation": 2},
+        ("cat", "dog"),
+    )
+    assert table.labels("train", "label").counts == {"cat": 1, "dog": 2} and table.sample("train")[0]["image"] == {
+        "width": 4,
+        "height": 4,
+    }
     (tmp_path / "undeclared.parquet").write_bytes(parquet(["a", "b"], declared=False))
     assert read_local(tmp_path / "undeclared.parquet", "auto", TASK).features["image"].kind == "image"
     (tmp_path / "train.parquet").write_bytes(b"PAR1 not at all")
@@ -117,7 +147,10 @@ def save_to_disk(root: Path, labels: list[int]) -> None:
     features = {"image": {"_type": "Image"}, "label": {"_type": "ClassLabel", "names": ["cat", "dog"]}}
     table = pa.table({"image": [{"bytes": png(), "path": None} for _ in labels], "label": labels})
     table = table.replace_schema_metadata({"huggingface": json.dumps({"info": {"features": features}})})
-    with pa.OSFile(str(root / "data-00000-of-00001.arrow"), "wb") as file, pa.ipc.new_stream(file, table.schema) as stream:
+    with (
+        pa.OSFile(str(root / "data-00000-of-00001.arrow"), "wb") as file,
+        pa.ipc.new_stream(file, table.schema) as stream,
+    ):
         stream.write_table(table, max_chunksize=2)
     (root / "state.json").write_text(json.dumps({"_data_files": [{"filename": "data-00000-of-00001.arrow"}]}))
     (root / "dataset_info.json").write_text(json.dumps({"features": features}))
@@ -145,9 +178,14 @@ def test_without_pyarrow_the_message_says_what_to_install(tmp_path, monkeypatch)
     assert failure.code == "unavailable" and "pip install" in failure.message
 
 
-@pytest.mark.parametrize(("kind", "paths", "content"), [
-    ("coco", ["train/1.png", "annotations/instances.json"], b'{"images": [], "annotations": [], "categories": []}'),
-    ("voc", ["JPEGImages/1.jpg", "Annotations/1.xml"], b"<annotation/>"), ("segfolder", ["images/1.png", "masks/1.png"], None)])
+@pytest.mark.parametrize(
+    ("kind", "paths", "content"),
+    [
+        ("coco", ["train/1.png", "annotations/instances.json"], b'{"images": [], "annotations": [], "categories": []}'),
+        ("voc", ["JPEGImages/1.jpg", "Annotations/1.xml"], b"<annotation/>"),
+        ("segfolder", ["images/1.png", "masks/1.png"], None),
+    ],
+)
 def test_formats_of_other_tasks_are_recognised_and_refused(tmp_path, kind, paths, content):
     folder(tmp_path, *paths, content=content)
     assert detect(tmp_path) == kind

@@ -50,7 +50,14 @@ def feature(raw: Any) -> Feature:
         return Feature(_value_kind(dtype), dtype)
     if kind is None and {"bytes", "path"} <= set(raw):
         return Feature("image", "struct<bytes, path>")
-    table = {"Image": "image", "Audio": "audio", "Sequence": "list", "List": "list", "LargeList": "list", None: "struct"}
+    table = {
+        "Image": "image",
+        "Audio": "audio",
+        "Sequence": "list",
+        "List": "list",
+        "LargeList": "list",
+        None: "struct",
+    }
     return Feature(table.get(kind, "other"), str(kind or "struct")[:40])
 
 
@@ -67,8 +74,16 @@ def arrow_feature(dtype: Any) -> Feature:
 
 
 def _value_kind(dtype: str) -> Kind:
-    for start, kind in (("int", "int"), ("uint", "int"), ("float", "float"), ("double", "float"), ("halffloat", "float"),
-                        ("string", "string"), ("large_string", "string"), ("bool", "bool")):
+    for start, kind in (
+        ("int", "int"),
+        ("uint", "int"),
+        ("float", "float"),
+        ("double", "float"),
+        ("halffloat", "float"),
+        ("string", "string"),
+        ("large_string", "string"),
+        ("bool", "bool"),
+    ):
         if dtype.startswith(start):
             return kind
     return "other"
@@ -79,17 +94,29 @@ def map_columns(features: dict[str, Feature], task: str, asked: dict[str, str] |
     needed = COLUMNS[task]
     for ours in asked or {}:
         if ours not in needed:
-            raise ToolFailure("invalid_input", f"column_map has {ours!r}, which is no column of {task}: its keys are {', '.join(needed)}")
-    return {ours: _chosen(ours, column, asked[ours], features) if ours in (asked or {}) else _find(ours, column, features, task)
-            for ours, column in needed.items()}
+            raise ToolFailure(
+                "invalid_input",
+                f"column_map has {ours!r}, which is no column of {task}: its keys are {', '.join(needed)}",
+            )
+    return {
+        ours: _chosen(ours, column, asked[ours], features)
+        if ours in (asked or {})
+        else _find(ours, column, features, task)
+        for ours, column in needed.items()
+    }
 
 
 def _chosen(ours: str, column: Column, theirs: object, features: dict[str, Feature]) -> str:
     if theirs not in features:
-        raise ToolFailure("invalid_input", f"column_map[{ours!r}] = {theirs!r} is no column: the dataset has {describe(features)}")
+        raise ToolFailure(
+            "invalid_input", f"column_map[{ours!r}] = {theirs!r} is no column: the dataset has {describe(features)}"
+        )
     if features[theirs].kind not in column.kinds:
-        raise ToolFailure("invalid_input", f"column_map[{ours!r}] = {theirs!r} is {features[theirs].shown}, and {ours} needs "
-                                           f"{column.needs}: the dataset has {describe(features)}")
+        raise ToolFailure(
+            "invalid_input",
+            f"column_map[{ours!r}] = {theirs!r} is {features[theirs].shown}, and {ours} needs "
+            f"{column.needs}: the dataset has {describe(features)}",
+        )
     return theirs
 
 
@@ -104,31 +131,49 @@ def _find(ours: str, column: Column, features: dict[str, Feature], task: str) ->
     if len(candidates) == 1:
         return candidates[0]
     if candidates:
-        raise ToolFailure("ambiguous", f"{ours} could be any of {', '.join(candidates[:10])}: ask the user, then pass e.g. "
-                                       f"column_map={{{ours!r}: {candidates[0]!r}}}")
-    raise ToolFailure("rejected", f"{task} needs {SCHEMAS[task]}, and no column serves as {ours} ({column.needs}): the dataset has "
-                                  f"{describe(features)}. If one of them does ({', '.join(fitting[:8]) or 'none fits by type'}), "
-                                  f"pass column_map={{{ours!r}: ...}}, "
-                                  "or choose another dataset; a restructuring is for the user to decide")
+        raise ToolFailure(
+            "ambiguous",
+            f"{ours} could be any of {', '.join(candidates[:10])}: ask the user, then pass e.g. "
+            f"column_map={{{ours!r}: {candidates[0]!r}}}",
+        )
+    raise ToolFailure(
+        "rejected",
+        f"{task} needs {SCHEMAS[task]}, and no column serves as {ours} ({column.needs}): the dataset has "
+        f"{describe(features)}. If one of them does ({', '.join(fitting[:8]) or 'none fits by type'}), "
+        f"pass column_map={{{ours!r}: ...}}, "
+        "or choose another dataset; a restructuring is for the user to decide",
+    )
 
 
 def describe(features: dict[str, Feature]) -> str:
     shown = [f"{name[:60]} ({found.shown})" for name, found in list(features.items())[:20]]
-    return ", ".join(shown) + (f" and {len(features) - 20} more" if len(features) > 20 else "") if shown else "no columns"
+    return (
+        ", ".join(shown) + (f" and {len(features) - 20} more" if len(features) > 20 else "") if shown else "no columns"
+    )
 
 
-def choose_splits(splits: dict[str, int | None], train: str | None, evaluation: str | None) -> tuple[str, str | None, str]:
+def choose_splits(
+    splits: dict[str, int | None], train: str | None, evaluation: str | None
+) -> tuple[str, str | None, str]:
     """(train, eval or None, why). None: held out of train. Raises invalid_input, ambiguous, rejected."""
     for argument, name in (("train_split", train), ("eval_split", evaluation)):
         if name is not None and name not in splits:
-            raise ToolFailure("invalid_input", f"{argument} = {name!r} does not exist: the dataset has {_listed(splits)}")
+            raise ToolFailure(
+                "invalid_input", f"{argument} = {name!r} does not exist: the dataset has {_listed(splits)}"
+            )
     if train is None:
         train = _train_split(splits, evaluation)
     if train == evaluation:
-        raise ToolFailure("invalid_input", f"eval_split = {evaluation!r} is the train split too: the metric would be measured on "
-                                           "what was trained on; leave eval_split out to hold a part of it back")
+        raise ToolFailure(
+            "invalid_input",
+            f"eval_split = {evaluation!r} is the train split too: the metric would be measured on "
+            "what was trained on; leave eval_split out to hold a part of it back",
+        )
     if splits[train] == 0:
-        raise ToolFailure("rejected", f"split {train!r} has no rows: the dataset has {_listed(splits)}; choose another train_split or dataset")
+        raise ToolFailure(
+            "rejected",
+            f"split {train!r} has no rows: the dataset has {_listed(splits)}; choose another train_split or dataset",
+        )
     if evaluation is not None:
         if splits[evaluation] == 0:
             raise ToolFailure("rejected", f"eval_split = {evaluation!r} has no rows: the dataset has {_listed(splits)}")
@@ -146,11 +191,16 @@ def _train_split(splits: dict[str, int | None], evaluation: str | None) -> str:
         return found or rest[0]
     if not splits:
         raise ToolFailure("rejected", "the dataset has no splits: choose another one")
-    raise ToolFailure("ambiguous", f"no split is called train: the dataset has {_listed(splits)}; ask the user, then pass train_split")
+    raise ToolFailure(
+        "ambiguous", f"no split is called train: the dataset has {_listed(splits)}; ask the user, then pass train_split"
+    )
 
 
 def _listed(splits: dict[str, int | None]) -> str:
-    return ", ".join(f"{name} ({'?' if rows is None else f'{rows:,}'} rows)" for name, rows in list(splits.items())[:12]) or "no splits"
+    return (
+        ", ".join(f"{name} ({'?' if rows is None else f'{rows:,}'} rows)" for name, rows in list(splits.items())[:12])
+        or "no splits"
+    )
 
 
 def count_labels(values: list[Any], found: Feature, *, complete: bool) -> Labels:
@@ -178,21 +228,35 @@ def judge_labels(labels: Labels, found: Feature, split: str, warnings: list[str]
     if labels.complete and not labels.seen:
         raise ToolFailure("rejected", f"split {split!r} has no rows: choose another split or dataset")
     if labels.seen and not labels.counts:
-        raise ToolFailure("rejected", f"none of the {labels.seen} rows read of split {split!r} has a label: choose another split or dataset")
+        raise ToolFailure(
+            "rejected",
+            f"none of the {labels.seen} rows read of split {split!r} has a label: choose another split or dataset",
+        )
     if labels.unlabelled:
         warnings.append(f"{labels.unlabelled} of {labels.seen} rows read of split {split!r} have no label")
     names = list(found.names) or (sorted(labels.counts, key=_natural) if labels.complete else [])
     only = next(iter(labels.counts), None)
     if len(found.names) == 1 or (len(labels.counts) == 1 and (labels.complete or not found.names)):
-        where = "its schema names one class" if len(found.names) == 1 else f"all {labels.seen} rows read of split {split!r} have it"
-        raise ToolFailure("rejected", f"the dataset has one class only ({only or found.names[0]!r}: {where}), so there is nothing to "
-                                      "tell apart: choose another dataset, split, or column_map={'label': ...}")
+        where = (
+            "its schema names one class"
+            if len(found.names) == 1
+            else f"all {labels.seen} rows read of split {split!r} have it"
+        )
+        raise ToolFailure(
+            "rejected",
+            f"the dataset has one class only ({only or found.names[0]!r}: {where}), so there is nothing to "
+            "tell apart: choose another dataset, split, or column_map={'label': ...}",
+        )
     if len(labels.counts) == 1:
-        warnings.append(f"the {labels.seen} rows read of split {split!r} are all {only!r}; the schema names {len(names)} classes")
+        warnings.append(
+            f"the {labels.seen} rows read of split {split!r} are all {only!r}; the schema names {len(names)} classes"
+        )
     if not names:
         warnings.append("the class names are not declared: the prepare stage takes them from all of the training rows")
     if found.kind in ("int", "string") and labels.seen >= 50 and len(labels.counts) > labels.seen * 0.5:
-        warnings.append(f"{len(labels.counts)} different labels in {labels.seen} rows: this looks like an identifier, not a class")
+        warnings.append(
+            f"{len(labels.counts)} different labels in {labels.seen} rows: this looks like an identifier, not a class"
+        )
     return names
 
 

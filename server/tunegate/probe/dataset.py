@@ -60,9 +60,19 @@ class DatasetFacts(BaseModel):
     bytes_fetched: int
 
 
-def probe_dataset(hub: Hub, *, dataset_id: str | None = None, local_path: str | None = None, local_format: str = "auto",
-                  config: str | None = None, train_split: str | None = None, eval_split: str | None = None, task: str,
-                  model_facts: ModelFacts | None = None, column_map: dict[str, str] | None = None) -> DatasetFacts:
+def probe_dataset(
+    hub: Hub,
+    *,
+    dataset_id: str | None = None,
+    local_path: str | None = None,
+    local_format: str = "auto",
+    config: str | None = None,
+    train_split: str | None = None,
+    eval_split: str | None = None,
+    task: str,
+    model_facts: ModelFacts | None = None,
+    column_map: dict[str, str] | None = None,
+) -> DatasetFacts:
     """Facts of a dataset on the Hub or on this machine.
 
     Raises ToolFailure: invalid_input, not_found, access_denied, unavailable; out_of_scope (the task); ambiguous (no dataset,
@@ -79,38 +89,72 @@ def probe_dataset(hub: Hub, *, dataset_id: str | None = None, local_path: str | 
     facts = _facts(found.table, **common)
     facts["warnings"] += _remarks(facts, model_facts, gated=bool(info.gated))
     return DatasetFacts(
-        source="hub", read_through=found.read_through, dataset_id=info.id, revision=info.sha, gated=info.gated,
-        **_config(found), **facts, sources=hub.trail.sources, bytes_fetched=hub.trail.bytes_fetched)
+        source="hub",
+        read_through=found.read_through,
+        dataset_id=info.id,
+        revision=info.sha,
+        gated=info.gated,
+        **_config(found),
+        **facts,
+        sources=hub.trail.sources,
+        bytes_fetched=hub.trail.bytes_fetched,
+    )
 
 
 def _check_arguments(dataset_id: str | None, local_path: str | None, task: str, model_facts: ModelFacts | None) -> None:
     if dataset_id is not None and local_path is not None:
-        raise ToolFailure("invalid_input", f"dataset_id = {dataset_id[:100]!r} and local_dataset_path = {local_path[:100]!r} are both given: "
-                                           "pass exactly one")
+        raise ToolFailure(
+            "invalid_input",
+            f"dataset_id = {dataset_id[:100]!r} and local_dataset_path = {local_path[:100]!r} are both given: "
+            "pass exactly one",
+        )
     if task not in tasks.TRAINABLE:
-        raise ToolFailure("out_of_scope", f"task = {task[:60]!r}: this version prepares datasets for {', '.join(tasks.TRAINABLE)} only")
+        raise ToolFailure(
+            "out_of_scope",
+            f"task = {task[:60]!r}: this version prepares datasets for {', '.join(tasks.TRAINABLE)} only",
+        )
     if model_facts and model_facts.task != task:
-        raise ToolFailure("invalid_input", f"task = {task!r}, but {model_facts.model_id} was probed for {model_facts.task}: probe the model again")
+        raise ToolFailure(
+            "invalid_input",
+            f"task = {task!r}, but {model_facts.model_id} was probed for {model_facts.task}: probe the model again",
+        )
     if dataset_id is None and local_path is None:
         listed = "; ".join(f"{name}: {why}" for name, why in tasks.RECOMMENDED[task])
-        raise ToolFailure("ambiguous", f"no dataset is given: show the user these for {task}, and pass the choice as dataset_id. {listed}; or the "
-                                       "user's own data, as local_dataset_path (a folder with one subfolder of images for each class)")
+        raise ToolFailure(
+            "ambiguous",
+            f"no dataset is given: show the user these for {task}, and pass the choice as dataset_id. {listed}; or the "
+            "user's own data, as local_dataset_path (a folder with one subfolder of images for each class)",
+        )
 
 
-def _local(hub: Hub, path: str, wanted: str, config: str | None, model_facts: ModelFacts | None, common: dict) -> DatasetFacts:
+def _local(
+    hub: Hub, path: str, wanted: str, config: str | None, model_facts: ModelFacts | None, common: dict
+) -> DatasetFacts:
     if config is not None:
-        raise ToolFailure("invalid_input", f"dataset_config = {config!r} is for datasets on the Hub: leave it out with local_dataset_path")
+        raise ToolFailure(
+            "invalid_input",
+            f"dataset_config = {config!r} is for datasets on the Hub: leave it out with local_dataset_path",
+        )
     if "\0" in path or not path.strip():
         raise ToolFailure("invalid_input", f"local_dataset_path = {path[:80]!r} is no path: give a folder or a file")
     table = read_local(Path(path), wanted, common["task"])
     facts = _facts(table, **common)
     facts["warnings"] += _remarks(facts, model_facts, gated=False)
     resolved = Path(path).expanduser().resolve()
-    return DatasetFacts(source="local", read_through="files", local_path=str(resolved), local_format=table.format, **facts,
-                        sources=[_listing(resolved)], bytes_fetched=hub.trail.bytes_fetched)
+    return DatasetFacts(
+        source="local",
+        read_through="files",
+        local_path=str(resolved),
+        local_format=table.format,
+        **facts,
+        sources=[_listing(resolved)],
+        bytes_fetched=hub.trail.bytes_fetched,
+    )
 
 
-def _facts(table: Table, *, task: str, asked: tuple[str | None, str | None], column_map: dict[str, str] | None) -> dict[str, Any]:
+def _facts(
+    table: Table, *, task: str, asked: tuple[str | None, str | None], column_map: dict[str, str] | None
+) -> dict[str, Any]:
     """What holds for every source: columns, splits, labels."""
     mapped = map_columns(table.features, task, column_map)
     label = table.features[mapped["label"]]
@@ -124,13 +168,26 @@ def _facts(table: Table, *, task: str, asked: tuple[str | None, str | None], col
         warnings.append(f"column {mapped['image']!r} is not declared as Image: it holds bytes and path, and is cast")
     rows = [bounded_row(row, table.features) for row in table.sample(train)]
     return {
-        "task": task, "verdict": "accept", "splits": table.splits, "train_split": train, "eval_split": evaluation, "split_reason": why,
-        "columns": {name: found.shown for name, found in list(table.features.items())[:100]}, "column_map": mapped, "class_names": names,
-        "label_histogram": dict(labels.counts.most_common(MAX_CLASSES_SHOWN)), "label_rows": labels.seen, "label_complete": labels.complete,
-        "sample_rows": rows, "warnings": [*table.warnings, *warnings]}
+        "task": task,
+        "verdict": "accept",
+        "splits": table.splits,
+        "train_split": train,
+        "eval_split": evaluation,
+        "split_reason": why,
+        "columns": {name: found.shown for name, found in list(table.features.items())[:100]},
+        "column_map": mapped,
+        "class_names": names,
+        "label_histogram": dict(labels.counts.most_common(MAX_CLASSES_SHOWN)),
+        "label_rows": labels.seen,
+        "label_complete": labels.complete,
+        "sample_rows": rows,
+        "warnings": [*table.warnings, *warnings],
+    }
 
 
-def _splits(table: Table, label: str, train: str | None, evaluation: str | None) -> tuple[str, str | None, str, Labels | None]:
+def _splits(
+    table: Table, label: str, train: str | None, evaluation: str | None
+) -> tuple[str, str | None, str, Labels | None]:
     """As choose_splits, but a split without labels (a benchmark's hidden test) is passed over."""
     splits, hidden = dict(table.splits), []
     while True:
@@ -139,7 +196,10 @@ def _splits(table: Table, label: str, train: str | None, evaluation: str | None)
         if labels is None or labels.counts or not labels.seen:
             return train, chosen, why + (f"; {', '.join(hidden)} has no labels" if hidden else ""), labels
         if evaluation is not None:
-            raise ToolFailure("rejected", f"eval_split = {evaluation!r} has no labels in the {labels.seen} rows read: choose another split")
+            raise ToolFailure(
+                "rejected",
+                f"eval_split = {evaluation!r} has no labels in the {labels.seen} rows read: choose another split",
+            )
         hidden.append(chosen)
         del splits[chosen]
 
@@ -148,7 +208,9 @@ def _remarks(facts: dict[str, Any], model: ModelFacts | None, *, gated: bool) ->
     remarks = []
     classes = len(facts["class_names"])
     if model and classes and model.num_labels and model.num_labels != classes:
-        remarks.append(f"the model's head has {model.num_labels} classes, the dataset {classes}: training gives it a new head")
+        remarks.append(
+            f"the model's head has {model.num_labels} classes, the dataset {classes}: training gives it a new head"
+        )
     if gated:
         remarks.append("the dataset is gated: the stage that downloads it needs HF_TOKEN")
     rows = facts["splits"][facts["train_split"]]

@@ -40,7 +40,9 @@ def read_hub(hub: Hub, info: RepoInfo, asked: str | None) -> HubTable:
         return _through_viewer(hub, info, asked)
     except NoViewer as error:
         found = _through_files(hub, info, asked, str(error))
-        found.table.warnings.append(f"the dataset viewer did not answer ({error}): these facts come from the repository's files")
+        found.table.warnings.append(
+            f"the dataset viewer did not answer ({error}): these facts come from the repository's files"
+        )
         return found
 
 
@@ -50,8 +52,11 @@ def _refuse_script(info: RepoInfo) -> None:
     scripts = [name for name in info.files if "/" not in name and name.endswith(".py")]
     has_data = any(name.lower().endswith((*ROWS, *EXTENSIONS)) for name in info.files)
     if loader in scripts or (scripts and not has_data):
-        raise ToolFailure("rejected", f"dataset_id = {info.id!r} is loaded by a Python script ({loader if loader in scripts else scripts[0]}), which "
-                                      "datasets no longer runs: choose a copy of it in Parquet, or download it and pass local_dataset_path")
+        raise ToolFailure(
+            "rejected",
+            f"dataset_id = {info.id!r} is loaded by a Python script ({loader if loader in scripts else scripts[0]}), which "
+            "datasets no longer runs: choose a copy of it in Parquet, or download it and pass local_dataset_path",
+        )
 
 
 def choose_config(info: RepoInfo, configs: list[str], asked: str | None) -> tuple[str, str]:
@@ -65,11 +70,15 @@ def choose_config(info: RepoInfo, configs: list[str], asked: str | None) -> tupl
         return configs[0], "it is the only one"
     if "default" in configs:
         return "default", f"it is the default one of {len(configs)}"
-    raise ToolFailure("ambiguous", f"dataset_id = {info.id!r} has {len(configs)} configurations ({shown}): ask the user, then pass "
-                                   f"e.g. dataset_config={configs[0]!r}")
+    raise ToolFailure(
+        "ambiguous",
+        f"dataset_id = {info.id!r} has {len(configs)} configurations ({shown}): ask the user, then pass "
+        f"e.g. dataset_config={configs[0]!r}",
+    )
 
 
 # --- the viewer
+
 
 def _ask(hub: Hub, endpoint: str, **params: str | int) -> dict[str, Any]:
     try:
@@ -82,8 +91,11 @@ def _through_viewer(hub: Hub, info: RepoInfo, asked: str | None) -> HubTable:
     valid = _ask(hub, "is-valid", dataset=info.id)
     if not (valid.get("viewer") or valid.get("preview")):
         raise NoViewer("it says that it cannot show this dataset")
-    listed = [(row["config"], row["split"]) for row in _rows(_ask(hub, "splits", dataset=info.id).get("splits"))
-              if isinstance(row.get("config"), str) and isinstance(row.get("split"), str)]
+    listed = [
+        (row["config"], row["split"])
+        for row in _rows(_ask(hub, "splits", dataset=info.id).get("splits"))
+        if isinstance(row.get("config"), str) and isinstance(row.get("split"), str)
+    ]
     if not listed:
         raise NoViewer("splits: it lists none")
     config, why = choose_config(info, list(dict.fromkeys(name for name, _ in listed)), asked)
@@ -91,8 +103,14 @@ def _through_viewer(hub: Hub, info: RepoInfo, asked: str | None) -> HubTable:
     warnings: list[str] = []
     splits, features = _info(hub, info, config, names, warnings)
     reader = _ViewerRows(hub, info.id, config, splits, warnings)
-    table = Table("viewer", splits, features or reader.features(names[0]), labels=lambda split, column: reader.labels(split, column, table),
-                  sample=lambda split: reader.first(split)[:N_SAMPLE], warnings=warnings)
+    table = Table(
+        "viewer",
+        splits,
+        features or reader.features(names[0]),
+        labels=lambda split, column: reader.labels(split, column, table),
+        sample=lambda split: reader.first(split)[:N_SAMPLE],
+        warnings=warnings,
+    )
     return HubTable(table, list(dict.fromkeys(name for name, _ in listed)), config, why, "viewer")
 
 
@@ -118,7 +136,10 @@ def _sizes(hub: Hub, info: RepoInfo, config: str, splits: dict[str, int | None])
         size = _ask(hub, "size", dataset=info.id, config=config).get("size")
     except NoViewer:
         return splits
-    found = {row.get("split"): _count(row, "num_rows") for row in _rows(size.get("splits") if isinstance(size, dict) else None)}
+    found = {
+        row.get("split"): _count(row, "num_rows")
+        for row in _rows(size.get("splits") if isinstance(size, dict) else None)
+    }
     return {name: found.get(name) if rows is None else rows for name, rows in splits.items()}
 
 
@@ -146,7 +167,9 @@ class _ViewerRows:
 
     def labels(self, split: str, column: str, table: Table) -> Labels:
         rows, known = self.first(split), self.splits.get(split)
-        complete = bool(self._first(split)) and (len(rows) == known if known is not None else self._first(split).get("truncated") is False)
+        complete = bool(self._first(split)) and (
+            len(rows) == known if known is not None else self._first(split).get("truncated") is False
+        )
         found = count_labels([row.get(column) for row in rows], table.features[column], complete=complete)
         if complete or len(found.counts) > 1 or not known:
             return found
@@ -173,18 +196,29 @@ def _count(value: Any, key: str) -> int | None:
 
 # --- the repository's files
 
+
 def _through_files(hub: Hub, info: RepoInfo, asked: str | None, why: str) -> HubTable:
-    data = sorted(name for name in info.files if name.lower().endswith((*ROWS, *EXTENSIONS)) and not name.startswith("."))
+    data = sorted(
+        name for name in info.files if name.lower().endswith((*ROWS, *EXTENSIONS)) and not name.startswith(".")
+    )
     if not data:
-        raise ToolFailure("rejected", f"dataset_id = {info.id!r} is empty (no data files among its {len(info.files)} files): choose another dataset")
-    declared = [row["config_name"] for row in _rows(info.card.get("configs")) if isinstance(row.get("config_name"), str)]
+        raise ToolFailure(
+            "rejected",
+            f"dataset_id = {info.id!r} is empty (no data files among its {len(info.files)} files): choose another dataset",
+        )
+    declared = [
+        row["config_name"] for row in _rows(info.card.get("configs")) if isinstance(row.get("config_name"), str)
+    ]
     config, reason = choose_config(info, declared or ["default"], asked)
     parquet = [name for name in data if name.lower().endswith(".parquet")]
     images = [name for name in data if name.lower().endswith(EXTENSIONS)]
     if len(declared) > 1 or not (parquet or len(images) == len(data)):
-        raise ToolFailure("unavailable", f"dataset_id = {info.id!r} can only be read through the dataset viewer ({why}), its files "
-                                         "being neither one set of parquet files nor folders of images: try again later, or download it and pass "
-                                         "local_dataset_path")
+        raise ToolFailure(
+            "unavailable",
+            f"dataset_id = {info.id!r} can only be read through the dataset viewer ({why}), its files "
+            "being neither one set of parquet files nor folders of images: try again later, or download it and pass "
+            "local_dataset_path",
+        )
     table = _parquet(hub, info, parquet) if parquet else _images(images)
     return HubTable(table, declared or ["default"], config, reason, "files")
 
@@ -192,15 +226,24 @@ def _through_files(hub: Hub, info: RepoInfo, asked: str | None, why: str) -> Hub
 def _images(paths: list[str]) -> Table:
     """[.../]class/image. A folder that names a split is no class."""
     groups = by_split(paths)
-    counts = {split: Counter(folder for path in group if (folder := _folder(path)) is not None) for split, group in groups.items()}
+    counts = {
+        split: Counter(folder for path in group if (folder := _folder(path)) is not None)
+        for split, group in groups.items()
+    }
     names = tuple(sorted({name for found in counts.values() for name in found}))
     features = {"image": Feature("image", "Image")}
     if names:
         features["label"] = Feature("class", f"ClassLabel({len(names)})", names)
     splits = {split: len(group) for split, group in groups.items()}
-    return Table("imagefolder", splits, features,
-                 labels=lambda split, column: Labels(counts[split], splits[split] - counts[split].total(), splits[split], complete=True),
-                 sample=lambda split: [{"image": None, "label": _folder(path)} for path in groups[split][:N_SAMPLE]])
+    return Table(
+        "imagefolder",
+        splits,
+        features,
+        labels=lambda split, column: Labels(
+            counts[split], splits[split] - counts[split].total(), splits[split], complete=True
+        ),
+        sample=lambda split: [{"image": None, "label": _folder(path)} for path in groups[split][:N_SAMPLE]],
+    )
 
 
 def _folder(path: str) -> str | None:
@@ -219,8 +262,14 @@ def _parquet(hub: Hub, info: RepoInfo, paths: list[str]) -> Table:
         splits[split] = sum(footer.num_rows for footer in footers) if every else None
         if footers and not features:
             features = schema_features(footers[0].schema.to_arrow_schema())
-    return Table("parquet", splits, features, labels=lambda split, column: Labels(), sample=lambda split: [],
-                 warnings=["labels and rows were not looked at: only the footers of the parquet files were read"])
+    return Table(
+        "parquet",
+        splits,
+        features,
+        labels=lambda split, column: Labels(),
+        sample=lambda split: [],
+        warnings=["labels and rows were not looked at: only the footers of the parquet files were read"],
+    )
 
 
 def _footer(hub: Hub, info: RepoInfo, path: str) -> Any:
@@ -229,4 +278,6 @@ def _footer(hub: Hub, info: RepoInfo, path: str) -> Any:
     try:
         return pa.parquet.read_metadata(pa.BufferReader(b"PAR1" + end))
     except (pa.ArrowException, OSError):
-        raise ToolFailure("rejected", f"{path} of {info.id!r} is not readable as parquet: choose another dataset or revision") from None
+        raise ToolFailure(
+            "rejected", f"{path} of {info.id!r} is not readable as parquet: choose another dataset or revision"
+        ) from None

@@ -48,9 +48,9 @@ def _jpeg_size(head: bytes) -> tuple[int | None, int | None]:
     """Walk the segments up to the frame header (SOF0-15 without DHT, JPG and DAC)."""
     at = 2
     while at + 9 <= len(head) and head[at] == 0xFF:
-        marker, length = head[at + 1], struct.unpack(">H", head[at + 2:at + 4])[0]
+        marker, length = head[at + 1], struct.unpack(">H", head[at + 2 : at + 4])[0]
         if 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):
-            height, width = struct.unpack(">HH", head[at + 5:at + 9])
+            height, width = struct.unpack(">HH", head[at + 5 : at + 9])
             return width, height
         at += 2 + length
     return None, None

@@ -26,16 +26,25 @@ def read_local(path: Path, wanted: str, task: str) -> Table:
         path = path.expanduser().resolve(strict=True)
         found = detect(path) if wanted == "auto" else wanted
     except (OSError, RuntimeError):
-        raise ToolFailure("not_found", f"local_dataset_path = {str(path)!r} does not exist or cannot be read: check the path") from None
+        raise ToolFailure(
+            "not_found", f"local_dataset_path = {str(path)!r} does not exist or cannot be read: check the path"
+        ) from None
     if found not in LOCAL_FORMATS:
-        raise ToolFailure("invalid_input", f"local_dataset_format = {wanted!r} is none of auto, {', '.join(LOCAL_FORMATS)}")
+        raise ToolFailure(
+            "invalid_input", f"local_dataset_format = {wanted!r} is none of auto, {', '.join(LOCAL_FORMATS)}"
+        )
     if task not in LOCAL_FORMATS[found]:
-        raise ToolFailure("rejected", f"local_dataset_path = {str(path)!r} is in {found} format, for {' or '.join(LOCAL_FORMATS[found])}, "
-                                      f"not {task}: give a folder with one subfolder of images for each class, or parquet, arrow, csv or jsonl")
+        raise ToolFailure(
+            "rejected",
+            f"local_dataset_path = {str(path)!r} is in {found} format, for {' or '.join(LOCAL_FORMATS[found])}, "
+            f"not {task}: give a folder with one subfolder of images for each class, or parquet, arrow, csv or jsonl",
+        )
     try:
         return _imagefolder(path) if found == "imagefolder" else local_files.read(path, found)
     except PermissionError as error:
-        raise ToolFailure("access_denied", f"{error.filename or path} may not be read by this user: change its permissions") from None
+        raise ToolFailure(
+            "access_denied", f"{error.filename or path} may not be read by this user: change its permissions"
+        ) from None
 
 
 def detect(path: Path) -> str:
@@ -43,8 +52,11 @@ def detect(path: Path) -> str:
     if path.is_file():
         if found := local_files.SUFFIXES.get(path.suffix.lower()):
             return found
-        raise ToolFailure("rejected", f"local_dataset_path = {str(path)!r} is a {path.suffix or 'plain'} file: give a folder, or a "
-                                      ".parquet, .csv or .jsonl file; unpack archives first")
+        raise ToolFailure(
+            "rejected",
+            f"local_dataset_path = {str(path)!r} is a {path.suffix or 'plain'} file: give a folder, or a "
+            ".parquet, .csv or .jsonl file; unpack archives first",
+        )
     entries = list(_entries(path, path))
     names = {entry.name.lower() for entry in entries}
     folders = [Path(entry.path) for entry in entries if entry.is_dir()]
@@ -61,15 +73,22 @@ def detect(path: Path) -> str:
             return found
     if _has_image(path, depth=3):
         return "imagefolder"
-    raise ToolFailure("rejected", f"local_dataset_path = {str(path)!r} holds no dataset that is known"
-                                  + (" (it is empty)" if not entries else "") + ": for image-classification give a folder with one "
-                                  "subfolder of images for each class (optionally under train/ and validation/), or parquet, arrow, csv or jsonl")
+    raise ToolFailure(
+        "rejected",
+        f"local_dataset_path = {str(path)!r} holds no dataset that is known"
+        + (" (it is empty)" if not entries else "")
+        + ": for image-classification give a folder with one "
+        "subfolder of images for each class (optionally under train/ and validation/), or parquet, arrow, csv or jsonl",
+    )
 
 
 def _imagefolder(root: Path) -> Table:
     """[split/]class/image. Class ids follow the sorted names, as in `datasets`."""
     if root.is_file():
-        raise ToolFailure("invalid_input", f"local_dataset_path = {str(root)!r} is a file, and imagefolder needs a folder of class folders")
+        raise ToolFailure(
+            "invalid_input",
+            f"local_dataset_path = {str(root)!r} is a file, and imagefolder needs a folder of class folders",
+        )
     folders = [entry for entry in _entries(root, root) if entry.is_dir()]
     splits = [entry for entry in folders if entry.name.lower() in KEYWORDS]
     warnings: list[str] = []
@@ -89,7 +108,9 @@ def _imagefolder(root: Path) -> Table:
     new = sorted({name for split in files for name in files[split] if split != "train"} - set(files["train"]))
     if new:
         warnings.append(f"{len(new)} classes are never trained on, being in no train folder: {', '.join(new[:5])}")
-    _check_images([image for classes in files.values() for images in classes.values() for image in images], root, warnings)
+    _check_images(
+        [image for classes in files.values() for images in classes.values() for image in images], root, warnings
+    )
 
     def labels(split: str, column: str) -> Labels:
         counts = Counter({name: len(images) for name, images in files[split].items()})
@@ -114,8 +135,11 @@ def _classes(folder: Path, root: Path, warnings: list[str]) -> dict[str, list[Pa
         images = []
         for child in _entries(Path(entry.path), root):
             if child.is_dir() and _has_image(Path(child.path), depth=2):
-                raise ToolFailure("rejected", f"{child.path} holds images one folder too deep: the layout is [split/]class/image, so move "
-                                              "them up, or give the folder that holds the classes as local_dataset_path")
+                raise ToolFailure(
+                    "rejected",
+                    f"{child.path} holds images one folder too deep: the layout is [split/]class/image, so move "
+                    "them up, or give the folder that holds the classes as local_dataset_path",
+                )
             if child.name.lower().endswith(EXTENSIONS):
                 images.append(Path(child.path))
             total += 1
@@ -126,7 +150,10 @@ def _classes(folder: Path, root: Path, warnings: list[str]) -> dict[str, list[Pa
         else:
             warnings.append(f"folder {entry.name!r} holds no images and is no class")
     if loose and not classes:
-        raise ToolFailure("rejected", f"{folder} holds {loose} images and no class folders: put the images of each class into a folder of its own")
+        raise ToolFailure(
+            "rejected",
+            f"{folder} holds {loose} images and no class folders: put the images of each class into a folder of its own",
+        )
     if loose:
         warnings.append(f"{loose} images beside the class folders of {folder.name!r} have no label and are not used")
     return classes
@@ -169,7 +196,9 @@ def _entries(folder: Path, root: Path) -> Iterator[os.DirEntry]:
 def check_link(path: Path, root: Path) -> None:
     target = path.resolve()
     if not target.is_relative_to(root):
-        raise ToolFailure("rejected", f"{path} is a link that leaves the dataset's folder {root}: replace it by the file itself")
+        raise ToolFailure(
+            "rejected", f"{path} is a link that leaves the dataset's folder {root}: replace it by the file itself"
+        )
     if target.is_dir():
         raise ToolFailure("rejected", f"{path} is a link to a folder: replace it by the folder itself")
 
@@ -183,7 +212,11 @@ def _any_file(path: Path, name: str, suffix: str) -> bool:
 
 
 def _has_image(folder: Path, depth: int) -> bool:
-    children = list(_entries(folder, folder.resolve())) if depth == 3 else [e for e in os.scandir(folder) if not e.is_symlink()]
+    children = (
+        list(_entries(folder, folder.resolve()))
+        if depth == 3
+        else [e for e in os.scandir(folder) if not e.is_symlink()]
+    )
     if any(entry.name.lower().endswith(EXTENSIONS) for entry in children):
         return True
     return depth > 1 and any(_has_image(Path(entry.path), depth - 1) for entry in children if entry.is_dir())

@@ -30,7 +30,9 @@ def _files(path: Path, kind: str) -> tuple[Path, dict[str, list[Path]]]:
         return path.parent, {"train": [path]}
     names = sorted(str(p.relative_to(path)) for p in path.rglob(f"*.{kind}") if not p.name.startswith("."))
     if not names:
-        raise ToolFailure("rejected", f"local_dataset_path = {str(path)!r} has no .{kind} file: check local_dataset_format")
+        raise ToolFailure(
+            "rejected", f"local_dataset_path = {str(path)!r} has no .{kind} file: check local_dataset_format"
+        )
     for name in names:
         inside(path / name, path)
     return path, {split: [path / name for name in group] for split, group in by_split(names).items()}
@@ -44,6 +46,7 @@ def inside(path: Path, root: Path) -> Path:
 
 
 # --- csv and jsonl
+
 
 def _text_table(path: Path, kind: str) -> Table:
     root, files = _files(path, kind)
@@ -67,8 +70,13 @@ def _text_table(path: Path, kind: str) -> Table:
         return _counted(every, features[column])
 
     def sample(split: str) -> list[dict]:
-        return [{name: _image_at(value, features[name], bases[split]) if name in features else value for name, value in row.items()}
-                for row in heads[split][:N_SAMPLE]]
+        return [
+            {
+                name: _image_at(value, features[name], bases[split]) if name in features else value
+                for name, value in row.items()
+            }
+            for row in heads[split][:N_SAMPLE]
+        ]
 
     return Table(kind, counts, features, labels, sample, warnings)
 
@@ -78,11 +86,16 @@ def _csv_rows(path: Path) -> Iterator[dict[str, str]]:
         with path.open(encoding="utf-8-sig", newline="") as file:
             for row in csv.DictReader(file):
                 if None in row or None in row.values():
-                    raise ToolFailure("rejected", f"{path} does not have the same number of fields in every row (see the one that begins "
-                                                  f"{str(next(iter(row.values())))[:40]!r}): mend it")
+                    raise ToolFailure(
+                        "rejected",
+                        f"{path} does not have the same number of fields in every row (see the one that begins "
+                        f"{str(next(iter(row.values())))[:40]!r}): mend it",
+                    )
                 yield row
     except (csv.Error, UnicodeDecodeError) as error:
-        raise ToolFailure("rejected", f"{path} is not readable as CSV in UTF-8 ({type(error).__name__}): mend it or convert it") from None
+        raise ToolFailure(
+            "rejected", f"{path} is not readable as CSV in UTF-8 ({type(error).__name__}): mend it or convert it"
+        ) from None
 
 
 def _jsonl_rows(path: Path) -> Iterator[dict[str, Any]]:
@@ -97,7 +110,9 @@ def _jsonl_rows(path: Path) -> Iterator[dict[str, Any]]:
             except (ValueError, RecursionError):
                 row = None
             if not isinstance(row, dict):
-                raise ToolFailure("rejected", f"{path}:{number} is not a JSON object of at most {MAX_LINE:,} bytes: mend that line")
+                raise ToolFailure(
+                    "rejected", f"{path}:{number} is not a JSON object of at most {MAX_LINE:,} bytes: mend that line"
+                )
             yield row
 
 
@@ -112,7 +127,9 @@ def _text_feature(values: list[Any]) -> Feature:
         return Feature("bool", "bool")
     for kind, convert in (("int", int), ("float", float)):
         try:
-            if all(isinstance(value, (str, int, float)) and str(convert(value)) == str(value).strip() for value in present):
+            if all(
+                isinstance(value, (str, int, float)) and str(convert(value)) == str(value).strip() for value in present
+            ):
                 return Feature(kind, kind)
         except (ValueError, OverflowError):
             continue
@@ -121,7 +138,9 @@ def _text_feature(values: list[Any]) -> Feature:
     return Feature("list" if isinstance(present[0], list) else "struct", type(present[0]).__name__)
 
 
-def _check_paths(heads: dict, features: dict[str, Feature], bases: dict[str, Path], root: Path, warnings: list[str]) -> None:
+def _check_paths(
+    heads: dict, features: dict[str, Feature], bases: dict[str, Path], root: Path, warnings: list[str]
+) -> None:
     """Image paths are relative to their file, stay in the dataset, and most of them exist."""
     for column in (name for name, found in features.items() if found.kind == "image"):
         bad, looked = [], 0
@@ -133,10 +152,15 @@ def _check_paths(heads: dict, features: dict[str, Feature], bases: dict[str, Pat
                 except (ValueError, OSError) as error:
                     bad.append(f"{str(value)[:80]} {error if isinstance(error, ValueError) else 'does not exist'}")
         if looked and len(bad) == looked:
-            raise ToolFailure("rejected", f"column {column!r}: none of the {looked} images looked at can be read ({bad[0]}): paths are "
-                                          "relative to the file that names them")
+            raise ToolFailure(
+                "rejected",
+                f"column {column!r}: none of the {looked} images looked at can be read ({bad[0]}): paths are "
+                "relative to the file that names them",
+            )
         if bad:
-            warnings.append(f"column {column!r}: {len(bad)} of {looked} images looked at cannot be read: {'; '.join(bad[:3])}")
+            warnings.append(
+                f"column {column!r}: {len(bad)} of {looked} images looked at cannot be read: {'; '.join(bad[:3])}"
+            )
 
 
 def _image_at(value: Any, found: Feature, base: Path) -> Any:
@@ -151,14 +175,18 @@ def _image_at(value: Any, found: Feature, base: Path) -> Any:
 
 # --- parquet and arrow
 
+
 def pyarrow_or_fail():
     try:
         import pyarrow
         import pyarrow.ipc
         import pyarrow.parquet
     except ImportError:
-        raise ToolFailure("unavailable", "reading parquet and arrow files needs pyarrow in the server's environment: "
-                                         "`pip install 'tunegate[demo]'` and call again") from None
+        raise ToolFailure(
+            "unavailable",
+            "reading parquet and arrow files needs pyarrow in the server's environment: "
+            "`pip install 'tunegate[demo]'` and call again",
+        ) from None
     return pyarrow
 
 
@@ -182,11 +210,18 @@ def _arrow(path: Path, kind: str) -> Table:
     """A folder written by Dataset.save_to_disk or DatasetDict.save_to_disk (splits keep their names)."""
     pa = pyarrow_or_fail()
     if path.is_file() or not ((path / "dataset_dict.json").is_file() or (path / "state.json").is_file()):
-        raise ToolFailure("rejected", f"local_dataset_path = {str(path)!r} is no folder written by save_to_disk (state.json or "
-                                      "dataset_dict.json): give that folder")
+        raise ToolFailure(
+            "rejected",
+            f"local_dataset_path = {str(path)!r} is no folder written by save_to_disk (state.json or "
+            "dataset_dict.json): give that folder",
+        )
     files = {}
     for split, folder in _arrow_splits(path).items():
-        names = [entry.get("filename") for entry in _json(folder / "state.json", path).get("_data_files") or [] if isinstance(entry, dict)]
+        names = [
+            entry.get("filename")
+            for entry in _json(folder / "state.json", path).get("_data_files") or []
+            if isinstance(entry, dict)
+        ]
         files[split] = [inside(folder / str(name), path) for name in names]
 
     def batches(split: str, columns: list[str] | None, size: int) -> Iterator[Any]:
@@ -236,8 +271,10 @@ def _columnar(pa: Any, path: Path, kind: str, batches: Callable, scan: Callable)
         warnings: list[str] = []
         heads = {split: _head(batches, split, features, warnings) for split in counts}
     except (pa.ArrowException, OSError) as error:
-        raise ToolFailure("rejected", f"local_dataset_path = {str(path)!r} is not readable as {kind} ({type(error).__name__}): "
-                                      "write it again") from None
+        raise ToolFailure(
+            "rejected",
+            f"local_dataset_path = {str(path)!r} is not readable as {kind} ({type(error).__name__}): write it again",
+        ) from None
 
     def labels(split: str, column: str) -> Labels:
         values = (value for batch in batches(split, [column], 10_000) for value in batch.column(0).to_pylist())
@@ -252,7 +289,10 @@ def schema_features(schema: Any) -> dict[str, Feature]:
         declared = json.loads((schema.metadata or {})[b"huggingface"])["info"]["features"]
     except (KeyError, ValueError, TypeError):
         declared = {}
-    return {name: feature(declared[name]) if name in declared else arrow_feature(schema.field(name).type) for name in schema.names}
+    return {
+        name: feature(declared[name]) if name in declared else arrow_feature(schema.field(name).type)
+        for name in schema.names
+    }
 
 
 def _head(batches: Callable, split: str, features: dict[str, Feature], warnings: list[str]) -> list[dict[str, Any]]:
@@ -270,7 +310,9 @@ def _head(batches: Callable, split: str, features: dict[str, Feature], warnings:
                 bad += 1
                 row[column] = {}
         if bad:
-            warnings.append(f"column {column!r}: {bad} of the first {len(rows)} images of {split!r} are not stored as a readable image")
+            warnings.append(
+                f"column {column!r}: {bad} of the first {len(rows)} images of {split!r} are not stored as a readable image"
+            )
     return rows
 
 

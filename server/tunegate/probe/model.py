@@ -24,8 +24,19 @@ NAMES = {  # fact -> what model configs call it
     "num_key_value_heads": ("num_key_value_heads", "n_head_kv"),
     "num_hidden_layers": ("num_hidden_layers", "n_layer", "num_layers", "encoder_layers", "depths"),
 }
-PROCESSOR_KEYS = ("image_processor_type", "size", "crop_size", "image_mean", "image_std", "do_resize", "do_center_crop",
-                  "do_rescale", "rescale_factor", "do_normalize", "resample")
+PROCESSOR_KEYS = (
+    "image_processor_type",
+    "size",
+    "crop_size",
+    "image_mean",
+    "image_std",
+    "do_resize",
+    "do_center_crop",
+    "do_rescale",
+    "rescale_factor",
+    "do_normalize",
+    "resample",
+)
 
 
 class ModelFacts(BaseModel):
@@ -87,14 +98,31 @@ def probe_model(hub: Hub, model_id: str, *, task: str | None = None, revision: s
     reasons += _unsuitable(chosen, config, processor)
     warnings += _remarks(info, config, architectures, chosen)
     return ModelFacts(
-        model_id=info.id, revision=info.sha, task=chosen, task_source=source, auto_class=tasks.AUTO_CLASS[chosen],
-        verdict="reject" if reasons else "accept", reasons=reasons, warnings=warnings,
-        model_type=str(config["model_type"])[:60], architectures=architectures, pipeline_tag=_tag(info),
-        library=(info.library or _str(info.card.get("library_name")) or "transformers")[:40], tags=info.tags,
-        licence=_licence(info), gated=info.gated, private=info.private,
-        n_files=len(info.files), image_size=_image_size(config), processor=processor, **found, **_labels(config),
+        model_id=info.id,
+        revision=info.sha,
+        task=chosen,
+        task_source=source,
+        auto_class=tasks.AUTO_CLASS[chosen],
+        verdict="reject" if reasons else "accept",
+        reasons=reasons,
+        warnings=warnings,
+        model_type=str(config["model_type"])[:60],
+        architectures=architectures,
+        pipeline_tag=_tag(info),
+        library=(info.library or _str(info.card.get("library_name")) or "transformers")[:40],
+        tags=info.tags,
+        licence=_licence(info),
+        gated=info.gated,
+        private=info.private,
+        n_files=len(info.files),
+        image_size=_image_size(config),
+        processor=processor,
+        **found,
+        **_labels(config),
         **{fact: _number(config, names) for fact, names in NAMES.items()},
-        sources=hub.trail.sources, bytes_fetched=hub.trail.bytes_fetched)
+        sources=hub.trail.sources,
+        bytes_fetched=hub.trail.bytes_fetched,
+    )
 
 
 def _config(hub: Hub, info: RepoInfo) -> dict[str, Any]:
@@ -103,17 +131,29 @@ def _config(hub: Hub, info: RepoInfo) -> dict[str, Any]:
     if "config.json" not in info.files:
         if tag and _foreign(tag):
             raise _out_of_scope(f"model_id = {info.id!r} is tagged {tag!r}")
-        hint = next((why for name, why in (
-            ("adapter_config.json", "it is a PEFT adapter: give its base model"),
-            ("model_index.json", "it is a diffusers pipeline, which is out of scope")) if name in info.files),
-            "give a model in transformers' format")
+        hint = next(
+            (
+                why
+                for name, why in (
+                    ("adapter_config.json", "it is a PEFT adapter: give its base model"),
+                    ("model_index.json", "it is a diffusers pipeline, which is out of scope"),
+                )
+                if name in info.files
+            ),
+            "give a model in transformers' format",
+        )
         raise ToolFailure("rejected", f"model_id = {info.id!r} has no config.json: {hint}")
     config = _json_file(hub, info, "config.json")
     if not isinstance(config.get("model_type"), str) or not config["model_type"]:
         timm = info.library == "timm" or "timm" in info.tags or "pretrained_cfg" in config
-        hint = "it is a timm checkpoint: give the same architecture in transformers' format" if timm \
+        hint = (
+            "it is a timm checkpoint: give the same architecture in transformers' format"
+            if timm
             else "give a model in transformers' format"
-        raise ToolFailure("rejected", f"config.json of {info.id!r} has no model_type, so no AutoConfig reads it: {hint}")
+        )
+        raise ToolFailure(
+            "rejected", f"config.json of {info.id!r} has no model_type, so no AutoConfig reads it: {hint}"
+        )
     return config
 
 
@@ -130,12 +170,16 @@ def _json_file(hub: Hub, info: RepoInfo, path: str, max_bytes: int = MAX_CONFIG)
 
 def _refuse_custom_code(info: RepoInfo, config: dict[str, Any]) -> None:
     if "auto_map" in config:
-        raise ToolFailure("rejected", f"model_id = {info.id!r} needs its own Python code to load (auto_map in config.json), and this version "
-                          "runs no repository's code: choose a model that transformers itself knows")
+        raise ToolFailure(
+            "rejected",
+            f"model_id = {info.id!r} needs its own Python code to load (auto_map in config.json), and this version "
+            "runs no repository's code: choose a model that transformers itself knows",
+        )
 
 
-def decide_task(info: RepoInfo, config: dict[str, Any], architectures: list[str],
-                asked: str | None) -> tuple[str, tasks.Source]:
+def decide_task(
+    info: RepoInfo, config: dict[str, Any], architectures: list[str], asked: str | None
+) -> tuple[str, tasks.Source]:
     """(task, how it was told). The head of the architecture decides; a tag or the argument fills in where it is silent."""
     has_vision = isinstance(config.get("vision_config"), dict)
     name = architectures[0] if architectures else ""
@@ -150,45 +194,73 @@ def decide_task(info: RepoInfo, config: dict[str, Any], architectures: list[str]
     if asked or tag in tasks.SUPPORTED:
         return (asked, "argument") if asked else (tag, "pipeline_tag")
     if config["model_type"] in tasks.IMAGE_CLASSIFIERS:
-        raise ToolFailure("ambiguous", (
-            f"model_id = {info.id!r} is a backbone without a head ({name or config['model_type']}, tag {tag}): say what to train "
-            "it for, e.g. task='image-classification'"),
-            next=NextCall(tool="probe_model", arguments={"model_id": info.id, "task": "image-classification"}, why="names the task"))
+        raise ToolFailure(
+            "ambiguous",
+            (
+                f"model_id = {info.id!r} is a backbone without a head ({name or config['model_type']}, tag {tag}): say what to train "
+                "it for, e.g. task='image-classification'"
+            ),
+            next=NextCall(
+                tool="probe_model",
+                arguments={"model_id": info.id, "task": "image-classification"},
+                why="names the task",
+            ),
+        )
     raise _out_of_scope(f"model_id = {info.id!r} ({name or config['model_type']}, tag {tag}) shows no task")
 
 
-def _task_of_head(info: RepoInfo, name: str, serves: tuple[str, ...], tag: str | None,
-                  asked: str | None) -> tuple[str, tasks.Source]:
+def _task_of_head(
+    info: RepoInfo, name: str, serves: tuple[str, ...], tag: str | None, asked: str | None
+) -> tuple[str, tasks.Source]:
     if asked and asked not in serves:
-        raise ToolFailure("invalid_input", (
-            f"task = {asked!r} contradicts model_id = {info.id!r}, a {name} made for {' or '.join(serves)}: "
-            f"leave task out, or give a model made for {asked}"))
+        raise ToolFailure(
+            "invalid_input",
+            (
+                f"task = {asked!r} contradicts model_id = {info.id!r}, a {name} made for {' or '.join(serves)}: "
+                f"leave task out, or give a model made for {asked}"
+            ),
+        )
     if len(serves) == 1:
         return serves[0], "argument" if asked else "architecture"
     if asked or tag in serves:
         return (asked, "argument") if asked else (tag, "pipeline_tag")
-    raise ToolFailure("ambiguous", f"model_id = {info.id!r} is a {name}, which serves {', '.join(serves)}: pass one of them as task")
+    raise ToolFailure(
+        "ambiguous", f"model_id = {info.id!r} is a {name}, which serves {', '.join(serves)}: pass one of them as task"
+    )
 
 
 def _out_of_scope(what: str) -> ToolFailure:
-    return ToolFailure("out_of_scope", f"{what}: no task of tunegate's. Choose a model for one of {', '.join(tasks.SUPPORTED)} "
-                                       f"(this version trains {', '.join(tasks.TRAINABLE)})")
+    return ToolFailure(
+        "out_of_scope",
+        f"{what}: no task of tunegate's. Choose a model for one of {', '.join(tasks.SUPPORTED)} "
+        f"(this version trains {', '.join(tasks.TRAINABLE)})",
+    )
 
 
 def _foreign(tag: str) -> bool:
-    return tag not in tasks.SUPPORTED and tag not in tasks.HEADLESS_TAGS and tag not in ("image-segmentation", "mask-generation")
+    return (
+        tag not in tasks.SUPPORTED
+        and tag not in tasks.HEADLESS_TAGS
+        and tag not in ("image-segmentation", "mask-generation")
+    )
 
 
 def _unsuitable(task: str, config: dict[str, Any], processor: dict | None) -> list[str]:
     """Why a model that was recognised cannot be trained here all the same."""
     reasons = []
     if task not in tasks.TRAINABLE:
-        reasons.append(f"its task is {task}: this version trains {', '.join(tasks.TRAINABLE)} only, so choose such a model")
+        reasons.append(
+            f"its task is {task}: this version trains {', '.join(tasks.TRAINABLE)} only, so choose such a model"
+        )
     elif config["model_type"] not in tasks.IMAGE_CLASSIFIERS:
-        reasons.append(f"transformers has no {tasks.AUTO_CLASS[task]} for model_type {str(config['model_type'])[:60]!r}: choose another model")
+        reasons.append(
+            f"transformers has no {tasks.AUTO_CLASS[task]} for model_type {str(config['model_type'])[:60]!r}: choose another model"
+        )
     if task in tasks.VISION and processor is None:
-        reasons.append("it has no preprocessor_config.json or processor_config.json, so the size, mean and std of its images "
-                       "are unknown: choose a model that has one")
+        reasons.append(
+            "it has no preprocessor_config.json or processor_config.json, so the size, mean and std of its images "
+            "are unknown: choose a model that has one"
+        )
     return reasons
 
 
@@ -217,20 +289,36 @@ def _weights(hub: Hub, info: RepoInfo, warnings: list[str], reasons: list[str]) 
         except ValueError as error:
             reasons.append(f"its safetensors weights are damaged: {error}; choose another model or revision")
             weights, total, size = Weights(), None, None
-        return {"weights_format": "safetensors", "parameters": total, "parameters_by_dtype": weights.parameters,
-                "weights_bytes": size, "bytes_by_dtype": weights.bytes}
-    pickles = [name for name in files if name == "pytorch_model.bin" or (name.startswith("pytorch_model-") and name.endswith(".bin"))]
+        return {
+            "weights_format": "safetensors",
+            "parameters": total,
+            "parameters_by_dtype": weights.parameters,
+            "weights_bytes": size,
+            "bytes_by_dtype": weights.bytes,
+        }
+    pickles = [
+        name
+        for name in files
+        if name == "pytorch_model.bin" or (name.startswith("pytorch_model-") and name.endswith(".bin"))
+    ]
     if pickles:
         sizes = [files[name] for name in pickles]
-        warnings.append("its weights are .bin (pickle) files only: loading them needs weights_only=True, and their "
-                        "parameters cannot be counted from a header")
+        warnings.append(
+            "its weights are .bin (pickle) files only: loading them needs weights_only=True, and their "
+            "parameters cannot be counted from a header"
+        )
         return {"weights_format": "bin-only", "weights_bytes": sum(sizes) if None not in sizes else None}
     if any(name.endswith(".gguf") for name in files):
         reasons.append("its weights are GGUF only, made for inference: choose the model that they were converted from")
         return {"weights_format": "gguf"}
-    others = [name for name in files if name.endswith((".safetensors", ".h5", ".msgpack", ".onnx", ".bin", ".pt", ".pth"))][:3]
-    reasons.append(f"it has neither {SINGLE} nor pytorch_model.bin at its top" + (f" (only {', '.join(others)})" if others else "")
-                   + ": choose a model with weights for transformers on PyTorch")
+    others = [
+        name for name in files if name.endswith((".safetensors", ".h5", ".msgpack", ".onnx", ".bin", ".pt", ".pth"))
+    ][:3]
+    reasons.append(
+        f"it has neither {SINGLE} nor pytorch_model.bin at its top"
+        + (f" (only {', '.join(others)})" if others else "")
+        + ": choose a model with weights for transformers on PyTorch"
+    )
     return {"weights_format": "none"}
 
 
@@ -262,7 +350,7 @@ def _header(hub: Hub, info: RepoInfo, name: str) -> Weights:
     start = hub.read_bytes("model", info.id, info.sha, name, max_bytes=FIRST_READ, length=FIRST_READ)
     try:
         length = header_length(start)
-        header = start[PREFIX:PREFIX + length]
+        header = start[PREFIX : PREFIX + length]
         if length > len(header):
             more = length - len(header)
             header += hub.read_bytes("model", info.id, info.sha, name, max_bytes=more, start=FIRST_READ, length=more)
@@ -289,7 +377,10 @@ def _processor(hub: Hub, info: RepoInfo) -> dict[str, Any] | None:
 def _labels(config: dict[str, Any]) -> dict[str, Any]:
     names = config.get("id2label") if isinstance(config.get("id2label"), dict) else {}
     count = len(names) or _int(config.get("num_labels")) or None
-    return {"num_labels": count, "id2label": {str(key)[:12]: str(value)[:80] for key, value in list(names.items())[:20]}}
+    return {
+        "num_labels": count,
+        "id2label": {str(key)[:12]: str(value)[:80] for key, value in list(names.items())[:20]},
+    }
 
 
 def _number(config: dict[str, Any], names: tuple[str, ...]) -> int | None:

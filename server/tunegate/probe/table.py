@@ -13,8 +13,18 @@ MAX_LABELS = 200_000  # rows whose labels are counted; beyond it the histogram i
 N_SAMPLE = 5
 
 # `datasets` names the splits of plain files by these words, between separators, anywhere in the path.
-KEYWORDS = {"train": "train", "training": "train", "validation": "validation", "valid": "validation", "val": "validation",
-            "dev": "validation", "test": "test", "testing": "test", "eval": "test", "evaluation": "test"}
+KEYWORDS = {
+    "train": "train",
+    "training": "train",
+    "validation": "validation",
+    "valid": "validation",
+    "val": "validation",
+    "dev": "validation",
+    "test": "test",
+    "testing": "test",
+    "eval": "test",
+    "evaluation": "test",
+}
 
 
 @dataclass
