@@ -9,6 +9,7 @@ import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
+
 from tunegate.errors import ToolFailure
 from tunegate.web import MAX_BYTES, HttpWeb, MemoryWeb, WebError, parse_map
 

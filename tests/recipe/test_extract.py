@@ -7,6 +7,7 @@ import json
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from tunegate.recipe import extract
 from tunegate.recipe.pyfacts import extract_python
 

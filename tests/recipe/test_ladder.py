@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
+
 from tunegate.embedded.web import PAGES, SHA
 from tunegate.errors import ToolFailure
 from tunegate.recipe import RecipeFacts, gate_problems, recipe_markdown, research

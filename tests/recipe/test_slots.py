@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+
 from tunegate.errors import ToolFailure
 from tunegate.recipe import gate_problems, recipe_markdown, research
 from tunegate.recipe.slots import SLOTS, Slot, fallback_note
