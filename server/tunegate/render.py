@@ -1,7 +1,7 @@
 """A run's config and recipe -> the files of its project. Pure: reads the scaffolds, writes nothing.
 
-    scaffolds/_shared/             what every task shares: checks, helpers, Dockerfile, the copyright header
-    scaffolds/<task>/              the task's scripts, its pinned requirements, the defaults of its training keys
+scaffolds/_shared/             what every task shares: checks, helpers, Dockerfile, the copyright header
+scaffolds/<task>/              the task's scripts, its pinned requirements, the defaults of its training keys
 """
 
 from __future__ import annotations
@@ -20,10 +20,17 @@ from tunegate.paths import data_dir
 
 GUARDED = ("check_api.py", "smoke.py")  # checks: an edit of one of these is never accepted
 SHARED = {  # template in _shared -> file in the project
-    "project.py.j2": "project.py", "smoke.py.j2": "smoke.py", "check_api.py.j2": "check_api.py", "Dockerfile.j2": "Dockerfile",
-    "gitignore.j2": ".gitignore", "dockerignore.j2": ".dockerignore",
+    "project.py.j2": "project.py",
+    "smoke.py.j2": "smoke.py",
+    "check_api.py.j2": "check_api.py",
+    "Dockerfile.j2": "Dockerfile",
+    "gitignore.j2": ".gitignore",
+    "dockerignore.j2": ".dockerignore",
 }
-REQUIREMENTS = {"requirements-local.txt": "_shared", "requirements.txt": None}  # in the order of installation; None: the task's folder
+REQUIREMENTS = {
+    "requirements-local.txt": "_shared",
+    "requirements.txt": None,
+}  # in the order of installation; None: the task's folder
 HEADER = (data_dir("scaffolds") / "_shared/header.txt").read_text()
 
 # TrainingArguments keywords that a recipe may name and that have no key of their own in config.yaml.
@@ -37,7 +44,9 @@ _PLACEHOLDER = re.compile(
     r"|\{%.*?%\}|\{#.*?#\}"  # its statements and comments
     r"|<[A-Z][A-Z0-9_]{2,}>"  # <PLACEHOLDER>
     r"|\b(?:TODO|FIXME|TBD)\b(?=[:(\s]|$)"
-    r"|\b(?:REPLACE|CHANGE|FILL)_?ME\b|\bYOUR_[A-Z_]+\b", re.M)
+    r"|\b(?:REPLACE|CHANGE|FILL)_?ME\b|\bYOUR_[A-Z_]+\b",
+    re.M,
+)
 
 
 def with_defaults(config: RunConfig, hyperparameters: dict[str, Any]) -> RunConfig:
@@ -49,7 +58,10 @@ def with_defaults(config: RunConfig, hyperparameters: dict[str, Any]) -> RunConf
     defaults = yaml.safe_load((_folder(config.task) / "defaults.yaml").read_text())
     filled = {key: hyperparameters.get(key, value) for key, value in defaults.items() if getattr(config, key) is None}
     further = {key: hyperparameters[key] for key in RECIPE_ARGUMENTS if key in hyperparameters}
-    return config_module.validate({**config.model_dump(), **filled, "training_arguments": {**further, **config.training_arguments}}, "render_project")
+    return config_module.validate(
+        {**config.model_dump(), **filled, "training_arguments": {**further, **config.training_arguments}},
+        "render_project",
+    )
 
 
 def render_files(config: RunConfig, slots: dict[str, Any]) -> dict[str, str]:
@@ -71,7 +83,10 @@ def render_files(config: RunConfig, slots: dict[str, Any]) -> dict[str, str]:
 def requirements(task: str | None) -> dict[str, str]:
     """File name -> text, in the order in which they must be installed (torch first). The same for every run of a task."""
     folder = _folder(task)
-    return {name: ((data_dir("scaffolds") / shared if shared else folder) / name).read_text() for name, shared in REQUIREMENTS.items()}
+    return {
+        name: ((data_dir("scaffolds") / shared if shared else folder) / name).read_text()
+        for name, shared in REQUIREMENTS.items()
+    }
 
 
 def missing_headers(files: dict[str, str]) -> list[str]:
@@ -84,15 +99,21 @@ def unresolved_placeholders(files: dict[str, str]) -> list[str]:
     found = []
     for name, text in files.items():
         visible = _without_fstrings(text) if name.endswith(".py") else text
-        found += [f"{name}:{visible.count(chr(10), 0, match.start()) + 1}: {match[0]}" for match in _PLACEHOLDER.finditer(visible)]
+        found += [
+            f"{name}:{visible.count(chr(10), 0, match.start()) + 1}: {match[0]}"
+            for match in _PLACEHOLDER.finditer(visible)
+        ]
     return found
 
 
 def _folder(task: str | None):
     folder = data_dir("scaffolds") / (task or "")
     if not task or not (folder / "train.py.j2").is_file():
-        raise ToolFailure("out_of_scope", f"task = {task!r} has no scaffold in this version: it renders "
-                          f"{', '.join(sorted(path.parent.name for path in data_dir('scaffolds').glob('*/train.py.j2')))}")
+        raise ToolFailure(
+            "out_of_scope",
+            f"task = {task!r} has no scaffold in this version: it renders "
+            f"{', '.join(sorted(path.parent.name for path in data_dir('scaffolds').glob('*/train.py.j2')))}",
+        )
     return folder
 
 
@@ -100,15 +121,27 @@ def _environment(folder):
     import jinja2  # 60 ms, and only this tool needs it
 
     loader = jinja2.FileSystemLoader([folder, folder.parent / "_shared"])
-    return jinja2.Environment(loader=loader, undefined=jinja2.StrictUndefined, keep_trailing_newline=True, trim_blocks=True, lstrip_blocks=True)
+    return jinja2.Environment(
+        loader=loader,
+        undefined=jinja2.StrictUndefined,
+        keep_trailing_newline=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
 
 
 def _values(config: RunConfig, slots: dict[str, Any]) -> dict[str, Any]:
     _check_image(config)
     attention = ', attn_implementation=cfg["attn_implementation"]' if config.attn_implementation else ""
-    return {"config": config, "auto_class": _auto_class(config.task, slots), "processor_class": "AutoImageProcessor", "attention": attention,
-            "training_arguments": list(_checked_arguments(config)), "workarounds": _image_workarounds(config),
-            "dataset": " ".join(f"{config.dataset_id or config.local_dataset_path}".split())}
+    return {
+        "config": config,
+        "auto_class": _auto_class(config.task, slots),
+        "processor_class": "AutoImageProcessor",
+        "attention": attention,
+        "training_arguments": list(_checked_arguments(config)),
+        "workarounds": _image_workarounds(config),
+        "dataset": " ".join(f"{config.dataset_id or config.local_dataset_path}".split()),
+    }
 
 
 def _auto_class(task: str, slots: dict[str, Any]) -> str:
@@ -123,10 +156,14 @@ def _checked_arguments(config: RunConfig) -> dict[str, Any]:
     ours = _rendered_arguments(config.task)
     for name in config.training_arguments:
         if not name.isidentifier() or keyword.iskeyword(name):
-            raise ToolFailure("invalid_config", f"training_arguments has {name!r}, which is no name of a keyword: remove it")
+            raise ToolFailure(
+                "invalid_config", f"training_arguments has {name!r}, which is no name of a keyword: remove it"
+            )
         if name in RunConfig.model_fields or name in ours:
             remedy = "set that key of config.yaml instead" if name in RunConfig.model_fields else ours[name]
-            raise ToolFailure("invalid_config", f"training_arguments has {name!r}, which train.py sets itself: {remedy}")
+            raise ToolFailure(
+                "invalid_config", f"training_arguments has {name!r}, which train.py sets itself: {remedy}"
+            )
     return config.training_arguments
 
 
@@ -136,15 +173,21 @@ def _rendered_arguments(task: str) -> dict[str, str]:
     body = re.search(r"TrainingArguments\(\n(.*?)\n    \)\n", source, re.S)[1]
     optional = set(re.findall(r'"(\w+)" not in training_arguments', body))
     names = [name for name in re.findall(r"^        (\w+)=", body, re.M) if name not in optional]
-    return {**dict.fromkeys([*names, "max_steps", "resume_from_checkpoint"], "remove it"), "num_train_epochs": "set n_epochs instead"}
+    return {
+        **dict.fromkeys([*names, "max_steps", "resume_from_checkpoint"], "remove it"),
+        "num_train_epochs": "set n_epochs instead",
+    }
 
 
 def _check_image(config: RunConfig) -> None:
     if config.ngc_image is None:
         return
     if not _IMAGE.fullmatch(config.ngc_image) or not _DIGEST.fullmatch(config.ngc_image_digest or ""):
-        raise ToolFailure("invalid_config", f"ngc_image = {config.ngc_image!r}, ngc_image_digest = {config.ngc_image_digest!r}: an image name and "
-                          "its sha256:… digest are needed: call pick_ngc_image")
+        raise ToolFailure(
+            "invalid_config",
+            f"ngc_image = {config.ngc_image!r}, ngc_image_digest = {config.ngc_image_digest!r}: an image name and "
+            "its sha256:… digest are needed: call pick_ngc_image",
+        )
 
 
 def _image_workarounds(config: RunConfig) -> dict[str, dict[str, str]]:
@@ -152,7 +195,11 @@ def _image_workarounds(config: RunConfig) -> dict[str, dict[str, str]]:
     from tunegate import workarounds  # reads a page: only when rendering
 
     chosen = set(config.applicable_workarounds or []) - set(config.skip_workarounds)
-    return {w.id: {key: str(value) for key, value in w.fix.values.items()} for w in workarounds.load() if w.id in chosen and w.fix.kind == "env"}
+    return {
+        w.id: {key: str(value) for key, value in w.fix.values.items()}
+        for w in workarounds.load()
+        if w.id in chosen and w.fix.kind == "env"
+    }
 
 
 def _without_fstrings(text: str) -> str:
@@ -173,6 +220,11 @@ def _without_fstrings(text: str) -> str:
 
 def _check(files: dict[str, str]) -> None:
     if missing := missing_headers(files):
-        raise ToolFailure("internal", f"{missing[0]} would have been written without the copyright header; nothing was: please report this")
+        raise ToolFailure(
+            "internal",
+            f"{missing[0]} would have been written without the copyright header; nothing was: please report this",
+        )
     if holes := unresolved_placeholders(files):
-        raise ToolFailure("internal", f"{holes[0]} is a placeholder that nothing filled; nothing was written: please report this")
+        raise ToolFailure(
+            "internal", f"{holes[0]} is a placeholder that nothing filled; nothing was written: please report this"
+        )

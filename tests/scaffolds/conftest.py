@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+
 from tunegate import render
 from tunegate.config import RunConfig
 
@@ -70,8 +71,15 @@ class Project:
         self.path, self.python = path, python
 
     def run(self, *argv: str) -> subprocess.CompletedProcess:
-        return subprocess.run([self.python, *argv], cwd=self.path, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-                              env=environment(), timeout=300)
+        return subprocess.run(
+            [self.python, *argv],
+            cwd=self.path,
+            text=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            env=environment(),
+            timeout=300,
+        )
 
     def ok(self, *argv: str) -> str:
         done = self.run(*argv)
@@ -91,7 +99,9 @@ class Project:
 
 def make_project(path: Path, python: str, *, model_id: str = "local/tiny", **values) -> Project:
     """Rendered as the server would; then config.yaml names what is on this disk, which RunConfig's Hub ids cannot."""
-    config = render.with_defaults(RunConfig(model_id="local/tiny", task="image-classification", training_method="full", **values), {})
+    config = render.with_defaults(
+        RunConfig(model_id="local/tiny", task="image-classification", training_method="full", **values), {}
+    )
     path.mkdir(parents=True, exist_ok=True)
     for name, text in render.render_files(config, {}).items():
         (path / name).write_text(text)

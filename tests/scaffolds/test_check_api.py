@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import pytest
-from tunegate.render import HEADER
 
 from tests.scaffolds.conftest import make_project
+from tunegate.render import HEADER
 
-MISTAKES = HEADER + '''
+MISTAKES = (
+    HEADER
+    + """
 import hallucinated_package
 import torch
 import transformers
@@ -32,12 +34,15 @@ torch.nn.Linear(1, 2, biass=False)
 def shadowed(TrainingArguments, trainer):
     TrainingArguments(anything=1)
     trainer.train(anything=1)
-'''
+"""
+)
 
 
 @pytest.fixture(scope="module")
 def project(stage_python, tmp_path_factory):
-    return make_project(tmp_path_factory.mktemp("check"), stage_python, training_arguments={"warmup_ratio": 0.1, "max_grad_norm": 0.5})
+    return make_project(
+        tmp_path_factory.mktemp("check"), stage_python, training_arguments={"warmup_ratio": 0.1, "max_grad_norm": 0.5}
+    )
 
 
 def test_a_removed_keyword_is_named_with_its_line_and_successor(project):
@@ -65,11 +70,34 @@ def test_every_mistake_is_found_and_nothing_else(project):
     for name in ("mistakes.py", "headless.py", "unfinished.py"):
         (project.path / name).unlink()
     lines = MISTAKES.splitlines()
-    found = {p["keyword"] or lines[p["line"] - 1].split()[-1]: p["suggestion"] for p in problems if p["file"] == "mistakes.py"}
-    assert set(found) == {"hallucinated_package", "load_metric", "write_json", "evaluation_strategy", "bf17", "tokenizer", "resume", "torch_dtype",
-                          "batchsize", "transformers.AutoModelForEverything", "rows", "indent", "biass"}
-    sure = {"load_metric": "evaluate.load", "evaluation_strategy": "eval_strategy", "tokenizer": "processing_class", "torch_dtype": "dtype",
-            "resume": "resume_from_checkpoint", "biass": "bias"}
+    found = {
+        p["keyword"] or lines[p["line"] - 1].split()[-1]: p["suggestion"]
+        for p in problems
+        if p["file"] == "mistakes.py"
+    }
+    assert set(found) == {
+        "hallucinated_package",
+        "load_metric",
+        "write_json",
+        "evaluation_strategy",
+        "bf17",
+        "tokenizer",
+        "resume",
+        "torch_dtype",
+        "batchsize",
+        "transformers.AutoModelForEverything",
+        "rows",
+        "indent",
+        "biass",
+    }
+    sure = {
+        "load_metric": "evaluate.load",
+        "evaluation_strategy": "eval_strategy",
+        "tokenizer": "processing_class",
+        "torch_dtype": "dtype",
+        "resume": "resume_from_checkpoint",
+        "biass": "bias",
+    }
     assert {name: found[name] for name in sure} == sure
     assert "batch_size" in found["batchsize"]
     others = {p["file"]: p["message"] for p in problems if p["file"] != "mistakes.py"}

@@ -7,9 +7,9 @@ import random
 import shutil
 
 import pytest
-from tunegate import render
 
 from tests.scaffolds.conftest import CLASSES, draw, make_project
+from tunegate import render
 
 BREAK_SMOKE = """
 import copy, json, sys
@@ -97,8 +97,16 @@ json.dump(results, open("results.json", "w"))
 
 @pytest.fixture(scope="module")
 def project(stage_python, tiny_model, shapes, tmp_path_factory):
-    values = {"local_dataset_path": str(shapes), "local_dataset_format": "imagefolder", "n_train": 160, "n_eval": 45, "n_epochs": 3,
-              "learning_rate": 0.01, "per_device_train_batch_size": 16, "seed": 7}
+    values = {
+        "local_dataset_path": str(shapes),
+        "local_dataset_format": "imagefolder",
+        "n_train": 160,
+        "n_eval": 45,
+        "n_epochs": 3,
+        "learning_rate": 0.01,
+        "per_device_train_batch_size": 16,
+        "seed": 7,
+    }
     project = make_project(tmp_path_factory.mktemp("project"), stage_python, model_id=str(tiny_model), **values)
     project.ok("prepare_data.py")
     return project
@@ -109,8 +117,11 @@ def test_prepare_keeps_evaluation_rows_out_of_training(project):
     assert (meta["class_names"], meta["n_train"], meta["n_eval"]) == (list(CLASSES), 160, 45)
     assert sum(meta["train_histogram"].values()) == 160
     assert meta["train_sha256"] != meta["eval_sha256"]
-    project.ok("-c", "from data import load_split\n"
-               "a, b = ({row['image'].tobytes() for row in load_split(name)} for name in ('train', 'eval'))\nassert len(a) == 160 and not a & b")
+    project.ok(
+        "-c",
+        "from data import load_split\n"
+        "a, b = ({row['image'].tobytes() for row in load_split(name)} for name in ('train', 'eval'))\nassert len(a) == 160 and not a & b",
+    )
 
 
 def test_the_whole_run_by_hand_in_the_readme_s_order(project, shapes):
@@ -145,8 +156,12 @@ def test_the_whole_run_by_hand_in_the_readme_s_order(project, shapes):
     samples = project.path / "reports/inference_samples"
     assert len(list(samples.glob("*_input.jpg"))) == len(list(samples.glob("*_pred.jpg"))) == 5
     assert json.loads((samples / "4_meta.json").read_text())["label"] in CLASSES
-    assert {"config.json", "model.safetensors", "preprocessor_config.json"} <= {path.name for path in (project.path / "checkpoints/final").iterdir()}
-    assert json.loads((project.path / "checkpoints/final/config.json").read_text())["id2label"] == {str(i): name for i, name in enumerate(CLASSES)}
+    assert {"config.json", "model.safetensors", "preprocessor_config.json"} <= {
+        path.name for path in (project.path / "checkpoints/final").iterdir()
+    }
+    assert json.loads((project.path / "checkpoints/final/config.json").read_text())["id2label"] == {
+        str(i): name for i, name in enumerate(CLASSES)
+    }
 
     assert "finished already" in project.ok("train.py")
     before = (project.path / "config.yaml").read_text()
@@ -187,8 +202,22 @@ def test_accumulated_loss_is_that_of_one_step(broken):
     assert broken["sound with accumulation"]["loss"] == pytest.approx(broken["sound"]["loss"], rel=0.5)
 
 
-@pytest.mark.parametrize("case", ["labels", "loss nan", "loss zero", "grad_norm zero", "grad_norm infinite", "parameters_changed frozen",
-                                  "parameters_changed no learning rate", "checkpoint_reloads", "lora_gradients", "ran", "ran before training"])
+@pytest.mark.parametrize(
+    "case",
+    [
+        "labels",
+        "loss nan",
+        "loss zero",
+        "grad_norm zero",
+        "grad_norm infinite",
+        "parameters_changed frozen",
+        "parameters_changed no learning rate",
+        "checkpoint_reloads",
+        "lora_gradients",
+        "ran",
+        "ran before training",
+    ],
+)
 def test_smoke_fails_exactly_where_it_is_broken(broken, case):
     report = broken[case]
     assert report["code"] == 1
@@ -206,6 +235,7 @@ def test_training_stops_at_a_loss_that_is_not_a_number(broken):
 
 # prepare_data on other forms of data ---------------------------------------------------------------------------------
 
+
 def write_rows(folder, form: str) -> str:
     """30 images and a table that names them; returns the dataset's path."""
     rng = random.Random(1)
@@ -215,7 +245,9 @@ def write_rows(folder, form: str) -> str:
         draw(name, rng).save(folder / f"{i}.png")
         rows.append({"picture": f"{i}.png", "kind": name})
     if form == "csv":
-        (folder / "rows.csv").write_text("picture,kind\n" + "".join(f"{row['picture']},{row['kind']}\n" for row in rows))
+        (folder / "rows.csv").write_text(
+            "picture,kind\n" + "".join(f"{row['picture']},{row['kind']}\n" for row in rows)
+        )
     elif form == "jsonl":
         (folder / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     return str(folder)
@@ -226,8 +258,15 @@ def test_tables_that_name_image_files(stage_python, tmp_path, form):
     (tmp_path / "rows").mkdir()
     path = write_rows(tmp_path / "rows", form)
     (tmp_path / "rows/4.png").write_bytes(b"\x89PNG not an image")
-    project = make_project(tmp_path / "project", stage_python, local_dataset_path=path, local_dataset_format=form,
-                           column_map={"image": "picture", "label": "kind"}, n_train=20, n_eval=100)
+    project = make_project(
+        tmp_path / "project",
+        stage_python,
+        local_dataset_path=path,
+        local_dataset_format=form,
+        column_map={"image": "picture", "label": "kind"},
+        n_train=20,
+        n_eval=100,
+    )
     project.ok("prepare_data.py")
     meta = project.json("data/meta.json")
     assert meta["class_names"] == sorted(CLASSES)
@@ -254,8 +293,16 @@ def test_arrow_and_parquet_with_an_evaluation_split(stage_python, tmp_path):
     (tmp_path / "rows").mkdir()
     (tmp_path / "parquet").mkdir()
     path = write_rows(tmp_path / "rows", "none")
-    project = make_project(tmp_path / "project", stage_python, local_dataset_path=str(tmp_path / "arrow"), local_dataset_format="arrow",
-                           train_split="train", eval_split="test", n_train=100, n_eval=100)
+    project = make_project(
+        tmp_path / "project",
+        stage_python,
+        local_dataset_path=str(tmp_path / "arrow"),
+        local_dataset_format="arrow",
+        train_split="train",
+        eval_split="test",
+        n_train=100,
+        n_eval=100,
+    )
     project.ok("-c", SAVE_ARROW, path, str(tmp_path / "arrow"), str(tmp_path / "parquet"))
     found = []
     for form in ("arrow", "parquet"):
@@ -269,7 +316,9 @@ def test_arrow_and_parquet_with_an_evaluation_split(stage_python, tmp_path):
 
 
 def test_labels_that_config_does_not_know_are_refused(stage_python, shapes, tmp_path):
-    project = make_project(tmp_path / "project", stage_python, local_dataset_path=str(shapes), class_names=["circle", "square"])
+    project = make_project(
+        tmp_path / "project", stage_python, local_dataset_path=str(shapes), class_names=["circle", "square"]
+    )
     refused = project.run("prepare_data.py")
     assert refused.returncode == 1
     assert "'triangle', which is none of class_names" in refused.stdout
