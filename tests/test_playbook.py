@@ -3,18 +3,31 @@ from __future__ import annotations
 import re
 
 import pytest
+
 from tunegate import playbook
 from tunegate.config import RunConfig
 from tunegate.paths import data_dir
 
-CONFIG = RunConfig(model_id="org/model", learning_rate=1e-3, per_device_train_batch_size=32, per_device_eval_batch_size=64,
-                   gradient_accumulation_steps=1)
+CONFIG = RunConfig(
+    model_id="org/model",
+    learning_rate=1e-3,
+    per_device_train_batch_size=32,
+    per_device_eval_batch_size=64,
+    gradient_accumulation_steps=1,
+)
 
 # what the library really printed (torch 2.13, transformers 5.23, datasets 5.2, huggingface_hub 2.4) or what a verdict says -> stage, row
 SEEN = [
-    ("torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has a total capacity", "train", "out-of-memory"),
-    ("RuntimeError: [enforce fail at alloc_cpu.cpp:127] err == 0. DefaultCPUAllocator: can't allocate memory: you tried to allocate 4 bytes", "smoke",
-     "out-of-memory"),
+    (
+        "torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has a total capacity",
+        "train",
+        "out-of-memory",
+    ),
+    (
+        "RuntimeError: [enforce fail at alloc_cpu.cpp:127] err == 0. DefaultCPUAllocator: can't allocate memory: you tried to allocate 4 bytes",
+        "smoke",
+        "out-of-memory",
+    ),
     ("RuntimeError: DefaultCPUAllocator: can't allocate memory", "eval", "out-of-memory-eval"),
     ("the loss is not finite at step 12: divide learning_rate by 10 and train again", "train", "nan-loss"),
     ("smoke check loss failed: loss nan", "smoke", "first-loss-unusable"),
@@ -23,15 +36,27 @@ SEEN = [
     ("smoke check parameters_changed failed: none did", "smoke", "nothing-learns"),
     ("RuntimeError: element 0 of tensors does not require grad and does not have a grad_fn", "smoke", "nothing-learns"),
     ("smoke check checkpoint_reloads failed: logits differ by 0.3", "smoke", "checkpoint-does-not-reload"),
-    ("TypeError: TrainingArguments.__init__() got an unexpected keyword argument 'warmup_ratio'", "smoke", "warmup-ratio"),
-    ("TypeError: TrainingArguments.__init__() got an unexpected keyword argument 'evaluation_strategy'", "smoke", "unknown-keyword"),
+    (
+        "TypeError: TrainingArguments.__init__() got an unexpected keyword argument 'warmup_ratio'",
+        "smoke",
+        "warmup-ratio",
+    ),
+    (
+        "TypeError: TrainingArguments.__init__() got an unexpected keyword argument 'evaluation_strategy'",
+        "smoke",
+        "unknown-keyword",
+    ),
     ("ModuleNotFoundError: No module named 'torchvision'", "smoke", "torchvision-missing"),
     ("ModuleNotFoundError: No module named 'albumentations'", "prepare", "missing-module"),
     ("huggingface_hub.errors.GatedRepoError: 403 Client Error.", "smoke", "hub-access"),
     ("huggingface_hub.errors.RepositoryNotFoundError: 404 Client Error.", "prepare", "hub-not-found"),
     ("ConnectionError: Couldn't reach 'x/y' on the Hub (LocalEntryNotFoundError)", "prepare", "hub-stall"),
     ("RuntimeError: Dataset scripts are no longer supported, but found ds.py", "prepare", "dataset-script-refused"),
-    ("ValueError: Original column name img not in the dataset. Current columns in the dataset: ['a']", "prepare", "column-mismatch"),
+    (
+        "ValueError: Original column name img not in the dataset. Current columns in the dataset: ['a']",
+        "prepare",
+        "column-mismatch",
+    ),
     ("ValueError: Column 'image' doesn't exist.", "prepare", "column-mismatch"),
     ("data/meta.json names other classes than config.yaml: call probe_dataset again", "prepare", "class-names-differ"),
     ("IndexError: Target 5 is out of bounds.", "train", "label-out-of-range"),
@@ -71,11 +96,17 @@ def test_exit_codes(name):
     assert playbook.diagnose([f"exit code {code}: step 3"], stage, 1) == []
 
 
-@pytest.mark.parametrize("lines", [
-    [], ["step 401/1000 loss 0.31", "epoch 3: accuracy 0.95", "nancy.jpg", "exit code 1: KeyError: 'foo'"],
-    ["[transformers] `ViTImageProcessor` requires torchvision (not installed); falling back to `ViTImageProcessorPil` for backward compatibility."],
-    ["ZeroDivisionError: division by zero"],
-])
+@pytest.mark.parametrize(
+    "lines",
+    [
+        [],
+        ["step 401/1000 loss 0.31", "epoch 3: accuracy 0.95", "nancy.jpg", "exit code 1: KeyError: 'foo'"],
+        [
+            "[transformers] `ViTImageProcessor` requires torchvision (not installed); falling back to `ViTImageProcessorPil` for backward compatibility."
+        ],
+        ["ZeroDivisionError: division by zero"],
+    ],
+)
 def test_unknown_or_harmless_lines_find_nothing(lines):
     assert playbook.diagnose(lines, "train", 1, CONFIG) == []
 
@@ -87,14 +118,21 @@ def test_rows_hold_only_for_their_stages():
 
 
 def test_the_stages_own_problem_goes_before_its_log():
-    found = playbook.diagnose(["exit code 1: RuntimeError: CUDA out of memory", "'[Errno -2] Name or service not known' thrown"],
-                              "train", 1, CONFIG)
+    found = playbook.diagnose(
+        ["exit code 1: RuntimeError: CUDA out of memory", "'[Errno -2] Name or service not known' thrown"],
+        "train",
+        1,
+        CONFIG,
+    )
     assert [f.id for f in found] == ["out-of-memory", "hub-stall"]
 
 
 def test_overrides_are_computed_from_the_config():
     oom = first(["CUDA out of memory"], "train")
-    assert oom.overrides == {"per_device_train_batch_size": 16, "gradient_accumulation_steps": 2} and not oom.needs_approval
+    assert (
+        oom.overrides == {"per_device_train_batch_size": 16, "gradient_accumulation_steps": 2}
+        and not oom.needs_approval
+    )
     nan = first(["the loss is not finite at step 2"], "train")
     assert nan.overrides == {"learning_rate": 1e-4}
     assert first(["CUDA out of memory"], "eval").overrides == {"per_device_eval_batch_size": 32}
@@ -119,7 +157,9 @@ def test_substitutions_need_approval():
 def test_matches_are_lower_risk_than_chance():
     texts = [(row.id, text) for row in playbook.load() for text in row.match]
     assert all(len(text) >= 6 for _, text in texts)
-    assert not [name for name, text in texts if text.lower() in "step 401 of 1000, loss 0.401, eta 403 s, loading weights 100%"]
+    assert not [
+        name for name, text in texts if text.lower() in "step 401 of 1000, loss 0.401, eta 403 s, loading weights 100%"
+    ]
 
 
 def test_page_is_dated():

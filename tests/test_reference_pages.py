@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import pytest
+
 from tunegate.reference_pages import parse
 
 PAGE = """# Title
@@ -28,9 +29,15 @@ def test_parse():
     assert section.urls("holds for") == ["https://example.org/a", "https://example.org/b"]
 
 
-@pytest.mark.parametrize("text", [
-    PAGE.replace("some-id", "Some Title"), PAGE.replace("```yaml", "```"), PAGE + PAGE[PAGE.index("## "):], PAGE.replace("key: [1, 2]", "just text"),
-])
+@pytest.mark.parametrize(
+    "text",
+    [
+        PAGE.replace("some-id", "Some Title"),
+        PAGE.replace("```yaml", "```"),
+        PAGE + PAGE[PAGE.index("## ") :],
+        PAGE.replace("key: [1, 2]", "just text"),
+    ],
+)
 def test_malformed_pages_are_refused(text):
     with pytest.raises(ValueError):
         parse(text)

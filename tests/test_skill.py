@@ -9,22 +9,35 @@ from typing import get_args
 
 import pytest
 import yaml
+
 from tunegate import cli, errors, skill, stages
 from tunegate.config import RunConfig, Task
 from tunegate.paths import data_dir
 from tunegate.recipe.slots import SLOTS
 
 PACKAGE = Path(skill.__file__).parent
-PAGES = {"SKILL.md": data_dir("skill") / "SKILL.md", **{path.name: path for path in sorted(data_dir("references").glob("*.md"))}}
+PAGES = {
+    "SKILL.md": data_dir("skill") / "SKILL.md",
+    **{path.name: path for path in sorted(data_dir("references").glob("*.md"))},
+}
 FRONT, BODY = re.fullmatch(r"---\n(.*?)\n---\n(.*)", PAGES["SKILL.md"].read_text(), re.S).groups()
 
 
 def declared() -> tuple[dict[str, set[str]], set[str]]:
     """(tool -> its arguments, fields of results and refusals), read from the source, so that nothing heavy is imported."""
     tools, fields = {}, set()
-    for path in (*(PACKAGE / "tools").glob("*.py"), PACKAGE / "errors.py", PACKAGE / "gates.py", PACKAGE / "playbook.py"):
+    for path in (
+        *(PACKAGE / "tools").glob("*.py"),
+        PACKAGE / "errors.py",
+        PACKAGE / "gates.py",
+        PACKAGE / "playbook.py",
+    ):
         for node in ast.parse(path.read_text()).body:
-            decorators = [d.func.id for d in getattr(node, "decorator_list", []) if isinstance(d, ast.Call) and isinstance(d.func, ast.Name)]
+            decorators = [
+                d.func.id
+                for d in getattr(node, "decorator_list", [])
+                if isinstance(d, ast.Call) and isinstance(d.func, ast.Name)
+            ]
             if "tool" in decorators:
                 tools[node.name] = {argument.arg for argument in node.args.args} - {"ctx", "approval"}
             elif isinstance(node, ast.ClassDef):
@@ -34,22 +47,80 @@ def declared() -> tuple[dict[str, set[str]], set[str]]:
 
 TOOLS, FIELDS = declared()
 FILES = {  # of a run, of the rendered project, of the skill
-    "config.yaml", "meta/", "logs/", "data/", "checkpoints/", "reports/", "checkpoints/final", "meta/recipe.md", "reports/eval_results.json",
-    "skills/run-<short>/SKILL.md", "output/<short name>", "run_eval.py", "evaluate.py",
+    "config.yaml",
+    "meta/",
+    "logs/",
+    "data/",
+    "checkpoints/",
+    "reports/",
+    "checkpoints/final",
+    "meta/recipe.md",
+    "reports/eval_results.json",
+    "skills/run-<short>/SKILL.md",
+    "output/<short name>",
+    "run_eval.py",
+    "evaluate.py",
 }
-OWN = {"image-classification", "local-process", "running", "passed", "full", "none", "error", "error.code", "value", "url",
-       "<whoami>/<short>-finetuned"}
+OWN = {
+    "image-classification",
+    "local-process",
+    "running",
+    "passed",
+    "full",
+    "none",
+    "error",
+    "error.code",
+    "value",
+    "url",
+    "<whoami>/<short>-finetuned",
+}
 FOREIGN = {  # names of libraries, of the environment and of their messages
-    "TrainingArguments", "warmup_ratio", "logging_nan_inf_filter", "from_pretrained", "max_length", "input_ids", "enable_gqa", "image", "label",
-    "fine_label", "scaled_dot_product_attention", "HF_TOKEN", "GatedRepoError", "RepositoryNotFoundError", "RevisionNotFoundError",
+    "TrainingArguments",
+    "warmup_ratio",
+    "logging_nan_inf_filter",
+    "from_pretrained",
+    "max_length",
+    "input_ids",
+    "enable_gqa",
+    "image",
+    "label",
+    "fine_label",
+    "scaled_dot_product_attention",
+    "HF_TOKEN",
+    "GatedRepoError",
+    "RepositoryNotFoundError",
+    "RevisionNotFoundError",
     "DecompressionBombError",
-    "ResolutionImpossible", "ViTImageProcessor", "ViTImageProcessorPil", "device-side", "pixel_values", "requires_grad_", "no_grad", "num_labels",
-    "ignore_mismatched_sizes", "auto_map", "huggingface_hub",
+    "ResolutionImpossible",
+    "ViTImageProcessor",
+    "ViTImageProcessorPil",
+    "device-side",
+    "pixel_values",
+    "requires_grad_",
+    "no_grad",
+    "num_labels",
+    "ignore_mismatched_sizes",
+    "auto_map",
+    "huggingface_hub",
 }
-KNOWN = ({*TOOLS, *FIELDS, *stages.STAGES, *RunConfig.model_fields, *errors.CODES, *SLOTS, *get_args(Task), *FILES, *OWN, *FOREIGN}
-         | {argument for arguments in TOOLS.values() for argument in arguments}
-         | {name.removesuffix(".py") for name in FILES} | {"eval_results"}
-         | {f"{check}" for check in ("grad_norm", "parameters_changed", "checkpoint_reloads")})
+KNOWN = (
+    {
+        *TOOLS,
+        *FIELDS,
+        *stages.STAGES,
+        *RunConfig.model_fields,
+        *errors.CODES,
+        *SLOTS,
+        *get_args(Task),
+        *FILES,
+        *OWN,
+        *FOREIGN,
+    }
+    | {argument for arguments in TOOLS.values() for argument in arguments}
+    | {name.removesuffix(".py") for name in FILES}
+    | {"eval_results"}
+    | {f"{check}" for check in ("grad_norm", "parameters_changed", "checkpoint_reloads")}
+)
 
 
 def prose(path: Path) -> str:
@@ -63,7 +134,11 @@ def test_names_exist(page):
     spans = re.findall(r"`([^`\n]+)`", text)
     single = {span for span in spans if re.fullmatch(r"[\w./<>-]+( name)?>?", span)}
     snake = set(re.findall(r"\b(?<![./])[a-z]+(?:_[a-z0-9]+)+\b", text))
-    unknown = sorted(name for name in single | snake if name not in KNOWN and name.rstrip("_") not in KNOWN and name + "_" not in KNOWN)
+    unknown = sorted(
+        name
+        for name in single | snake
+        if name not in KNOWN and name.rstrip("_") not in KNOWN and name + "_" not in KNOWN
+    )
     assert unknown == []
 
 
@@ -86,7 +161,9 @@ def test_every_tool_and_stage_is_named():
 
 def test_front_matter():
     front = yaml.safe_load(FRONT)
-    assert front["name"] == "tunegate" and front["license"] == "Apache-2.0" and front["metadata"]["author"] == "tunegate"
+    assert (
+        front["name"] == "tunegate" and front["license"] == "Apache-2.0" and front["metadata"]["author"] == "tunegate"
+    )
     assert 200 < len(front["description"]) <= 1024 and len(front["compatibility"]) <= 500
 
 
@@ -110,8 +187,11 @@ def test_install(tmp_path):
     where = skill.install(tmp_path / "skills")
     assert where == tmp_path / "skills/tunegate"
     assert sorted(p.relative_to(where).as_posix() for p in where.rglob("*.md")) == sorted(
-        ["SKILL.md", *(f"references/{name}" for name in PAGES if name != "SKILL.md")])
-    links = [(page, link) for page in where.rglob("*.md") for link in re.findall(r"\]\(([^)]+\.md)\)", page.read_text())]
+        ["SKILL.md", *(f"references/{name}" for name in PAGES if name != "SKILL.md")]
+    )
+    links = [
+        (page, link) for page in where.rglob("*.md") for link in re.findall(r"\]\(([^)]+\.md)\)", page.read_text())
+    ]
     assert len(links) > 5 and all((page.parent / link).is_file() for page, link in links)
     assert sorted(p.name for p in where.parent.iterdir()) == ["tunegate"], "nothing temporary is left"
 

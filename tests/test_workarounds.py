@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from packaging.version import Version
 from pydantic import ValidationError
+
 from tunegate import workarounds
 from tunegate.config import RunConfig
 from tunegate.errors import ToolFailure
@@ -21,15 +22,31 @@ GQA = {"image.tag": "24.09", "model.grouped_query_attention": True}
 
 # id -> contexts in which its rule fires, and contexts in which it does not
 CASES = {
-    "warmup-ratio-removed": ([PINS, {"versions.transformers": "5.15.0"}], [{"versions.transformers": "5.14.1"}, {"versions.transformers": "4"}, {}]),
+    "warmup-ratio-removed": (
+        [PINS, {"versions.transformers": "5.15.0"}],
+        [{"versions.transformers": "5.14.1"}, {"versions.transformers": "4"}, {}],
+    ),
     "nan-loss-hidden": ([PINS], [{"versions.transformers": "4.11.0"}, {}]),
     "evaluate-script-name": ([HERE, VLM], [{}, {"task": None}]),
-    "image-processor-without-torchvision": ([HERE], [{**HERE, "versions.torchvision": "0.28.0"}, {**HERE, "task": "text-generation"},
-                                                     {**HERE, "platform": "local-docker"}, {**HERE, "versions.transformers": "4.57.0"}]),
-    "full-finetune-float32": ([HERE], [{**HERE, "training_method": "lora"}, {**HERE, "versions.transformers": "4.57.0"}]),
+    "image-processor-without-torchvision": (
+        [HERE],
+        [
+            {**HERE, "versions.torchvision": "0.28.0"},
+            {**HERE, "task": "text-generation"},
+            {**HERE, "platform": "local-docker"},
+            {**HERE, "versions.transformers": "4.57.0"},
+        ],
+    ),
+    "full-finetune-float32": (
+        [HERE],
+        [{**HERE, "training_method": "lora"}, {**HERE, "versions.transformers": "4.57.0"}],
+    ),
     "hub-xet-off": ([{"env.HF_HUB_DISABLE_XET": "1"}], [{}, {"env.HF_HUB_OFFLINE": "1"}]),
     "vlm-max-length": ([VLM], [HERE]),
-    "sdpa-gqa-2409": ([GQA], [{**GQA, "image.tag": "25.01"}, {**GQA, "model.grouped_query_attention": False}, {"image.tag": "24.09"}]),
+    "sdpa-gqa-2409": (
+        [GQA],
+        [{**GQA, "image.tag": "25.01"}, {**GQA, "model.grouped_query_attention": False}, {"image.tag": "24.09"}],
+    ),
 }
 
 
@@ -59,13 +76,37 @@ def test_context_is_flat(monkeypatch):
     monkeypatch.setenv("HF_HUB_DISABLE_XET", "1")
     monkeypatch.setenv("HF_TOKEN", "hf_secretsecretsecretsecret")
     config = CONFIG.model_copy(update={"ngc_image": "nvcr.io/nvidia/pytorch:24.09-py3", "gpu_name": "H100"})
-    facts = {"model_type": "llama", "num_attention_heads": 32, "num_key_value_heads": 8, "processor": {"size": {"height": 224}},
-             "architectures": ["A"], "config": {"batch_norm_momentum": 0.99}}
+    facts = {
+        "model_type": "llama",
+        "num_attention_heads": 32,
+        "num_key_value_heads": 8,
+        "processor": {"size": {"height": 224}},
+        "architectures": ["A"],
+        "config": {"batch_norm_momentum": 0.99},
+    }
     found = workarounds.context(config, facts)
-    assert {k: found[k] for k in ("task", "image.tag", "gpu.name", "model.model_type", "model.processor.size.height", "model.grouped_query_attention",
-                                  "model.config.batch_norm_momentum", "env.HF_HUB_DISABLE_XET")} == {
-        "task": "image-classification", "image.tag": "24.09", "gpu.name": "H100", "model.model_type": "llama", "model.processor.size.height": 224,
-        "model.grouped_query_attention": True, "model.config.batch_norm_momentum": 0.99, "env.HF_HUB_DISABLE_XET": "1"}
+    assert {
+        k: found[k]
+        for k in (
+            "task",
+            "image.tag",
+            "gpu.name",
+            "model.model_type",
+            "model.processor.size.height",
+            "model.grouped_query_attention",
+            "model.config.batch_norm_momentum",
+            "env.HF_HUB_DISABLE_XET",
+        )
+    } == {
+        "task": "image-classification",
+        "image.tag": "24.09",
+        "gpu.name": "H100",
+        "model.model_type": "llama",
+        "model.processor.size.height": 224,
+        "model.grouped_query_attention": True,
+        "model.config.batch_norm_momentum": 0.99,
+        "env.HF_HUB_DISABLE_XET": "1",
+    }
     assert "hf_secret" not in str(found)
     assert "sdpa-gqa-2409" in [w.id for w in workarounds.applicable(found, skip=[])]
 
@@ -75,8 +116,13 @@ def test_applicable_to_todays_image_classification(monkeypatch):
     if not workarounds.pinned_versions(CONFIG.task):
         pytest.skip("no scaffold with pinned requirements here")
     found = workarounds.applicable(workarounds.context(CONFIG, {"num_attention_heads": None}), skip=[])
-    assert [w.id for w in found] == ["warmup-ratio-removed", "nan-loss-hidden", "evaluate-script-name", "image-processor-without-torchvision",
-                                     "full-finetune-float32"]
+    assert [w.id for w in found] == [
+        "warmup-ratio-removed",
+        "nan-loss-hidden",
+        "evaluate-script-name",
+        "image-processor-without-torchvision",
+        "full-finetune-float32",
+    ]
 
 
 def test_notes_say_applied_and_skipped_once():
@@ -92,15 +138,34 @@ def test_notes_say_applied_and_skipped_once():
 def test_unknown_skip_id_is_refused():
     with pytest.raises(ToolFailure) as caught:
         workarounds.applicable(HERE, skip=["nan-los-hidden"])
-    assert caught.value.code == "invalid_config" and "nan-los-hidden" in str(caught.value) and "nan-loss-hidden" in str(caught.value)
+    assert (
+        caught.value.code == "invalid_config"
+        and "nan-los-hidden" in str(caught.value)
+        and "nan-loss-hidden" in str(caught.value)
+    )
 
 
-@pytest.mark.parametrize(("op", "value", "found", "expected"), [
-    ("eq", "a", "a", True), ("eq", "a", "b", False), ("in", ["a", "b"], "b", True), ("in", ["a"], "b", False),
-    ("contains", "rope", ["RoPE", "x"], True), ("contains", "idefics", "Idefics3For", True), ("contains", "x", 7, False),
-    ("lt", 0.5, 0.1, True), ("lt", 0.5, 0.5, False), ("gte", 580, 580, True), ("gte", "2.6", "2.6.0a0", False), ("lt", "5.15", "5.9", True),
-    ("gte", "5", "not a version", False), ("exists", True, 0, True), ("exists", False, None, True), ("exists", False, "x", False),
-])
+@pytest.mark.parametrize(
+    ("op", "value", "found", "expected"),
+    [
+        ("eq", "a", "a", True),
+        ("eq", "a", "b", False),
+        ("in", ["a", "b"], "b", True),
+        ("in", ["a"], "b", False),
+        ("contains", "rope", ["RoPE", "x"], True),
+        ("contains", "idefics", "Idefics3For", True),
+        ("contains", "x", 7, False),
+        ("lt", 0.5, 0.1, True),
+        ("lt", 0.5, 0.5, False),
+        ("gte", 580, 580, True),
+        ("gte", "2.6", "2.6.0a0", False),
+        ("lt", "5.15", "5.9", True),
+        ("gte", "5", "not a version", False),
+        ("exists", True, 0, True),
+        ("exists", False, None, True),
+        ("exists", False, "x", False),
+    ],
+)
 def test_operators(op, value, found, expected):
     assert Condition(field="model.x", op=op, value=value).holds({"model.x": found}) is expected
 
@@ -116,16 +181,28 @@ VERSIONS = st.builds(lambda number, pre: number + pre, NUMBERS, st.sampled_from(
 
 @given(VERSIONS, NUMBERS)
 def test_versions_order_as_packaging_does(found, bound):
-    assert Condition(field="versions.x", op="lt", value=bound).holds({"versions.x": found}) is (Version(found) < Version(bound))
-    assert Condition(field="versions.x", op="gte", value=bound).holds({"versions.x": found}) is (Version(found) >= Version(bound))
+    assert Condition(field="versions.x", op="lt", value=bound).holds({"versions.x": found}) is (
+        Version(found) < Version(bound)
+    )
+    assert Condition(field="versions.x", op="gte", value=bound).holds({"versions.x": found}) is (
+        Version(found) >= Version(bound)
+    )
 
 
-@pytest.mark.parametrize("make", [
-    lambda: Detect(), lambda: Condition(field="os.system", op="eq", value=1), lambda: Condition(field="task", op="regex", value="x"),
-    lambda: Condition(field="task", op="in", value="x"), lambda: Condition(field="task", op="eq", value=["x"]),
-    lambda: Fix(kind="rule", values={"a": 1}), lambda: Fix(kind="env"), lambda: Fix(kind="config", values={"no_such_key": 1}),
-    lambda: Detect.model_validate({"all": [{"field": "task", "op": "exists", "eval": "1"}]}),
-])
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: Detect(),
+        lambda: Condition(field="os.system", op="eq", value=1),
+        lambda: Condition(field="task", op="regex", value="x"),
+        lambda: Condition(field="task", op="in", value="x"),
+        lambda: Condition(field="task", op="eq", value=["x"]),
+        lambda: Fix(kind="rule", values={"a": 1}),
+        lambda: Fix(kind="env"),
+        lambda: Fix(kind="config", values={"no_such_key": 1}),
+        lambda: Detect.model_validate({"all": [{"field": "task", "op": "exists", "eval": "1"}]}),
+    ],
+)
 def test_malformed_rules_are_refused(make):
     with pytest.raises(ValidationError):
         make()

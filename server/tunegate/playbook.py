@@ -78,7 +78,9 @@ class Row(_Strict):
     @model_validator(mode="after")
     def _can_match(self) -> Row:
         if not (self.match or self.exit_codes) or any(len(text) < 6 for text in self.match):
-            raise ValueError("a row needs something to match, and a substring of fewer than 6 characters matches by chance")
+            raise ValueError(
+                "a row needs something to match, and a substring of fewer than 6 characters matches by chance"
+            )
         return self
 
 
@@ -89,7 +91,9 @@ class Finding(BaseModel):
     symptom: str
     cause: str
     fix: str = Field(description="the smallest change that mends it")
-    overrides: dict[str, Scalar] = Field(default_factory=dict, description="that change as render_project's overrides; empty: it is made elsewhere")
+    overrides: dict[str, Scalar] = Field(
+        default_factory=dict, description="that change as render_project's overrides; empty: it is made elsewhere"
+    )
     needs_approval: bool = Field(description="true: ask the user before doing it")
     line: str = Field(description="the log line that matched")
 
@@ -141,5 +145,12 @@ def _finding(row: Row, line: str, config: RunConfig | None) -> Finding:
     wanted = {key: change.of(getattr(config, key)) for key, change in row.next.overrides.items()} if config else {}
     possible = all(value is not None for value in wanted.values())
     fix = row.fix if possible or not row.otherwise else row.otherwise
-    return Finding(id=row.id, symptom=row.symptom, cause=row.cause, fix=fix, overrides=wanted if possible else {}, line=line,
-                   needs_approval=row.needs_approval or (not possible and row.otherwise is not None))
+    return Finding(
+        id=row.id,
+        symptom=row.symptom,
+        cause=row.cause,
+        fix=fix,
+        overrides=wanted if possible else {},
+        line=line,
+        needs_approval=row.needs_approval or (not possible and row.otherwise is not None),
+    )

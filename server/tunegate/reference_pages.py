@@ -1,16 +1,16 @@
 """Reference pages that are data too: `## <id>` sections with `- **Label:** text` bullets and one yaml fence each.
 
-    ## some-id
+## some-id
 
-    One line that says what this is about.
+One line that says what this is about.
 
-    - **Symptom:** what is seen; may go on
-      over several lines
-    - **Cause:** why
+- **Symptom:** what is seen; may go on
+  over several lines
+- **Cause:** why
 
-    ```yaml
-    the typed part
-    ```
+```yaml
+the typed part
+```
 """
 
 from __future__ import annotations
@@ -58,7 +58,9 @@ def _section(part: str) -> Section:
     name, _, body = part.partition("\n")
     fences = _FENCE.findall(body)
     if not re.fullmatch(r"[a-z0-9]+(-[a-z0-9]+)*", name) or len(fences) != 1:
-        raise ValueError(f"section {name!r}: the heading must be an id such as some-id, with exactly one yaml fence below it")
+        raise ValueError(
+            f"section {name!r}: the heading must be an id such as some-id, with exactly one yaml fence below it"
+        )
     data = yaml.safe_load(fences[0])
     if not isinstance(data, dict):
         raise ValueError(f"section {name!r}: the yaml fence must hold a mapping")

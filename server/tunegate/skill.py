@@ -51,7 +51,10 @@ def _source() -> Path:
 
 def _files() -> dict[str, Path]:
     """Path in the skill -> file: SKILL.md, and the pages one level below it."""
-    return {"SKILL.md": _source(), **{f"references/{page.name}": page for page in sorted(data_dir("references").glob("*.md"))}}
+    return {
+        "SKILL.md": _source(),
+        **{f"references/{page.name}": page for page in sorted(data_dir("references").glob("*.md"))},
+    }
 
 
 def _refuse_foreign(target: Path) -> None:
@@ -62,12 +65,23 @@ def _refuse_foreign(target: Path) -> None:
     if target.is_symlink() or not target.is_dir():
         raise ToolFailure("invalid_input", f"{target} is {'a symlink' if target.is_symlink() else 'a file'}: {remedy}")
     skill = target / "SKILL.md"
-    if not skill.is_file() or not re.search(rf"\A---\nname: {NAME}\n", skill.read_text(encoding="utf-8", errors="replace")):
+    if not skill.is_file() or not re.search(
+        rf"\A---\nname: {NAME}\n", skill.read_text(encoding="utf-8", errors="replace")
+    ):
         raise ToolFailure("invalid_input", f"{target} is not a tunegate skill, so it is not overwritten: {remedy}")
-    added = sorted(path.relative_to(target).as_posix() for path in target.rglob("*") if not _ours(path.relative_to(target).as_posix(), path))
+    added = sorted(
+        path.relative_to(target).as_posix()
+        for path in target.rglob("*")
+        if not _ours(path.relative_to(target).as_posix(), path)
+    )
     if added:
         raise ToolFailure("invalid_input", f"{target} holds {added[0]}, which tunegate did not put there: {remedy}")
 
 
 def _ours(name: str, path: Path) -> bool:
-    return name == "references" and path.is_dir() or not path.is_symlink() and bool(re.fullmatch(r"SKILL\.md|references/[a-z0-9-]+\.md", name))
+    return (
+        name == "references"
+        and path.is_dir()
+        or not path.is_symlink()
+        and bool(re.fullmatch(r"SKILL\.md|references/[a-z0-9-]+\.md", name))
+    )

@@ -19,7 +19,9 @@ from tunegate.reference_pages import Section, sections
 
 PAGE = "compat-workarounds.md"
 ENV_SEEN = ("HF_HUB_DISABLE_XET", "HF_HUB_OFFLINE")  # what a rule may ask of the server's environment; never a secret
-FieldName = Annotated[str, Field(pattern=r"^(task|training_method|platform|(model|gpu|image|versions|env)\.[A-Za-z0-9_.-]+)$")]
+FieldName = Annotated[
+    str, Field(pattern=r"^(task|training_method|platform|(model|gpu|image|versions|env)\.[A-Za-z0-9_.-]+)$")
+]
 
 
 class _Strict(BaseModel):
@@ -35,8 +37,12 @@ class Condition(_Strict):
 
     @model_validator(mode="after")
     def _value_fits(self) -> Condition:
-        if (self.op == "in") != isinstance(self.value, list) or (self.op == "exists" and not isinstance(self.value, bool)):
-            raise ValueError(f"{self.field} {self.op} {self.value!r}: `in` takes a list, `exists` true or false, the others one value")
+        if (self.op == "in") != isinstance(self.value, list) or (
+            self.op == "exists" and not isinstance(self.value, bool)
+        ):
+            raise ValueError(
+                f"{self.field} {self.op} {self.value!r}: `in` takes a list, `exists` true or false, the others one value"
+            )
         return self
 
     def holds(self, context: dict[str, Any]) -> bool:
@@ -105,7 +111,9 @@ def load() -> list[Workaround]:
 def _workaround(section: Section) -> Workaround:
     labels, urls = {key.replace(" ", "_"): text for key, text in section.labels.items()}, section.urls("references")
     try:
-        return Workaround.model_validate({**labels, **section.data, "id": section.id, "title": section.title, "references": urls})
+        return Workaround.model_validate(
+            {**labels, **section.data, "id": section.id, "title": section.title, "references": urls}
+        )
     except ValueError as error:
         raise ValueError(f"{PAGE}, section {section.id!r}: {error}") from None
 
@@ -142,7 +150,10 @@ def pinned_versions(task: str | None) -> dict[str, str]:
     found: dict[str, str] = {}
     for folder in ("_shared", task or "_shared"):
         for path in sorted((data_dir("scaffolds") / folder).glob("requirements*.txt*")):
-            found |= {name.lower(): version for name, version in re.findall(r"^([A-Za-z0-9_.-]+)==([0-9][^\s;#+]*)", path.read_text(), re.M)}
+            found |= {
+                name.lower(): version
+                for name, version in re.findall(r"^([A-Za-z0-9_.-]+)==([0-9][^\s;#+]*)", path.read_text(), re.M)
+            }
     return found
 
 
@@ -151,7 +162,10 @@ def applicable(context: dict[str, Any], skip: list[str]) -> Matching:
     known = {workaround.id for workaround in load()}
     unknown = [name for name in skip if name not in known]
     if unknown:
-        raise ToolFailure("invalid_config", f"skip_workarounds names {unknown[0]!r}, which is no workaround: use ids of {', '.join(sorted(known))}")
+        raise ToolFailure(
+            "invalid_config",
+            f"skip_workarounds names {unknown[0]!r}, which is no workaround: use ids of {', '.join(sorted(known))}",
+        )
     matches = [workaround for workaround in load() if workaround.detect.matches(context)]
     found = Matching(w for w in matches if w.id not in skip)
     found.skipped = [w for w in matches if w.id in skip]
@@ -161,8 +175,11 @@ def applicable(context: dict[str, Any], skip: list[str]) -> Matching:
 def notes(matching: Matching, config: RunConfig) -> list[str]:
     """One line for each workaround applied or skipped, without those that config.notes holds already."""
     lines = [f"workaround {w.id}: {w.applied}" for w in matching]
-    lines += [f"workaround {w.id}: skipped by the user" + ("; the scaffold keeps to it until its file is edited" if w.fix.kind == "rule" else "")
-              for w in matching.skipped]
+    lines += [
+        f"workaround {w.id}: skipped by the user"
+        + ("; the scaffold keeps to it until its file is edited" if w.fix.kind == "rule" else "")
+        for w in matching.skipped
+    ]
     return [line for line in lines if line not in config.notes]
 
 
