@@ -8,6 +8,7 @@ import sys
 import time
 
 import pytest
+
 from tunegate import jobs
 from tunegate.rundir import Run, file_sha256
 
@@ -18,7 +19,15 @@ def run(tmp_path) -> Run:
 
 
 def start(run: Run, code: str, makes=("out.txt",), secrets=()) -> jobs.Job:
-    return jobs.start(run, "train", [sys.executable, "-c", code], env=jobs.environment({}, secrets), makes=makes, resting_on={"a": 1}, files={})
+    return jobs.start(
+        run,
+        "train",
+        [sys.executable, "-c", code],
+        env=jobs.environment({}, secrets),
+        makes=makes,
+        resting_on={"a": 1},
+        files={},
+    )
 
 
 def until(run: Run, *states: str, seconds: float = 20) -> jobs.Job:
@@ -50,9 +59,11 @@ def test_a_program_that_is_not_there(run):
 
 def test_a_job_outlives_the_process_that_started_it(run):
     """The server is killed with -9 while its job runs; another process sees the same job end."""
-    code = (f"from tunegate import jobs; from tunegate.rundir import Run; from pathlib import Path; import os, sys; r = Run(Path({str(run.path)!r}));"
-            "jobs.start(r, 'train', [sys.executable, '-c', 'import time; time.sleep(1.5); open(\"out.txt\", \"w\").write(\"x\")'],"
-            "env=jobs.environment({}), makes=('out.txt',), resting_on={}, files={}); os.kill(os.getpid(), 9)")
+    code = (
+        f"from tunegate import jobs; from tunegate.rundir import Run; from pathlib import Path; import os, sys; r = Run(Path({str(run.path)!r}));"
+        "jobs.start(r, 'train', [sys.executable, '-c', 'import time; time.sleep(1.5); open(\"out.txt\", \"w\").write(\"x\")'],"
+        "env=jobs.environment({}), makes=('out.txt',), resting_on={}, files={}); os.kill(os.getpid(), 9)"
+    )
     server = subprocess.run([sys.executable, "-c", code])
     assert server.returncode == -signal.SIGKILL
     assert jobs.look(run, "train").state == "running"
@@ -77,7 +88,9 @@ def test_a_killed_job_is_lost_but_only_when_the_last_of_its_processes_is_gone(ru
     deadline = time.monotonic() + 20
     while not _processes(marker) and time.monotonic() < deadline:
         time.sleep(0.05)
-    for pid in _processes(str(jobs.directory(run, "train"))):  # the runner; its child still holds the lock until it writes
+    for pid in _processes(
+        str(jobs.directory(run, "train"))
+    ):  # the runner; its child still holds the lock until it writes
         os.kill(pid, signal.SIGKILL)
     job = until(run, "lost")
     assert job.spec["resting_on"] == {"a": 1} and not _processes(marker)

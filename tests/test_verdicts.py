@@ -6,6 +6,7 @@ import hashlib
 import json
 
 import pytest
+
 from tunegate import jobs, verdicts
 from tunegate.config import RunConfig
 from tunegate.rundir import Run
@@ -41,7 +42,13 @@ def test_no_report_is_no_pass(run):
 
 
 def test_garbage_in_a_report_fails_the_stage_and_does_not_crash(run):
-    for stage, name in (("smoke", "smoke.json"), ("train", "train.json"), ("eval", "eval_results.json"), ("check_api", "check_api.json"), ("build", "build.json")):
+    for stage, name in (
+        ("smoke", "smoke.json"),
+        ("train", "train.json"),
+        ("eval", "eval_results.json"),
+        ("check_api", "check_api.json"),
+        ("build", "build.json"),
+    ):
         for garbage in ("[]", "null", '{"checks": 3}', "{", '{"packages": null}'):
             put(run, f"reports/{name}", garbage)
             assert not judge(run, stage).passed, (stage, garbage)
@@ -53,7 +60,12 @@ def test_a_good_report_with_a_bad_exit_code_fails_and_names_the_error(run):
     assert not found.passed and "ValueError: column 'img' not found" in found.problems[0]
 
 
-SMOKE = {"passed": True, "loss": 2.3, "grad_norm": 1.5, "checks": [{"name": name, "ok": True, "detail": ""} for name in verdicts.SMOKE_CHECKS]}
+SMOKE = {
+    "passed": True,
+    "loss": 2.3,
+    "grad_norm": 1.5,
+    "checks": [{"name": name, "ok": True, "detail": ""} for name in verdicts.SMOKE_CHECKS],
+}
 
 
 def test_smoke_passes(run):
@@ -61,9 +73,20 @@ def test_smoke_passes(run):
     assert judge(run, "smoke").facts["loss"] == 2.3 and judge(run, "smoke").passed
 
 
-@pytest.mark.parametrize("change", [
-    {"loss": 0.0}, {"loss": None}, {"loss": "2.3"}, {"grad_norm": 0}, {"grad_norm": float("nan")}, {"loss": float("inf")}, {"checks": []},
-    {"checks": SMOKE["checks"][:-1]}, {"checks": [{**SMOKE["checks"][0], "ok": False}, *SMOKE["checks"][1:]]}])
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"loss": 0.0},
+        {"loss": None},
+        {"loss": "2.3"},
+        {"grad_norm": 0},
+        {"grad_norm": float("nan")},
+        {"loss": float("inf")},
+        {"checks": []},
+        {"checks": SMOKE["checks"][:-1]},
+        {"checks": [{**SMOKE["checks"][0], "ok": False}, *SMOKE["checks"][1:]]},
+    ],
+)
 def test_smoke_fails(run, change):
     put(run, "reports/smoke.json", {**SMOKE, **change})
     assert not judge(run, "smoke").passed
@@ -117,7 +140,13 @@ def test_prepare(run):
 
 def test_check_api_must_have_seen_the_files_as_they_are(run):
     put(run, "train.py", "print(1)\n")
-    row = {"sha256": hashlib.sha256(b"print(1)\n").hexdigest(), "imports": 0, "calls": 1, "keywords": 0, "unverified": 0}
+    row = {
+        "sha256": hashlib.sha256(b"print(1)\n").hexdigest(),
+        "imports": 0,
+        "calls": 1,
+        "keywords": 0,
+        "unverified": 0,
+    }
     put(run, "reports/check_api.json", {"passed": True, "versions": {}, "files": {"train.py": row}, "problems": []})
     assert judge(run, "check_api").passed
     put(run, "train.py", "print(2)\n")

@@ -21,7 +21,9 @@ from pathlib import Path
 
 from tunegate.paths import cache_dir
 
-_LIST = "import importlib.metadata as m, json; print(json.dumps({d.name.lower(): d.version for d in m.distributions()}))"
+_LIST = (
+    "import importlib.metadata as m, json; print(json.dumps({d.name.lower(): d.version for d in m.distributions()}))"
+)
 
 
 def ensure(requirements: list[str]) -> dict:
@@ -29,7 +31,9 @@ def ensure(requirements: list[str]) -> dict:
 
     Raises CalledProcessError when pip fails; pip's own words are on stdout.
     """
-    key = hashlib.sha256("\0".join([platform.python_version(), platform.machine(), *requirements]).encode()).hexdigest()[:16]
+    key = hashlib.sha256(
+        "\0".join([platform.python_version(), platform.machine(), *requirements]).encode()
+    ).hexdigest()[:16]
     home = cache_dir() / "envs" / key
     home.parent.mkdir(parents=True, exist_ok=True)
     with home.with_suffix(".lock").open("w") as lock:
@@ -40,17 +44,38 @@ def ensure(requirements: list[str]) -> dict:
             _create(home, python, requirements)
             ready.touch()
         packages = json.loads(subprocess.run([python, "-c", _LIST], check=True, capture_output=True, text=True).stdout)
-    return {"python": str(python), "packages": dict(sorted(packages.items())), "reused": reused, "python_version": platform.python_version()}
+    return {
+        "python": str(python),
+        "packages": dict(sorted(packages.items())),
+        "reused": reused,
+        "python_version": platform.python_version(),
+    }
 
 
 def _create(home: Path, python: Path, requirements: list[str]) -> None:
     print(f"creating the stage environment {home}", flush=True)
     shutil.rmtree(home, ignore_errors=True)
     venv.create(home, with_pip=True)
-    for number, text in enumerate(requirements):  # one after the other: torch first, so that nothing else chooses its build
+    for number, text in enumerate(
+        requirements
+    ):  # one after the other: torch first, so that nothing else chooses its build
         path = home / f"requirements-{number}.txt"
         path.write_text(text)
-        subprocess.run([python, "-m", "pip", "install", "--disable-pip-version-check", "--no-input", "--progress-bar=off", "-r", path], check=True, stdout=sys.stdout)
+        subprocess.run(
+            [
+                python,
+                "-m",
+                "pip",
+                "install",
+                "--disable-pip-version-check",
+                "--no-input",
+                "--progress-bar=off",
+                "-r",
+                path,
+            ],
+            check=True,
+            stdout=sys.stdout,
+        )
 
 
 def for_task(task: str) -> dict:

@@ -27,8 +27,25 @@ from tunegate.rundir import Run, atomic_write, disk_failure
 State = Literal["none", "running", "ended", "lost"]
 
 # What a stage's process inherits. Anything else in the server's environment is not the stage's business.
-ENV_NAMES = {"PATH", "HOME", "USER", "LANG", "TZ", "TMPDIR", "HF_ENDPOINT", "REQUESTS_CA_BUNDLE", "SSL_CERT_FILE", "SSL_CERT_DIR",
-             "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "http_proxy", "https_proxy", "no_proxy", "LD_LIBRARY_PATH"}
+ENV_NAMES = {
+    "PATH",
+    "HOME",
+    "USER",
+    "LANG",
+    "TZ",
+    "TMPDIR",
+    "HF_ENDPOINT",
+    "REQUESTS_CA_BUNDLE",
+    "SSL_CERT_FILE",
+    "SSL_CERT_DIR",
+    "HTTP_PROXY",
+    "HTTPS_PROXY",
+    "NO_PROXY",
+    "http_proxy",
+    "https_proxy",
+    "no_proxy",
+    "LD_LIBRARY_PATH",
+}
 ENV_PREFIXES = ("LC_", "XDG_", "PIP_", "HF_HUB_", "OMP_", "MKL_", "OPENBLAS_", "CUDA_", "NVIDIA_", "PYTORCH_")
 
 
@@ -60,8 +77,16 @@ def look(run: Run, stage: str) -> Job:
     return Job(stage, "lost", spec)
 
 
-def start(run: Run, stage: str, argv: list[str], *, env: dict[str, str], makes: tuple[str, ...],
-          resting_on: dict[str, Any], files: dict[str, str]) -> Job:
+def start(
+    run: Run,
+    stage: str,
+    argv: list[str],
+    *,
+    env: dict[str, str],
+    makes: tuple[str, ...],
+    resting_on: dict[str, Any],
+    files: dict[str, str],
+) -> Job:
     """Start `argv` in the run directory and return at once. The caller holds the run's lock and saw no running job.
 
     makes: glob patterns of the files whose hashes the result must carry.
@@ -75,21 +100,40 @@ def start(run: Run, stage: str, argv: list[str], *, env: dict[str, str], makes: 
         lock = (where / "job.lock").open("w")
     except OSError as error:
         raise disk_failure(error, where) from None
-    spec = {"id": secrets.token_hex(8), "run": str(run.path), "stage": stage, "argv": argv, "makes": list(makes),
-            "resting_on": resting_on, "files": files, "started": now()}
+    spec = {
+        "id": secrets.token_hex(8),
+        "run": str(run.path),
+        "stage": stage,
+        "argv": argv,
+        "makes": list(makes),
+        "resting_on": resting_on,
+        "files": files,
+        "started": now(),
+    }
     atomic_write(where / "spec.json", json.dumps({**spec, "seal": seal.sign(spec)}, indent=1))
     with lock, (where / "runner.err").open("w") as errors:
         # The job inherits this descriptor, and with it the lock: it is held until the last of its processes is gone.
         fcntl.flock(lock, fcntl.LOCK_EX)
-        subprocess.Popen([sys.executable, "-m", "tunegate.runner", str(where)], cwd=run.path, env=env, start_new_session=True,
-                         stdin=subprocess.DEVNULL, stdout=errors, stderr=errors, pass_fds=(lock.fileno(),))
+        subprocess.Popen(
+            [sys.executable, "-m", "tunegate.runner", str(where)],
+            cwd=run.path,
+            env=env,
+            start_new_session=True,
+            stdin=subprocess.DEVNULL,
+            stdout=errors,
+            stderr=errors,
+            pass_fds=(lock.fileno(),),
+        )
     return Job(stage, "running", spec)
 
 
 def environment(extra: dict[str, str], secret_names: tuple[str, ...] = ()) -> dict[str, str]:
     """The environment of a stage: the allowed part of ours, the named secrets if we have them, and `extra`."""
-    kept = {name: value for name, value in os.environ.items()
-            if name in ENV_NAMES or name.startswith(ENV_PREFIXES) or name in secret_names}
+    kept = {
+        name: value
+        for name, value in os.environ.items()
+        if name in ENV_NAMES or name.startswith(ENV_PREFIXES) or name in secret_names
+    }
     return {**kept, "PYTHONUNBUFFERED": "1", **extra}
 
 

@@ -28,8 +28,14 @@ def main(where: Path) -> int:
     run = Path(spec["run"])
     began = time.monotonic()
     exit_code = _run_logged(spec["argv"], run, run / "logs" / f"{spec['stage']}.log")
-    result = {"id": spec["id"], "run": spec["run"], "exit_code": exit_code, "seconds": round(time.monotonic() - began, 1),
-              "ended": now(), "made": hash_files(run, tuple(spec["makes"]))}
+    result = {
+        "id": spec["id"],
+        "run": spec["run"],
+        "exit_code": exit_code,
+        "seconds": round(time.monotonic() - began, 1),
+        "ended": now(),
+        "made": hash_files(run, tuple(spec["makes"])),
+    }
     atomic_write(where / "result.json", json.dumps({**result, "seal": seal.sign(result)}, indent=1))
     return 0
 
@@ -38,8 +44,14 @@ def _run_logged(argv: list[str], cwd: Path, log: Path) -> int:
     """Exit code; 128 + n for signal n, as a shell counts. close_fds=False hands the job's lock on to the child."""
     with log.open("wb") as out:
         try:
-            child = subprocess.Popen(argv, cwd=cwd, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-                                     close_fds=False)
+            child = subprocess.Popen(
+                argv,
+                cwd=cwd,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                close_fds=False,
+            )
         except OSError as error:
             out.write(f"{argv[0]} could not be started: {error.strerror}\n".encode())
             return 127

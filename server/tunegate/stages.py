@@ -38,13 +38,33 @@ STAGES: dict[str, Stage] = {
     "build": Stage((), ("requirements*.txt", "Dockerfile"), ("reports/build.json",)),
     "check_api": Stage(("check_api.py",), ("*.py",), ("reports/check_api.json",), ("build",)),
     "prepare": Stage(("prepare_data.py",), ("prepare_data.py", *MODULES), DATA, ("build",), secrets=HUB_SECRETS),
-    "smoke": Stage(("train.py", "--smoke", "--max_steps", "2"), ("train.py", *MODULES, *DATA), ("reports/smoke.json",),
-                   ("build", "check_api", "prepare"), secrets=HUB_SECRETS),
-    "baseline": Stage(("run_eval.py", "--baseline"), ("run_eval.py", *MODULES, *DATA), ("reports/baseline_*",), gate=4, secrets=HUB_SECRETS),
-    "train": Stage(("train.py",), ("train.py", *MODULES, *DATA), (*WEIGHTS, "logs/train.jsonl", "reports/train.json"),
-                   gate=4, secrets=HUB_SECRETS),
-    "eval": Stage(("run_eval.py",), ("run_eval.py", *MODULES, *DATA, *WEIGHTS), ("reports/eval_*",), ("train",), gate=4),
-    "infer": Stage(("infer.py",), ("infer.py", *MODULES, *DATA, *WEIGHTS), ("reports/inference_samples/*",), ("train",), gate=4),
+    "smoke": Stage(
+        ("train.py", "--smoke", "--max_steps", "2"),
+        ("train.py", *MODULES, *DATA),
+        ("reports/smoke.json",),
+        ("build", "check_api", "prepare"),
+        secrets=HUB_SECRETS,
+    ),
+    "baseline": Stage(
+        ("run_eval.py", "--baseline"),
+        ("run_eval.py", *MODULES, *DATA),
+        ("reports/baseline_*",),
+        gate=4,
+        secrets=HUB_SECRETS,
+    ),
+    "train": Stage(
+        ("train.py",),
+        ("train.py", *MODULES, *DATA),
+        (*WEIGHTS, "logs/train.jsonl", "reports/train.json"),
+        gate=4,
+        secrets=HUB_SECRETS,
+    ),
+    "eval": Stage(
+        ("run_eval.py",), ("run_eval.py", *MODULES, *DATA, *WEIGHTS), ("reports/eval_*",), ("train",), gate=4
+    ),
+    "infer": Stage(
+        ("infer.py",), ("infer.py", *MODULES, *DATA, *WEIGHTS), ("reports/inference_samples/*",), ("train",), gate=4
+    ),
 }
 SAME_ERROR_LIMIT = 3
 
@@ -58,8 +78,15 @@ def start(run: Run, config: RunConfig, stage: str) -> jobs.Job:
     argv = _argv(run, stage, row)
     if stage == "train" and not _continues(earlier, resting_on, files):
         argv.append("--fresh")  # whatever lies in checkpoints/ is not this training's
-    return jobs.start(run, stage, argv, env=jobs.environment(hub_environment(run.path), row.secrets), makes=row.makes,
-                      resting_on=resting_on, files=files)
+    return jobs.start(
+        run,
+        stage,
+        argv,
+        env=jobs.environment(hub_environment(run.path), row.secrets),
+        makes=row.makes,
+        resting_on=resting_on,
+        files=files,
+    )
 
 
 def _argv(run: Run, stage: str, row: Stage) -> list[str]:
@@ -74,8 +101,13 @@ def stage_python(run: Run) -> str:
     built = evidence.read(run, "stages/build")
     python = built.facts.get("python") if built else None
     if not python or not Path(python).exists():
-        raise ToolFailure("gate_closed", f"the stage environment {python or ''} is gone: build it again", gate=4, missing=["stages/build"],
-                          next=NextCall(tool="docker_run", arguments={"output_dir": str(run.path), "stage": "build"}))
+        raise ToolFailure(
+            "gate_closed",
+            f"the stage environment {python or ''} is gone: build it again",
+            gate=4,
+            missing=["stages/build"],
+            next=NextCall(tool="docker_run", arguments={"output_dir": str(run.path), "stage": "build"}),
+        )
     return python
 
 
@@ -105,14 +137,27 @@ def collect(run: Run, config: RunConfig, job: jobs.Job) -> tuple[evidence.Eviden
     tampered = sorted(name for name in {**now, **result["made"]} if now.get(name) != result["made"].get(name))
     verdict = verdicts.judge(run, config, job)
     if tampered:
-        verdict = verdicts.Verdict(False, verdict.facts, [f"{tampered[0]} was changed after the stage ended: run the stage again"])
-    facts = {"passed": verdict.passed, "job": job.spec["id"], "exit_code": result["exit_code"], "seconds": result["seconds"],
-             **verdict.facts}
+        verdict = verdicts.Verdict(
+            False, verdict.facts, [f"{tampered[0]} was changed after the stage ended: run the stage again"]
+        )
+    facts = {
+        "passed": verdict.passed,
+        "job": job.spec["id"],
+        "exit_code": result["exit_code"],
+        "seconds": result["seconds"],
+        **verdict.facts,
+    }
     if not verdict.passed:
         facts["problems"] = verdict.problems
         facts["failures"] = [*_failures(run, job.stage), _signature(verdict.problems)]
-    found = evidence.make(run, f"stages/{job.stage}", facts, config=config, resting_on=job.spec["resting_on"],
-                          files={**job.spec["files"], **result["made"]})
+    found = evidence.make(
+        run,
+        f"stages/{job.stage}",
+        facts,
+        config=config,
+        resting_on=job.spec["resting_on"],
+        files={**job.spec["files"], **result["made"]},
+    )
     return found, evidence.write(run, found)
 
 
@@ -138,7 +183,9 @@ def progress(run: Run, stage: str) -> dict[str, Any]:
             with (run.path / "logs/train.jsonl").open("rb") as file:
                 file.seek(max(0, file.seek(0, os.SEEK_END) - 2000))
                 last = json.loads(file.read().splitlines()[-1])
-            return {key: last[key] for key in ("step", "max_steps", "epoch", "loss", "grad_norm", "eta_s") if key in last}
+            return {
+                key: last[key] for key in ("step", "max_steps", "epoch", "loss", "grad_norm", "eta_s") if key in last
+            }
         except (OSError, ValueError, IndexError):
             pass
     tail = jobs.log_tail(run, stage, lines=1)

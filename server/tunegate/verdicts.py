@@ -60,11 +60,21 @@ def _rows(path: Path) -> list[dict]:
 
 def _build(run: Run, config: RunConfig) -> tuple[dict, list[str]]:
     report = _json(run, "reports/build.json")
-    pins = dict(re.findall(r"^([A-Za-z0-9_-]+)==([^\s;]+)", "\n".join(
-        (run.path / name).read_text() for name in ("requirements-local.txt", "requirements.txt")), re.M))
-    wrong = [f"{name}=={version} was asked for, {report['packages'].get(name.lower())} is installed"
-             for name, version in pins.items() if report["packages"].get(name.lower(), "").split("+")[0] != version]
-    headless = [path.name for path in sorted(run.path.glob("*.py")) if not path.read_text(errors="replace").startswith(HEADER)]
+    pins = dict(
+        re.findall(
+            r"^([A-Za-z0-9_-]+)==([^\s;]+)",
+            "\n".join((run.path / name).read_text() for name in ("requirements-local.txt", "requirements.txt")),
+            re.M,
+        )
+    )
+    wrong = [
+        f"{name}=={version} was asked for, {report['packages'].get(name.lower())} is installed"
+        for name, version in pins.items()
+        if report["packages"].get(name.lower(), "").split("+")[0] != version
+    ]
+    headless = [
+        path.name for path in sorted(run.path.glob("*.py")) if not path.read_text(errors="replace").startswith(HEADER)
+    ]
     return report, [f"{name} does not begin with the copyright header" for name in headless] + wrong
 
 
@@ -76,18 +86,26 @@ def _check_api(run: Run, config: RunConfig) -> tuple[dict, list[str]]:
     problems += [f"{name} was not checked as it is now" for name in unchecked]
     if not report["passed"] and not problems:
         problems = ["check_api did not pass"]
-    facts = {"files": len(found), "keywords": sum(row["keywords"] for row in report["files"].values()),
-             "unverified": sum(row["unverified"] for row in report["files"].values()), "versions": report["versions"]}
+    facts = {
+        "files": len(found),
+        "keywords": sum(row["keywords"] for row in report["files"].values()),
+        "unverified": sum(row["unverified"] for row in report["files"].values()),
+        "versions": report["versions"],
+    }
     return facts, problems
 
 
 def _prepare(run: Run, config: RunConfig) -> tuple[dict, list[str]]:
     meta = _json(run, "data/meta.json")
-    facts = {key: meta[key] for key in ("n_train", "n_eval", "class_names", "train_sha256", "eval_sha256") if key in meta}
+    facts = {
+        key: meta[key] for key in ("n_train", "n_eval", "class_names", "train_sha256", "eval_sha256") if key in meta
+    }
     problems = []
     if not 0 < meta["n_train"] <= config.n_train or not 0 < meta["n_eval"] <= config.n_eval:
-        problems.append(f"data/meta.json has {meta['n_train']} training and {meta['n_eval']} evaluation rows; "
-                        f"config.yaml asks for up to {config.n_train} and {config.n_eval}")
+        problems.append(
+            f"data/meta.json has {meta['n_train']} training and {meta['n_eval']} evaluation rows; "
+            f"config.yaml asks for up to {config.n_train} and {config.n_eval}"
+        )
     if config.class_names and meta["class_names"] != config.class_names:
         problems.append("data/meta.json names other classes than config.yaml: call probe_dataset again")
     return facts, problems
@@ -96,13 +114,21 @@ def _prepare(run: Run, config: RunConfig) -> tuple[dict, list[str]]:
 def _smoke(run: Run, config: RunConfig) -> tuple[dict, list[str]]:
     report = _json(run, "reports/smoke.json")
     checks = {check["name"]: check for check in report["checks"]}
-    problems = [f"smoke check {name} failed: {checks[name]['detail']}" if name in checks else f"smoke check {name} did not run"
-                for name in SMOKE_CHECKS if not checks.get(name, {}).get("ok")]
-    problems += [f"smoke check {name} failed: {check['detail']}" for name, check in checks.items()
-                 if name not in SMOKE_CHECKS and not check["ok"]]
+    problems = [
+        f"smoke check {name} failed: {checks[name]['detail']}" if name in checks else f"smoke check {name} did not run"
+        for name in SMOKE_CHECKS
+        if not checks.get(name, {}).get("ok")
+    ]
+    problems += [
+        f"smoke check {name} failed: {check['detail']}"
+        for name, check in checks.items()
+        if name not in SMOKE_CHECKS and not check["ok"]
+    ]
     facts = {"loss": report.get("loss"), "grad_norm": report.get("grad_norm"), "checks": len(checks)}
     if not problems and not (_positive(facts["loss"]) and _positive(facts["grad_norm"])):
-        problems.append(f"smoke loss = {facts['loss']}, grad_norm = {facts['grad_norm']}: both must be finite and above 0")
+        problems.append(
+            f"smoke loss = {facts['loss']}, grad_norm = {facts['grad_norm']}: both must be finite and above 0"
+        )
     return facts, problems
 
 
@@ -114,19 +140,30 @@ def _train(run: Run, config: RunConfig) -> tuple[dict, list[str]]:
     report = _json(run, "reports/train.json")
     rows = [row for row in _rows(run.path / "logs/train.jsonl") if "loss" in row]
     losses = [row["loss"] for row in rows]
-    facts = {"global_step": report["global_step"], "max_steps": report["max_steps"], "resumed_from": report.get("resumed_from"),
-             "samples_per_second": report.get("samples_per_second"), "logged_steps": len(losses)}
+    facts = {
+        "global_step": report["global_step"],
+        "max_steps": report["max_steps"],
+        "resumed_from": report.get("resumed_from"),
+        "samples_per_second": report.get("samples_per_second"),
+        "logged_steps": len(losses),
+    }
     problems = []
     if report["global_step"] != report["max_steps"]:
-        problems.append(f"training stopped at step {report['global_step']} of {report['max_steps']}: call docker_run(stage='train') to resume")
+        problems.append(
+            f"training stopped at step {report['global_step']} of {report['max_steps']}: call docker_run(stage='train') to resume"
+        )
     bad = [row["step"] for row in rows if not isinstance(row["loss"], (int, float)) or not math.isfinite(row["loss"])]
     if bad:
         problems.append(f"the loss is not finite at step {bad[0]}: divide learning_rate by 10 and train again")
     elif len(losses) >= 2:
         share = max(1, len(losses) // 10)
-        facts["first_loss"], facts["last_loss"] = (round(sum(part) / share, 4) for part in (losses[:share], losses[-share:]))
+        facts["first_loss"], facts["last_loss"] = (
+            round(sum(part) / share, 4) for part in (losses[:share], losses[-share:])
+        )
         if not facts["last_loss"] < facts["first_loss"]:
-            problems.append(f"the loss did not fall ({facts['first_loss']} -> {facts['last_loss']}): inspect labels, collator and learning_rate")
+            problems.append(
+                f"the loss did not fall ({facts['first_loss']} -> {facts['last_loss']}): inspect labels, collator and learning_rate"
+            )
     else:
         problems.append("logs/train.jsonl has fewer than two losses: nothing shows that the loss fell")
     if not any((run.path / "checkpoints/final").glob("*.safetensors")):
@@ -144,18 +181,24 @@ def _evaluation(kind: str):
         if not isinstance(value, (int, float)) or isinstance(value, bool) or not math.isfinite(value):
             problems.append(f"reports/{kind}_results.json: {metric} = {value!r} is not a number")
         elif abs(value - recomputed) > 1e-4:
-            problems.append(f"reports/{kind}_results.json says {metric} = {value}, its own predictions give {recomputed:.4f}")
+            problems.append(
+                f"reports/{kind}_results.json says {metric} = {value}, its own predictions give {recomputed:.4f}"
+            )
         n_eval = _json(run, "data/meta.json")["n_eval"]
         if len(rows) != n_eval or len({row["index"] for row in rows}) != n_eval:
             problems.append(f"{len(rows)} predictions for {n_eval} evaluation rows: every row must be predicted once")
         return {metric: value, "metric": metric, "n": len(rows), "kind": report.get("kind")}, problems
+
     return judge_evaluation
 
 
 def _infer(run: Run, config: RunConfig) -> tuple[dict, list[str]]:
     folder = run.path / "reports/inference_samples"
-    complete = [path.name.split("_")[0] for path in sorted(folder.glob("*_meta.json"))
-                if all((folder / path.name.replace("meta.json", end)).is_file() for end in ("input.jpg", "pred.jpg"))]
+    complete = [
+        path.name.split("_")[0]
+        for path in sorted(folder.glob("*_meta.json"))
+        if all((folder / path.name.replace("meta.json", end)).is_file() for end in ("input.jpg", "pred.jpg"))
+    ]
     pictures = [path for path in folder.glob("*.jpg") if path.read_bytes()[:3] != b"\xff\xd8\xff"]
     problems = [f"{path.name} is not a JPEG" for path in pictures[:1]]
     expected = min(N_SAMPLES, _json(run, "data/meta.json")["n_eval"])
@@ -164,5 +207,13 @@ def _infer(run: Run, config: RunConfig) -> tuple[dict, list[str]]:
     return {"samples": len(complete)}, problems
 
 
-JUDGES = {"build": _build, "check_api": _check_api, "prepare": _prepare, "smoke": _smoke, "baseline": _evaluation("baseline"),
-          "train": _train, "eval": _evaluation("eval"), "infer": _infer}
+JUDGES = {
+    "build": _build,
+    "check_api": _check_api,
+    "prepare": _prepare,
+    "smoke": _smoke,
+    "baseline": _evaluation("baseline"),
+    "train": _train,
+    "eval": _evaluation("eval"),
+    "infer": _infer,
+}
