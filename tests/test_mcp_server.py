@@ -12,14 +12,26 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis_jsonschema import from_schema
 from mcp import Client
 from mcp.shared.exceptions import MCPError
+
 from tunegate import errors, mcp_server
 from tunegate.config import RunConfig
 from tunegate.rundir import Run
 from tunegate.tools.base import Workspace
 
 SNAPSHOTS = Path(__file__).parent / "snapshots"
-TOOLS = ["probe_model", "probe_dataset", "audit_gpu", "pick_ngc_image", "fetch_recipe", "render_project", "docker_run", "diagnose", "push_hub",
-         "emit_rerun_skill", "gate_status"]
+TOOLS = [
+    "probe_model",
+    "probe_dataset",
+    "audit_gpu",
+    "pick_ngc_image",
+    "fetch_recipe",
+    "render_project",
+    "docker_run",
+    "diagnose",
+    "push_hub",
+    "emit_rerun_skill",
+    "gate_status",
+]
 
 
 def server(root: Path):
@@ -30,6 +42,7 @@ def ask(root: Path, action, mode: str = "auto"):
     async def go():
         async with Client(server(root), mode=mode) as client:
             return await action(client)
+
     return anyio.run(go)
 
 
@@ -51,7 +64,9 @@ def test_the_tools_and_their_schemas_are_those_of_the_snapshots(tmp_path):
     assert [tool.name for tool in listed] == TOOLS
     for tool in listed:
         path = SNAPSHOTS / f"{tool.name}.json"
-        text = json.dumps(tool.model_dump(mode="json", by_alias=True, exclude_none=True), indent=1, sort_keys=True) + "\n"
+        text = (
+            json.dumps(tool.model_dump(mode="json", by_alias=True, exclude_none=True), indent=1, sort_keys=True) + "\n"
+        )
         if os.environ.get("TUNEGATE_SNAPSHOTS") == "write":
             path.write_text(text)
         assert path.read_text() == text, f"{tool.name}'s schema changed"
@@ -60,42 +75,83 @@ def test_the_tools_and_their_schemas_are_those_of_the_snapshots(tmp_path):
 def test_every_hint_is_explicit_and_every_tool_is_typed_in_and_out(tmp_path):
     for tool in ask(tmp_path, lambda client: client.list_tools()).tools:
         hints = tool.annotations
-        assert None not in (hints.read_only_hint, hints.destructive_hint, hints.idempotent_hint, hints.open_world_hint), tool.name
-        assert tool.title and tool.description and tool.input_schema["additionalProperties"] is False and "next" in tool.output_schema["properties"]
+        assert None not in (
+            hints.read_only_hint,
+            hints.destructive_hint,
+            hints.idempotent_hint,
+            hints.open_world_hint,
+        ), tool.name
+        assert (
+            tool.title
+            and tool.description
+            and tool.input_schema["additionalProperties"] is False
+            and "next" in tool.output_schema["properties"]
+        )
 
 
 @pytest.mark.parametrize("mode", ["auto", "legacy"])
-@pytest.mark.parametrize(("name", "arguments", "code", "says"), [
-    ("gate_status", {"output_dir": "x", "unknown": 1}, "invalid_input", "'unknown'"),
-    ("gate_status", {}, "invalid_input", "'output_dir' is required"),
-    ("gate_status", {"output_dir": 3}, "invalid_input", "output_dir = '3'"),
-    ("gate_status", {"output_dir": "nowhere"}, "not_found", "probe_model"),
-    ("push_hub", {"output_dir": "../x"}, "outside_root", "--root"),
-    ("emit_rerun_skill", {"output_dir": "x", "verify": "yes"}, "invalid_input", "verify"),
-    ("docker_run", {"output_dir": "x", "stage": "deploy"}, "invalid_input", "'train'"),
-    ("docker_run", {"output_dir": "x", "stage": "train", "wait_s": 3600}, "invalid_input", "wait_s"),
-    ("no_such_tool", {}, "invalid_input", "probe_model"),
-])
+@pytest.mark.parametrize(
+    ("name", "arguments", "code", "says"),
+    [
+        ("gate_status", {"output_dir": "x", "unknown": 1}, "invalid_input", "'unknown'"),
+        ("gate_status", {}, "invalid_input", "'output_dir' is required"),
+        ("gate_status", {"output_dir": 3}, "invalid_input", "output_dir = '3'"),
+        ("gate_status", {"output_dir": "nowhere"}, "not_found", "probe_model"),
+        ("push_hub", {"output_dir": "../x"}, "outside_root", "--root"),
+        ("emit_rerun_skill", {"output_dir": "x", "verify": "yes"}, "invalid_input", "verify"),
+        ("docker_run", {"output_dir": "x", "stage": "deploy"}, "invalid_input", "'train'"),
+        ("docker_run", {"output_dir": "x", "stage": "train", "wait_s": 3600}, "invalid_input", "wait_s"),
+        ("no_such_tool", {}, "invalid_input", "probe_model"),
+    ],
+)
 def test_a_refusal_is_structured(tmp_path, mode, name, arguments, code, says):
     result = call(tmp_path, name, mode, **arguments)
     error = result.structured_content["error"]
     assert result.is_error and error["code"] == code and code in errors.CODES and says in error["message"]
-    assert set(error) == {"code", "message", "gate", "missing", "next"} and json.loads(result.content[0].text) == result.structured_content
+    assert (
+        set(error) == {"code", "message", "gate", "missing", "next"}
+        and json.loads(result.content[0].text) == result.structured_content
+    )
 
 
-@pytest.mark.parametrize(("name", "arguments", "gate", "next_tool"), [
-    ("probe_dataset", {"dataset_id": "a/b"}, 1, "probe_model"), ("audit_gpu", {}, 1, "probe_model"), ("pick_ngc_image", {}, 1, "probe_model"),
-    ("fetch_recipe", {}, 1, "probe_model"), ("render_project", {}, 1, "probe_model"), ("docker_run", {"stage": "smoke"}, 1, "probe_model"),
-    ("docker_run", {"stage": "train"}, 1, "probe_model"), ("emit_rerun_skill", {}, 1, "probe_model"), ("push_hub", {}, 1, "probe_model")])
+@pytest.mark.parametrize(
+    ("name", "arguments", "gate", "next_tool"),
+    [
+        ("probe_dataset", {"dataset_id": "a/b"}, 1, "probe_model"),
+        ("audit_gpu", {}, 1, "probe_model"),
+        ("pick_ngc_image", {}, 1, "probe_model"),
+        ("fetch_recipe", {}, 1, "probe_model"),
+        ("render_project", {}, 1, "probe_model"),
+        ("docker_run", {"stage": "smoke"}, 1, "probe_model"),
+        ("docker_run", {"stage": "train"}, 1, "probe_model"),
+        ("emit_rerun_skill", {}, 1, "probe_model"),
+        ("push_hub", {}, 1, "probe_model"),
+    ],
+)
 def test_out_of_order(run, tmp_path, name, arguments, gate, next_tool):
     error = call(tmp_path, name, output_dir="out/run", **arguments).structured_content["error"]
-    assert (error["code"], error["gate"], error["next"]["tool"]) == ("gate_closed", gate, next_tool) and error["missing"]
+    assert (error["code"], error["gate"], error["next"]["tool"]) == ("gate_closed", gate, next_tool) and error[
+        "missing"
+    ]
 
 
-@pytest.mark.parametrize("text", ["model_id: [", "model_id: a/b\nfoo: 1\n", "model_id: a/b\nmodel_id: a/b\n", "model_id: a/b\nseed: one\n", "x" * 10_000_000])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "model_id: [",
+        "model_id: a/b\nfoo: 1\n",
+        "model_id: a/b\nmodel_id: a/b\n",
+        "model_id: a/b\nseed: one\n",
+        "x" * 10_000_000,
+    ],
+)
 def test_a_broken_config_is_named_by_every_tool(run, tmp_path, text):
     run.config_path.write_text(text)
-    for name, arguments in (("gate_status", {}), ("docker_run", {"stage": "build"}), ("probe_dataset", {"dataset_id": "a/b"})):
+    for name, arguments in (
+        ("gate_status", {}),
+        ("docker_run", {"stage": "build"}),
+        ("probe_dataset", {"dataset_id": "a/b"}),
+    ):
         error = call(tmp_path, name, output_dir="out/run", **arguments).structured_content["error"]
         assert error["code"] == "invalid_config" and "config.yaml" in error["message"], (name, error)
 
@@ -123,7 +179,13 @@ def test_config_evidence_log_and_recipe_are_resources(run, tmp_path):
     (run.path / "logs").mkdir()
     (run.path / "logs/train.log").write_text("token hf_" + "k3" * 17 + "\n")
     assert read("run://out~run/log/train") == "token <HF_TOKEN>"
-    for uri in ("run://nowhere/config", "run://out~run/evidence/seal", "run://out~run/evidence/model", "run://out~run/log/deploy", "run://..~..~etc/config"):
+    for uri in (
+        "run://nowhere/config",
+        "run://out~run/evidence/seal",
+        "run://out~run/evidence/model",
+        "run://out~run/log/deploy",
+        "run://..~..~etc/config",
+    ):
         assert isinstance(read(uri), MCPError), uri
 
 
@@ -143,5 +205,9 @@ def test_no_input_that_fits_a_schema_crashes_its_tool(name, tmp_path, monkeypatc
     @given(from_schema({key: value for key, value in FUZZED[name].input_schema.items() if key != "title"}))
     def fuzz(arguments):
         result = call(tmp_path, name, **arguments)
-        assert not result.is_error or result.structured_content["error"]["code"] != "internal", (arguments, result.structured_content)
+        assert not result.is_error or result.structured_content["error"]["code"] != "internal", (
+            arguments,
+            result.structured_content,
+        )
+
     fuzz()

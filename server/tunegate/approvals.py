@@ -37,8 +37,11 @@ def settle(answer: ElicitationResult[Approval], substitution: str | None) -> lis
         return []
     if isinstance(answer, AcceptedElicitation) and answer.data.approve:
         return [f"approved by the user: {substitution}"]
-    raise ToolFailure("approval_required", f"only the user can decide this: {substitution}. Ask them; if they agree, make the same call with "
-                      f"confirm={substitution!r} (a client with elicitation asks them itself)")
+    raise ToolFailure(
+        "approval_required",
+        f"only the user can decide this: {substitution}. Ask them; if they agree, make the same call with "
+        f"confirm={substitution!r} (a client with elicitation asks them itself)",
+    )
 
 
 def substitution(run: Run, name: str, wanted: dict[str, object]) -> str | None:

@@ -24,34 +24,73 @@ def interval(value: float, n: int) -> float:
     return max(1.96 * math.sqrt(value * (1 - value) / n), 1 / n)
 
 
-def render(config: RunConfig, model: dict[str, Any], dataset: dict[str, Any], results: dict[str, dict], train: dict[str, Any],
-           versions: dict[str, str]) -> str:
+def render(
+    config: RunConfig,
+    model: dict[str, Any],
+    dataset: dict[str, Any],
+    results: dict[str, dict],
+    train: dict[str, Any],
+    versions: dict[str, str],
+) -> str:
     """Markdown with YAML metadata. `results`: eval and (unless skipped) baseline facts, each {metric, <metric>, n, kind}."""
     from huggingface_hub import EvalResult, ModelCardData
 
     tuned = results["eval"]
-    metric, value, n = tuned["metric"], tuned[tuned["metric"]], tuned["n"]
+    metric, value = tuned["metric"], tuned[tuned["metric"]]
     name = config.hf_model_repo.rsplit("/", 1)[-1] if config.hf_model_repo else f"{config.short_name}-finetuned"
     metadata = ModelCardData(
-        model_name=name, base_model=config.model_id, datasets=[config.dataset_id] if config.dataset_id else None, license=model.get("licence"),
-        library_name="transformers", pipeline_tag=config.task, tags=["tunegate", "fine-tuned"], metrics=[metric],
-        eval_results=[EvalResult(task_type=config.task, dataset_type=config.dataset_id or "local", dataset_name=dataset_name(config),
-                                 dataset_config=config.dataset_config, dataset_split=config.eval_split or f"held out of {config.train_split}",
-                                 dataset_revision=config.dataset_revision, metric_type=metric, metric_value=round(value, 4))])
+        model_name=name,
+        base_model=config.model_id,
+        datasets=[config.dataset_id] if config.dataset_id else None,
+        license=model.get("licence"),
+        library_name="transformers",
+        pipeline_tag=config.task,
+        tags=["tunegate", "fine-tuned"],
+        metrics=[metric],
+        eval_results=[
+            EvalResult(
+                task_type=config.task,
+                dataset_type=config.dataset_id or "local",
+                dataset_name=dataset_name(config),
+                dataset_config=config.dataset_config,
+                dataset_split=config.eval_split or f"held out of {config.train_split}",
+                dataset_revision=config.dataset_revision,
+                metric_type=metric,
+                metric_value=round(value, 4),
+            )
+        ],
+    )
     return f"---\n{metadata.to_yaml()}\n---\n\n{_body(config, name, results, train, versions)}"
 
 
-def _body(config: RunConfig, name: str, results: dict[str, dict], train: dict[str, Any], versions: dict[str, str]) -> str:
+def _body(
+    config: RunConfig, name: str, results: dict[str, dict], train: dict[str, Any], versions: dict[str, str]
+) -> str:
     tuned, base = results["eval"], results.get("baseline")
     metric, value, n = tuned["metric"], tuned[tuned["metric"]], tuned["n"]
-    held_out = f"{n} rows of `{config.eval_split}`" if config.eval_split else f"{n} rows held out of `{config.train_split}` (seed {config.seed})"
+    held_out = (
+        f"{n} rows of `{config.eval_split}`"
+        if config.eval_split
+        else f"{n} rows held out of `{config.train_split}` (seed {config.seed})"
+    )
     before = f"{base[metric]:.4f}" if base else "not measured (skip_baseline)"
     kind = f"Baseline: {base['kind']}, i.e. {BASELINE_KINDS.get(base['kind'], base['kind'])}." if base else ""
-    settings = {"epochs": config.n_epochs, "steps": train["global_step"], "learning rate": config.learning_rate,
-                "batch": f"{config.per_device_train_batch_size} x {config.gradient_accumulation_steps}", "schedule": config.lr_scheduler_type,
-                "seed": config.seed, "training rows": f"up to {config.n_train}", "loss": f"{train.get('first_loss')} -> {train.get('last_loss')}"}
+    settings = {
+        "epochs": config.n_epochs,
+        "steps": train["global_step"],
+        "learning rate": config.learning_rate,
+        "batch": f"{config.per_device_train_batch_size} x {config.gradient_accumulation_steps}",
+        "schedule": config.lr_scheduler_type,
+        "seed": config.seed,
+        "training rows": f"up to {config.n_train}",
+        "loss": f"{train.get('first_loss')} -> {train.get('last_loss')}",
+    }
     rows = "\n".join(f"| {key} | {shown} |" for key, shown in settings.items())
-    pins = ", ".join(f"{package} {versions[package]}" for package in ("torch", "transformers", "datasets", "accelerate") if package in versions)
+    pins = ", ".join(
+        f"{package} {versions[package]}"
+        for package in ("torch", "transformers", "datasets", "accelerate")
+        if package in versions
+    )
     return f"""# {name}
 
 [{config.model_id}](https://huggingface.co/{config.model_id}) (revision `{config.model_revision}`), fine-tuned for {config.task}

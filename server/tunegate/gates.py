@@ -67,7 +67,12 @@ def _held(view: View, name: str, wrong: Callable[[dict], list[str]] = lambda fac
     if problems and view.ledger_problem and evidence.read(view.run, name):
         problems = [view.ledger_problem]
     label = name.removeprefix("stages/")
-    return Check(name=label, ok=not problems, detail="; ".join(problems) or _summary(label, view.facts(name)), evidence=f"meta/{name}.json")
+    return Check(
+        name=label,
+        ok=not problems,
+        detail="; ".join(problems) or _summary(label, view.facts(name)),
+        evidence=f"meta/{name}.json",
+    )
 
 
 def _summary(label: str, facts: dict[str, Any]) -> str:
@@ -82,7 +87,12 @@ def _summary(label: str, facts: dict[str, Any]) -> str:
 
 def _keys(view: View, *keys: str) -> Check:
     blank = [key for key in keys if getattr(view.config, key) is None]
-    return Check(name="config", ok=not blank, detail=f"config.yaml has no {', '.join(blank)}" if blank else "holds", evidence="config.yaml")
+    return Check(
+        name="config",
+        ok=not blank,
+        detail=f"config.yaml has no {', '.join(blank)}" if blank else "holds",
+        evidence="config.yaml",
+    )
 
 
 def _verdict(facts: dict) -> list[str]:
@@ -95,14 +105,27 @@ def _stage(facts: dict) -> list[str]:
 
 def _qualify(view: View) -> list[Check]:
     dataset = view.config.dataset_id or view.config.local_dataset_path
-    chosen = Check(name="dataset_chosen", ok=bool(dataset), detail=dataset or "neither dataset_id nor local_dataset_path is set", evidence="config.yaml")
-    return [_keys(view, "model_revision", "task", "applicable_workarounds"), chosen, _held(view, "model", _verdict), _held(view, "dataset", _verdict)]
+    chosen = Check(
+        name="dataset_chosen",
+        ok=bool(dataset),
+        detail=dataset or "neither dataset_id nor local_dataset_path is set",
+        evidence="config.yaml",
+    )
+    return [
+        _keys(view, "model_revision", "task", "applicable_workarounds"),
+        chosen,
+        _held(view, "model", _verdict),
+        _held(view, "dataset", _verdict),
+    ]
 
 
 def _hardware(view: View) -> list[Check]:
     keys = ["gpu_count", *(["gpu_name", "driver_major", "vram_gb_per_gpu"] if view.config.gpu_count else [])]
-    return [_held(view, "host", lambda facts: facts.get("hard_failures", ["no audit"])),
-            _held(view, "image", lambda facts: [] if facts.get("model_fit") else ["no model-fit verdict"]), _keys(view, *keys)]
+    return [
+        _held(view, "host", lambda facts: facts.get("hard_failures", ["no audit"])),
+        _held(view, "image", lambda facts: [] if facts.get("model_fit") else ["no model-fit verdict"]),
+        _keys(view, *keys),
+    ]
 
 
 def _research(view: View) -> list[Check]:
@@ -113,7 +136,12 @@ def _generate(view: View) -> list[Check]:
     checks = [_held(view, "project"), _project_files(view)]
     checks += [_held(view, f"stages/{name}", _stage) for name in ("build", "check_api", "prepare", "smoke")]
     blank = [key for key, value in preflight(view).items() if not value]
-    return [*checks, Check(name="preflight", ok=not blank, detail=f"blank: {', '.join(blank)}" if blank else "every field is filled")]
+    return [
+        *checks,
+        Check(
+            name="preflight", ok=not blank, detail=f"blank: {', '.join(blank)}" if blank else "every field is filled"
+        ),
+    ]
 
 
 def _project_files(view: View) -> Check:
@@ -131,7 +159,12 @@ def _project_files(view: View) -> Check:
         elif found != digest:
             edited.append(name)
     note = f"edited since rendering: {', '.join(edited)}" if edited else "as rendered"
-    return Check(name="project_files", ok=bool(facts) and not wrong, detail="; ".join(wrong) or (note if facts else "nothing rendered"), evidence="meta/project.json")
+    return Check(
+        name="project_files",
+        ok=bool(facts) and not wrong,
+        detail="; ".join(wrong) or (note if facts else "nothing rendered"),
+        evidence="meta/project.json",
+    )
 
 
 def _train(view: View) -> list[Check]:
@@ -141,23 +174,45 @@ def _train(view: View) -> list[Check]:
 
 def _publish(view: View) -> list[Check]:
     skipped = not view.config.push_to_hub
-    push = (Check(name="push", ok=True, detail="skipped: push_to_hub is false", evidence="config.yaml") if skipped
-            else _held(view, "push", lambda facts: [] if facts.get("verified") else ["the repository was not read back"]))
+    push = (
+        Check(name="push", ok=True, detail="skipped: push_to_hub is false", evidence="config.yaml")
+        if skipped
+        else _held(view, "push", lambda facts: [] if facts.get("verified") else ["the repository was not read back"])
+    )
     return [push, _held(view, "rerun", lambda facts: [] if facts.get("valid") else ["the skill is not valid"])]
 
 
-GATES: dict[int, Callable[[View], list[Check]]] = {1: _qualify, 2: _hardware, 3: _research, 4: _generate, 5: _train, 6: _publish}
+GATES: dict[int, Callable[[View], list[Check]]] = {
+    1: _qualify,
+    2: _hardware,
+    3: _research,
+    4: _generate,
+    5: _train,
+    6: _publish,
+}
 
 
-def step(view: View, number: int) -> Step:
-    checks = GATES[number](view)
-    return Step(step=number, name=NAMES[number], passed=all(check.ok for check in checks), checks=checks)
+def steps(view: View) -> list[Step]:
+    """All six, in order. A gate is open only if the one before it is: what closes one closes all behind it."""
+    found: list[Step] = []
+    for number, look in GATES.items():
+        checks = look(view)
+        if found and not found[-1].passed:
+            checks.append(Check(name="before", ok=False, detail=f"gate {number - 1} ({NAMES[number - 1]}) is closed"))
+        found.append(Step(step=number, name=NAMES[number], passed=all(check.ok for check in checks), checks=checks))
+    return found
 
 
 def preflight(view: View) -> dict[str, str]:
     """What a person reads before training starts; a blank field keeps gate 4 closed."""
     config, recipe, smoke = view.config, view.facts("recipe"), view.facts("stages/smoke")
-    hardware = f"{config.gpu_count}x {config.gpu_name}" if config.gpu_count else "CPU only (local-process)" if config.gpu_count == 0 else ""
+    hardware = (
+        f"{config.gpu_count}x {config.gpu_name}"
+        if config.gpu_count
+        else "CPU only (local-process)"
+        if config.gpu_count == 0
+        else ""
+    )
     image = f"{config.ngc_image}@{config.ngc_image_digest}" if config.ngc_image_digest else ""
     if config.platform == "local-process" and view.facts("image"):
         image = "no container (local-process)"
@@ -166,7 +221,8 @@ def preflight(view: View) -> dict[str, str]:
         "reference_implementation": next((s["url"] for s in recipe.get("sources", []) if s.get("priority") == 2), "")
         or ("scaffold (no live source)" if recipe else ""),
         "dataset_columns": ", ".join(f"{ours} <- {theirs}" for ours, theirs in config.column_map.items())
-        if view.facts("dataset") and not view.problems("dataset") else "",
+        if view.facts("dataset") and not view.problems("dataset")
+        else "",
         "push_to_hub": (config.hf_model_repo or "") if config.push_to_hub else "off (push_to_hub: false)",
         "monitoring": config.monitoring,
         "image": image,
@@ -178,38 +234,51 @@ def preflight(view: View) -> dict[str, str]:
 def require(run: Run, number: int, tool: str) -> None:
     """Raises ToolFailure(gate_closed) with what is missing and the next call, unless gates 1..number all hold."""
     seen = view(run)
-    for earlier in range(1, number + 1):
-        found = step(seen, earlier)
+    for found in steps(seen)[:number]:
         if not found.passed:
             missing = [f"{check.name}: {check.detail}" for check in found.checks if not check.ok]
-            raise ToolFailure("gate_closed", f"{tool} refuses: gate {earlier} ({found.name}) is closed", gate=earlier, missing=missing,
-                              next=next_call(seen))
+            message = f"{tool} refuses: gate {found.step} ({found.name}) is closed"
+            raise ToolFailure("gate_closed", message, gate=found.step, missing=missing, next=next_call(seen))
 
 
 # check name -> the call that mends it
-MENDS = {"model": ("probe_model", {}), "config": ("probe_model", {}), "dataset": ("probe_dataset", {}), "dataset_chosen": ("probe_dataset", {}),
-         "host": ("audit_gpu", {}), "image": ("pick_ngc_image", {}), "recipe": ("fetch_recipe", {}), "project": ("render_project", {}),
-         "project_files": ("render_project", {}), "preflight": ("render_project", {}), "push": ("push_hub", {}), "rerun": ("emit_rerun_skill", {}),
-         **{stage: ("docker_run", {"stage": stage}) for stage in stages.STAGES}}
+MENDS = {
+    "model": ("probe_model", {}),
+    "config": ("probe_model", {}),
+    "dataset": ("probe_dataset", {}),
+    "dataset_chosen": ("probe_dataset", {}),
+    "host": ("audit_gpu", {}),
+    "image": ("pick_ngc_image", {}),
+    "recipe": ("fetch_recipe", {}),
+    "project": ("render_project", {}),
+    "project_files": ("render_project", {}),
+    "preflight": ("render_project", {}),
+    "push": ("push_hub", {}),
+    "rerun": ("emit_rerun_skill", {}),
+    **{stage: ("docker_run", {"stage": stage}) for stage in stages.STAGES},
+}
 
 
 def next_call(view: View) -> NextCall | None:
     """The first call that would open the first closed gate; None when the run is complete."""
-    for number in GATES:
-        for check in step(view, number).checks:
-            if check.ok:
-                continue
-            tool, arguments = MENDS[check.name]
-            if check.name == "config" and number == 2:
-                tool = "audit_gpu"
-            if tool == "probe_model":
-                arguments = {"model_id": view.config.model_id}
-            return NextCall(tool=tool, arguments={"output_dir": str(view.run.path), **arguments}, why=f"gate {number}: {check.name} {check.detail}"[:300])
-    return None
+    closed = next((found for found in steps(view) if not found.passed), None)
+    if closed is None:
+        return None
+    check = next(check for check in closed.checks if not check.ok)
+    tool, arguments = MENDS[check.name]
+    if check.name == "config" and closed.step == 2:
+        tool = "audit_gpu"
+    if tool == "probe_model":
+        arguments = {"model_id": view.config.model_id}
+    why = f"gate {closed.step}: {check.name} {check.detail}"[:300]
+    return NextCall(tool=tool, arguments={"output_dir": str(view.run.path), **arguments}, why=why)
 
 
 def job_states(run: Run) -> dict[str, str]:
     """Stage -> running | ended (not yet collected) | lost, for the stages that have a job to follow."""
     found = {stage: jobs.look(run, stage) for stage in stages.STAGES}
-    return {stage: job.state for stage, job in found.items()
-            if job.state in ("running", "lost") or (job.state == "ended" and not stages.collected(run, job))}
+    return {
+        stage: job.state
+        for stage, job in found.items()
+        if job.state in ("running", "lost") or (job.state == "ended" and not stages.collected(run, job))
+    }

@@ -11,8 +11,10 @@ from pydantic import BaseModel
 
 from tunegate.config import RunConfig
 
-NO_CONTAINER = ("platform local-process: stages run in a virtual environment on this machine, without a container; "
-                "there is no image digest to pin, so the package lock in meta/stages/build.json stands in for it")
+NO_CONTAINER = (
+    "platform local-process: stages run in a virtual environment on this machine, without a container; "
+    "there is no image digest to pin, so the package lock in meta/stages/build.json stands in for it"
+)
 NO_GPU = "platform local-process trains on the CPU: expect hours where a GPU takes minutes; fit for small models and for trying a run out"
 MIN_FREE_GB = 5.0  # the CPU stage environment and a small model's checkpoints; min_disk_gb speaks of container images
 
@@ -41,23 +43,40 @@ class Fit(BaseModel):
 def audit(config: RunConfig, run_path: Path, *, token_present: bool) -> HostFacts:
     """Facts of this machine now. `gpu_count` is what the run will use, which on local-process is 0, whatever is installed."""
     free_gb = round(shutil.disk_usage(run_path).free / 1e9, 1)
-    facts = HostFacts(gpu_count=0, gpus_seen=_nvidia_smi(), cpu_count=len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1,
-                      memory_gb=_memory_gb(), free_disk_gb=free_gb, credentials={"HF_TOKEN": token_present}, notes=[NO_GPU])
+    facts = HostFacts(
+        gpu_count=0,
+        gpus_seen=_nvidia_smi(),
+        cpu_count=len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1,
+        memory_gb=_memory_gb(),
+        free_disk_gb=free_gb,
+        credentials={"HF_TOKEN": token_present},
+        notes=[NO_GPU],
+    )
     if facts.gpus_seen:
-        facts.warnings.append(f"{len(facts.gpus_seen)} GPU(s) here ({facts.gpus_seen[0]}) are not used by local-process")
+        facts.warnings.append(
+            f"{len(facts.gpus_seen)} GPU(s) here ({facts.gpus_seen[0]}) are not used by local-process"
+        )
     if free_gb < MIN_FREE_GB:
-        facts.hard_failures.append(f"{free_gb} GB free on the disk of {run_path}, {MIN_FREE_GB} GB needed: free disk space, then call audit_gpu again")
+        facts.hard_failures.append(
+            f"{free_gb} GB free on the disk of {run_path}, {MIN_FREE_GB} GB needed: free disk space, then call audit_gpu again"
+        )
     elif free_gb < config.min_disk_gb:
-        facts.warnings.append(f"{free_gb} GB free, below min_disk_gb = {config.min_disk_gb} (which allows for container images)")
+        facts.warnings.append(
+            f"{free_gb} GB free, below min_disk_gb = {config.min_disk_gb} (which allows for container images)"
+        )
     if config.push_to_hub and not token_present:
-        facts.hard_failures.append("push_to_hub is true and no Hub token was found: set HF_TOKEN in the server's environment (or run `hf auth login`), "
-                                   "or set push_to_hub: false in config.yaml; then call audit_gpu again")
+        facts.hard_failures.append(
+            "push_to_hub is true and no Hub token was found: set HF_TOKEN in the server's environment (or run `hf auth login`), "
+            "or set push_to_hub: false in config.yaml; then call audit_gpu again"
+        )
     return facts
 
 
 def _nvidia_smi() -> list[str]:
     try:
-        found = subprocess.run(["nvidia-smi", "--query-gpu=name", "--format=csv,noheader"], capture_output=True, text=True, timeout=10)
+        found = subprocess.run(
+            ["nvidia-smi", "--query-gpu=name", "--format=csv,noheader"], capture_output=True, text=True, timeout=10
+        )
     except (OSError, subprocess.TimeoutExpired):
         return []
     return found.stdout.split("\n")[:-1] if found.returncode == 0 else []
@@ -74,8 +93,14 @@ def model_fit(model: dict, audit_facts: dict) -> Fit:
     needed, memory = sum(terms.values()), audit_facts["memory_gb"]
     terms = {name: round(value, 3) for name, value in terms.items()}
     if not parameters:
-        return Fit(verdict="unknown: the repository declares no parameter count; smoke will show whether it fits", terms_gb=terms)
+        return Fit(
+            verdict="unknown: the repository declares no parameter count; smoke will show whether it fits",
+            terms_gb=terms,
+        )
     if needed > 0.6 * memory:
-        return Fit(verdict=f"does not fit: {needed:.1f} GB of states against {memory} GB of memory", terms_gb=terms,
-                   notes=["choose a smaller model, or a machine with more memory: smoke would run out of it"])
+        return Fit(
+            verdict=f"does not fit: {needed:.1f} GB of states against {memory} GB of memory",
+            terms_gb=terms,
+            notes=["choose a smaller model, or a machine with more memory: smoke would run out of it"],
+        )
     return Fit(verdict=f"fits: {needed:.2f} GB of states against {memory} GB of memory", terms_gb=terms)

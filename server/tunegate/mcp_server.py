@@ -19,10 +19,20 @@ from tunegate.tools import generate, hardware, publish, qualify, research, stage
 from tunegate.tools.answer import refusal
 from tunegate.tools.base import TOOLS, Workspace
 
-DOMAINS = (qualify, hardware, research, generate, stage, publish, status)  # importing declares; this is the order in which an agent reads them
+DOMAINS = (
+    qualify,
+    hardware,
+    research,
+    generate,
+    stage,
+    publish,
+    status,
+)  # importing declares; this is the order in which an agent reads them
 log = logging.getLogger("tunegate")  # stderr: stdout is the protocol's
-INSTRUCTIONS = ("Fine-tunes a Hugging Face model through six gates. Begin with probe_model, then follow each answer's `next`. "
-                "A refusal names the gate, what is missing and the next call; never work around it. Never `confirm` what the user did not agree to.")
+INSTRUCTIONS = (
+    "Fine-tunes a Hugging Face model through six gates. Begin with probe_model, then follow each answer's `next`. "
+    "A refusal names the gate, what is missing and the next call; never work around it. Never `confirm` what the user did not agree to."
+)
 
 
 class Server(MCPServer):
@@ -42,9 +52,14 @@ def _failure(name: str, error: ToolError) -> Failure:
     if isinstance(cause, ValidationError):
         return Failure(code="invalid_input", message=f"{name}: " + "; ".join(_readable(e) for e in cause.errors()[:5]))
     if cause is None:
-        return Failure(code="invalid_input", message=f"{error}; tools: {', '.join(sorted(d.function.__name__ for d in TOOLS))}")
+        return Failure(
+            code="invalid_input", message=f"{error}; tools: {', '.join(sorted(d.function.__name__ for d in TOOLS))}"
+        )
     log.error("%s failed unexpectedly", name, exc_info=cause)
-    return Failure(code="internal", message=f"{name} failed unexpectedly ({type(cause).__name__}): a defect of tunegate; its trace is on the server's stderr")
+    return Failure(
+        code="internal",
+        message=f"{name} failed unexpectedly ({type(cause).__name__}): a defect of tunegate; its trace is on the server's stderr",
+    )
 
 
 def _readable(error: dict[str, Any]) -> str:
@@ -61,13 +76,24 @@ def build(workspace: Workspace) -> Server:
     async def lifespan(server: MCPServer):
         yield workspace
 
-    server = Server("tunegate", title="tunegate", version=__version__, instructions=INSTRUCTIONS, lifespan=lifespan, log_level="WARNING")
+    server = Server(
+        "tunegate",
+        title="tunegate",
+        version=__version__,
+        instructions=INSTRUCTIONS,
+        lifespan=lifespan,
+        log_level="WARNING",
+    )
     names = [domain.__name__ for domain in DOMAINS]
     for declared in sorted(TOOLS, key=lambda declared: names.index(declared.function.__module__)):
         server.add_tool(declared.function, title=declared.title, annotations=declared.annotations)
         _make_strict(server, declared.function.__name__)
     _add_resources(server, workspace)
-    server.prompt(name="tunegate", title="Fine-tune with tunegate", description="The skill: how to take a model through the six steps.")(skill.text)
+    server.prompt(
+        name="tunegate",
+        title="Fine-tune with tunegate",
+        description="The skill: how to take a model through the six steps.",
+    )(skill.text)
     return server
 
 
@@ -82,6 +108,7 @@ def _make_strict(server: Server, name: str) -> None:
 
 def _add_resources(server: Server, workspace: Workspace) -> None:
     """`{run}` is the run's directory relative to the root, with `/` written as `~` (a template's segment holds no slash)."""
+
     def run_of(name: str) -> Run:
         try:
             return rundir.existing(workspace.root, name.replace("~", "/"))

@@ -14,8 +14,12 @@ from tunegate.rundir import Run, hash_files
 from tunegate.seal import redacted
 
 PUSHED = {  # in the run -> in the repository
-    "checkpoints/final/*": "", "reports/eval_results.json": "results/", "reports/baseline_results.json": "results/",
-    "reports/inference_samples/*": "inference_samples/", "Dockerfile": "", "requirements*.txt": "",
+    "checkpoints/final/*": "",
+    "reports/eval_results.json": "results/",
+    "reports/baseline_results.json": "results/",
+    "reports/inference_samples/*": "inference_samples/",
+    "Dockerfile": "",
+    "requirements*.txt": "",
 }
 NOT_PUSHED = ("README.md", "training_args.bin")  # the Trainer's own card draft, and a pickle
 
@@ -24,15 +28,28 @@ def assemble(run: Run) -> dict[str, bytes | Path]:
     """Path in the repository -> content. The weights stay paths: they are streamed."""
     config = run.config()
     facts = {name: found.facts for name in evidence.KINDS if (found := evidence.read(run, name))}
-    results = {kind: facts[f"stages/{kind}"] for kind in ("eval", "baseline") if facts.get(f"stages/{kind}", {}).get("passed")}
+    results = {
+        kind: facts[f"stages/{kind}"] for kind in ("eval", "baseline") if facts.get(f"stages/{kind}", {}).get("passed")
+    }
     if config.skip_baseline:
         results.pop("baseline", None)
     files: dict[str, bytes | Path] = {}
     for pattern, folder in PUSHED.items():
         for path in sorted(run.path.glob(pattern)):
-            if path.is_file() and path.name not in NOT_PUSHED and ("baseline" in results or "baseline" not in path.name):
+            if (
+                path.is_file()
+                and path.name not in NOT_PUSHED
+                and ("baseline" in results or "baseline" not in path.name)
+            ):
                 files[folder + path.name] = path
-    text = card.render(config, facts["model"], facts["dataset"], results, facts["stages/train"], facts["stages/build"].get("packages", {}))
+    text = card.render(
+        config,
+        facts["model"],
+        facts["dataset"],
+        results,
+        facts["stages/train"],
+        facts["stages/build"].get("packages", {}),
+    )
     files["README.md"] = text.encode()
     files["config.yaml"] = redacted(config_module.dump(config)).encode()
     return files
@@ -40,7 +57,11 @@ def assemble(run: Run) -> dict[str, bytes | Path]:
 
 def used_files(run: Run) -> dict[str, str]:
     """The run's files that went into the push, for its evidence."""
-    return {name: digest for name, digest in hash_files(run.path, tuple(PUSHED)).items() if Path(name).name not in NOT_PUSHED}
+    return {
+        name: digest
+        for name, digest in hash_files(run.path, tuple(PUSHED)).items()
+        if Path(name).name not in NOT_PUSHED
+    }
 
 
 def is_public(hub: Hub, repo: str) -> bool:
@@ -72,7 +93,11 @@ def push(hub: Hub, repo: str, files: dict[str, bytes | Path], message: str) -> d
 def read_back(hub: Hub, repo: str, commit: str, files: dict[str, bytes | Path]) -> list[str]:
     """What differs between the repository at `commit` and what was sent: missing files, other hashes. Empty is verified."""
     try:
-        there = {entry.path: entry for entry in hub.api().list_repo_tree(repo, recursive=True, revision=commit) if hasattr(entry, "blob_id")}
+        there = {
+            entry.path: entry
+            for entry in hub.api().list_repo_tree(repo, recursive=True, revision=commit)
+            if hasattr(entry, "blob_id")
+        }
     except Exception as error:
         raise _refused(hub, repo, error) from None
     wrong = []
@@ -80,7 +105,9 @@ def read_back(hub: Hub, repo: str, commit: str, files: dict[str, bytes | Path]) 
         entry = there.get(name)
         if entry is None:
             wrong.append(f"{name} is missing")
-        elif (entry.lfs.sha256 if entry.lfs else entry.blob_id) != (_digest(content, "sha256") if entry.lfs else _digest(content, "sha1")):
+        elif (entry.lfs.sha256 if entry.lfs else entry.blob_id) != (
+            _digest(content, "sha256") if entry.lfs else _digest(content, "sha1")
+        ):
             wrong.append(f"{name} has other bytes")
     return wrong
 
@@ -103,9 +130,18 @@ def _refused(hub: Hub, repo: str, error: Exception) -> ToolFailure:
     status = getattr(getattr(error, "response", None), "status_code", None)
     page = hub.page("model", repo)
     if status in (401, 403):
-        return ToolFailure("access_denied", f"hf_model_repo = {repo!r}: the Hub refused the push ({status}): use a token with write access to {page} in "
-                           "HF_TOKEN, or set another hf_model_repo")
+        return ToolFailure(
+            "access_denied",
+            f"hf_model_repo = {repo!r}: the Hub refused the push ({status}): use a token with write access to {page} in "
+            "HF_TOKEN, or set another hf_model_repo",
+        )
     if status == 429 or status is None or status >= 500:
-        return ToolFailure("unavailable", f"hf_model_repo = {repo!r}: the Hub failed ({status or type(error).__name__}): call push_hub again later; "
-                           "one commit holds everything, so nothing is half-pushed")
-    return ToolFailure("rejected", f"hf_model_repo = {repo!r}: the Hub answered {status} ({type(error).__name__}): check the name at {page}")
+        return ToolFailure(
+            "unavailable",
+            f"hf_model_repo = {repo!r}: the Hub failed ({status or type(error).__name__}): call push_hub again later; "
+            "one commit holds everything, so nothing is half-pushed",
+        )
+    return ToolFailure(
+        "rejected",
+        f"hf_model_repo = {repo!r}: the Hub answered {status} ({type(error).__name__}): check the name at {page}",
+    )

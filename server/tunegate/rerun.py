@@ -47,11 +47,15 @@ def emit(run: Run) -> tuple[str, str]:
 
     path = skill_path(run)
     template = (data_dir("scaffolds") / "_shared/rerun_skill.md.j2").read_text()
-    environment = jinja2.Environment(undefined=jinja2.StrictUndefined, keep_trailing_newline=True, trim_blocks=True, lstrip_blocks=True)
+    environment = jinja2.Environment(
+        undefined=jinja2.StrictUndefined, keep_trailing_newline=True, trim_blocks=True, lstrip_blocks=True
+    )
     text = environment.from_string(template).render(**_values(run, Path(path).parent.name))
     wrong = problems(text, Path(path).parent.name)
     if wrong:
-        raise ToolFailure("internal", f"the rerun skill would have been invalid ({wrong[0]}) and was not written: please report this")
+        raise ToolFailure(
+            "internal", f"the rerun skill would have been invalid ({wrong[0]}) and was not written: please report this"
+        )
     atomic_write(run.path / path, text)
     return path, text
 
@@ -62,28 +66,59 @@ def _values(run: Run, name: str) -> dict[str, Any]:
     packages = facts["stages/build"].get("packages", {})
     baseline = facts.get("stages/baseline") if not config.skip_baseline else None
     aim = expected(run)
-    snapshot = {key: value for key, value in config.model_dump().items() if key not in ("notes", "research_sources", "output_dir") and value not in (None, [], {})}
+    snapshot = {
+        key: value
+        for key, value in config.model_dump().items()
+        if key not in ("notes", "research_sources", "output_dir") and value not in (None, [], {})
+    }
     return {
-        "name": name, "version": __version__, "config": config, "aim": aim, "baseline": baseline, "model": facts["model"], "host": facts["host"],
+        "name": name,
+        "version": __version__,
+        "config": config,
+        "aim": aim,
+        "baseline": baseline,
+        "model": facts["model"],
+        "host": facts["host"],
         "description": f"Reproduce the fine-tuning of {config.model_id} on {card.dataset_name(config)} ({config.task}): expected {aim['metric']} "
-                       f"{aim['value']:.4f} ± {aim['tolerance']:.4f}. Use when asked to rerun, verify or vary this run.",
+        f"{aim['value']:.4f} ± {aim['tolerance']:.4f}. Use when asked to rerun, verify or vary this run.",
         "snapshot": yaml.safe_dump(snapshot, sort_keys=False, allow_unicode=True, width=110).rstrip(),
-        "dataset": card.dataset_name(config), "train": facts["stages/train"], "smoke": facts["stages/smoke"], "push": facts.get("push"),
-        "seconds": {stage: facts[f"stages/{stage}"]["seconds"] for stage in ("prepare", "smoke", "train", "eval") if f"stages/{stage}" in facts},
-        "commands": commands(baseline is not None), "packages": packages, "python_version": facts["stages/build"].get("python_version", ""),
-        "sources": facts["recipe"]["sources"], "failures": _troubles(facts), "project": facts["project"],
+        "dataset": card.dataset_name(config),
+        "train": facts["stages/train"],
+        "smoke": facts["stages/smoke"],
+        "push": facts.get("push"),
+        "seconds": {
+            stage: facts[f"stages/{stage}"]["seconds"]
+            for stage in ("prepare", "smoke", "train", "eval")
+            if f"stages/{stage}" in facts
+        },
+        "commands": commands(baseline is not None),
+        "packages": packages,
+        "python_version": facts["stages/build"].get("python_version", ""),
+        "sources": facts["recipe"]["sources"],
+        "failures": _troubles(facts),
+        "project": facts["project"],
     }
 
 
 def commands(baseline: bool) -> list[str]:
     """The stages by hand, in order, inside the environment."""
-    return ["python prepare_data.py", "python train.py --smoke --max_steps 2", *(["python run_eval.py --baseline"] if baseline else []),
-            "python train.py --fresh", "python run_eval.py", "python infer.py"]
+    return [
+        "python prepare_data.py",
+        "python train.py --smoke --max_steps 2",
+        *(["python run_eval.py --baseline"] if baseline else []),
+        "python train.py --fresh",
+        "python run_eval.py",
+        "python infer.py",
+    ]
 
 
 def _troubles(facts: dict[str, dict]) -> list[str]:
     """What went wrong on the way, as the evidence remembers it."""
-    return [f"{name.removeprefix('stages/')}: {failure}" for name, found in facts.items() for failure in dict.fromkeys(found.get("failures", []))]
+    return [
+        f"{name.removeprefix('stages/')}: {failure}"
+        for name, found in facts.items()
+        for failure in dict.fromkeys(found.get("failures", []))
+    ]
 
 
 def problems(text: str, name: str) -> list[str]:
@@ -104,7 +139,12 @@ def problems(text: str, name: str) -> list[str]:
         found.append("description is longer than 1024 characters")
     if not parts[2].lstrip("\n").startswith("<!--\nCopyright (c) 2026, NVIDIA CORPORATION."):
         found.append("the copyright notice does not follow the front matter")
-    found += [f"placeholder {mark!r} left" for mark in re.findall(r"\{\{.*?\}\}|\{%.*?%\}|<[A-Z][A-Z_ ]{2,}>|\b(?:TODO|TBD)\b|(?<![\w-])(?:None|nan)(?![\w-])", parts[2])]
+    found += [
+        f"placeholder {mark!r} left"
+        for mark in re.findall(
+            r"\{\{.*?\}\}|\{%.*?%\}|<[A-Z][A-Z_ ]{2,}>|\b(?:TODO|TBD)\b|(?<![\w-])(?:None|nan)(?![\w-])", parts[2]
+        )
+    ]
     return found
 
 
@@ -132,7 +172,9 @@ def judge(run: Run, job: jobs.Job) -> tuple[float | None, list[str]]:
     try:
         report = json.loads((run.path / REPORT).read_text())
     except (OSError, ValueError):
-        return None, [f"the verification left no report (exit code {job.result['exit_code']}): see {jobs.log_path(run, JOB)}"]
+        return None, [
+            f"the verification left no report (exit code {job.result['exit_code']}): see {jobs.log_path(run, JOB)}"
+        ]
     if job.result["made"] != {REPORT: file_sha256(run.path / REPORT)}:
         return None, [f"{REPORT} was changed after the verification ended: verify again"]
     if report["failed"]:
@@ -158,7 +200,11 @@ def verify(run_path: Path, report: Path, python: str) -> int:
             failed = line
             break
     results = copy / "reports/eval_results.json"
-    found = {"failed": failed, "commands": emitted_commands(skill), "results": json.loads(results.read_text()) if results.exists() and not failed else {}}
+    found = {
+        "failed": failed,
+        "commands": emitted_commands(skill),
+        "results": json.loads(results.read_text()) if results.exists() and not failed else {},
+    }
     if not failed and not found["commands"]:
         found["failed"] = "(the skill holds no commands)"
     atomic_write(run_path / report, json.dumps(found, indent=1) + "\n")

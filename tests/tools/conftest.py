@@ -22,16 +22,25 @@ def workspace(server, tmp_path) -> Workspace:  # noqa: F811
     server.add_repo("model", "me/other", model_files())
     server.add_repo("model", "me/gated", model_files(), gated=True)
     server.add_repo("model", "you/private", model_files(), private=True)
-    server.add_repo("model", "me/speech", model_files({**VIT, "model_type": "whisper", "architectures": ["WhisperForConditionalGeneration"]},
-                                                      README__md=b"---\npipeline_tag: automatic-speech-recognition\n---\n"))
+    server.add_repo(
+        "model",
+        "me/speech",
+        model_files(
+            {**VIT, "model_type": "whisper", "architectures": ["WhisperForConditionalGeneration"]},
+            README__md=b"---\npipeline_tag: automatic-speech-recognition\n---\n",
+        ),
+    )
     server.add_repo("model", "me/code", model_files({**VIT, "auto_map": {"AutoModel": "modeling.M"}}))
     server.add_repo("dataset", "me/pets", dataset_files(parquet(LABELS), test=parquet(LABELS[:4])))
     server.add_repo("dataset", "me/other-pets", dataset_files(parquet(LABELS)))
     server.add_repo("dataset", "me/one-class", dataset_files(parquet(["cat"] * 8)))
     server.add_repo("dataset", "me/text", dataset_files(parquet(LABELS, image="picture_of", label="sentence")))
     server.add_repo("dataset", "me/empty", DATASET)
-    return Workspace(tmp_path / "root", make_hub=lambda: Hub(server.url, token=TOKEN, read_s=5),
-                     make_web=lambda: HttpWeb(endpoint=server.url, web_map={}, cache=tmp_path / "web"))
+    return Workspace(
+        tmp_path / "root",
+        make_hub=lambda: Hub(server.url, token=TOKEN, read_s=5),
+        make_web=lambda: HttpWeb(endpoint=server.url, web_map={}, cache=tmp_path / "web"),
+    )
 
 
 @pytest.fixture
@@ -50,7 +59,9 @@ def call(workspace):
         async def go():
             async with Client(built, mode=mode, elicitation_callback=answer if user is not None else None) as client:
                 return await client.call_tool(tool, arguments)
+
         content = anyio.run(go).structured_content
         return {**content, "asked": asked} if user is not None else content
+
     ask.workspace, ask.recorded_web = workspace, recorded_web
     return ask

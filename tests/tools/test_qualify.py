@@ -18,18 +18,40 @@ def begin(call, **arguments):
 
 def test_a_model_and_a_dataset_open_gate_1(call):
     model = begin(call)
-    assert model["task"] == "image-classification" and model["auto_class"] == "AutoModelForImageClassification" and len(model["model_revision"]) == 40
+    assert (
+        model["task"] == "image-classification"
+        and model["auto_class"] == "AutoModelForImageClassification"
+        and len(model["model_revision"]) == 40
+    )
     assert model["next"]["tool"] == "probe_dataset"
     data = call("probe_dataset", output_dir="run", dataset_id="me/pets", n_train=10)
-    assert data["class_names"] == ["cat", "dog"] and data["column_map"] == {"image": "image", "label": "label"} and data["next"]["tool"] == "audit_gpu"
+    assert (
+        data["class_names"] == ["cat", "dog"]
+        and data["column_map"] == {"image": "image", "label": "label"}
+        and data["next"]["tool"] == "audit_gpu"
+    )
     saved = config.load(call.workspace.root / "run/config.yaml")
-    assert saved.dataset_id == "me/pets" and saved.n_train == 10 and saved.eval_split == "test" and saved.model_revision == model["model_revision"]
+    assert (
+        saved.dataset_id == "me/pets"
+        and saved.n_train == 10
+        and saved.eval_split == "test"
+        and saved.model_revision == model["model_revision"]
+    )
 
 
-@pytest.mark.parametrize(("model_id", "code", "says"), [
-    ("a b/c", "invalid_input", "namespace/name"), ("../../etc/passwd", "invalid_input", "model_id"), ("", "invalid_input", "model_id"),
-    ("me/nothing", "not_found", "me/nothing"), ("you/private", "not_found", "private"), ("me/pets", "not_found", "is a dataset"),
-    ("me/speech", "out_of_scope", "speech"), ("me/code", "rejected", "own Python code")])
+@pytest.mark.parametrize(
+    ("model_id", "code", "says"),
+    [
+        ("a b/c", "invalid_input", "namespace/name"),
+        ("../../etc/passwd", "invalid_input", "model_id"),
+        ("", "invalid_input", "model_id"),
+        ("me/nothing", "not_found", "me/nothing"),
+        ("you/private", "not_found", "private"),
+        ("me/pets", "not_found", "is a dataset"),
+        ("me/speech", "out_of_scope", "speech"),
+        ("me/code", "rejected", "own Python code"),
+    ],
+)
 def test_a_bad_model(call, model_id, code, says):
     error = call("probe_model", model_id=model_id, output_dir="run")["error"]
     assert error["code"] == code and says in error["message"], error
@@ -39,15 +61,29 @@ def test_a_bad_model(call, model_id, code, says):
 def test_a_gated_model_names_the_page_to_ask_at(call, server):
     call.workspace._made["hub"] = Hub(server.url, token="hf_" + "strangerstrangerstra")
     error = call("probe_model", model_id="me/gated")["error"]
-    assert error["code"] == "access_denied" and f"{server.url}/me/gated" in error["message"] and "HF_TOKEN" in error["message"]
+    assert (
+        error["code"] == "access_denied"
+        and f"{server.url}/me/gated" in error["message"]
+        and "HF_TOKEN" in error["message"]
+    )
 
 
-@pytest.mark.parametrize(("arguments", "code", "says"), [
-    ({"dataset_id": "me/nothing"}, "not_found", "me/nothing"), ({"dataset_id": "me/vit"}, "not_found", "is a model"), ({"dataset_id": "me/empty"}, "rejected", ""),
-    ({"dataset_id": "me/one-class"}, "rejected", "class"), ({"dataset_id": "me/text"}, "rejected", "picture_of"), ({}, "ambiguous", "own data"),
-    ({"dataset_id": "me/pets", "local_dataset_path": "."}, "invalid_input", "both"), ({"local_dataset_path": "/etc"}, "outside_root", "--data-root"),
-    ({"local_dataset_path": "../../elsewhere"}, "outside_root", "--data-root"), ({"local_dataset_path": "no-such"}, "not_found", "no-such"),
-    ({"dataset_id": "me/pets", "n_train": 0}, "invalid_input", "n_train")])
+@pytest.mark.parametrize(
+    ("arguments", "code", "says"),
+    [
+        ({"dataset_id": "me/nothing"}, "not_found", "me/nothing"),
+        ({"dataset_id": "me/vit"}, "not_found", "is a model"),
+        ({"dataset_id": "me/empty"}, "rejected", ""),
+        ({"dataset_id": "me/one-class"}, "rejected", "class"),
+        ({"dataset_id": "me/text"}, "rejected", "picture_of"),
+        ({}, "ambiguous", "own data"),
+        ({"dataset_id": "me/pets", "local_dataset_path": "."}, "invalid_input", "both"),
+        ({"local_dataset_path": "/etc"}, "outside_root", "--data-root"),
+        ({"local_dataset_path": "../../elsewhere"}, "outside_root", "--data-root"),
+        ({"local_dataset_path": "no-such"}, "not_found", "no-such"),
+        ({"dataset_id": "me/pets", "n_train": 0}, "invalid_input", "n_train"),
+    ],
+)
 def test_a_bad_dataset(call, arguments, code, says):
     begin(call)
     error = call("probe_dataset", output_dir="run", **arguments)["error"]
@@ -55,11 +91,16 @@ def test_a_bad_dataset(call, arguments, code, says):
     assert config.load(call.workspace.root / "run/config.yaml").dataset_id is None
 
 
-@pytest.mark.parametrize("fault", [{"status": 401}, {"status": 429, "headers": {"Retry-After": "7"}}, {"status": 500}, {"half_body": True}])
+@pytest.mark.parametrize(
+    "fault", [{"status": 401}, {"status": 429, "headers": {"Retry-After": "7"}}, {"status": 500}, {"half_body": True}]
+)
 def test_a_hub_that_fails(call, server, fault):
     server.faults.append(Fault("/api/models/me/vit", **fault))
     error = call("probe_model", model_id="me/vit", output_dir="run")["error"]
-    assert error["code"] == ("access_denied" if fault.get("status") == 401 else "unavailable") and TOKEN not in error["message"], error
+    assert (
+        error["code"] == ("access_denied" if fault.get("status") == 401 else "unavailable")
+        and TOKEN not in error["message"]
+    ), error
     assert not (call.workspace.root / "run").exists()
 
 
@@ -77,7 +118,10 @@ def test_another_model_needs_the_users_words(call):
     begin(call)
     error = call("probe_model", model_id="me/other", output_dir="run")["error"]
     assert error["code"] == "approval_required" and SUBSTITUTION in error["message"]
-    assert call("probe_model", model_id="me/other", output_dir="run", confirm="yes")["error"]["code"] == "approval_required"
+    assert (
+        call("probe_model", model_id="me/other", output_dir="run", confirm="yes")["error"]["code"]
+        == "approval_required"
+    )
     answer = call("probe_model", model_id="me/other", output_dir="run", confirm=SUBSTITUTION)
     assert answer["model_id"] == "me/other" and answer["notes"] == [f"approved by the user: {SUBSTITUTION}"]
     assert f"approved by the user: {SUBSTITUTION}" in config.load(call.workspace.root / "run/config.yaml").notes
@@ -94,10 +138,14 @@ def test_editing_config_yaml_does_not_make_a_substitution_a_first_choice(call):
 def test_a_client_that_can_ask_its_user_is_made_to(call, mode):
     begin(call)
     refused = call("probe_model", user=False, mode=mode, model_id="me/other", output_dir="run", confirm=SUBSTITUTION)
-    assert refused["error"]["code"] == "approval_required" and SUBSTITUTION in refused["asked"][0]  # its own `confirm` is not enough
+    assert (
+        refused["error"]["code"] == "approval_required" and SUBSTITUTION in refused["asked"][0]
+    )  # its own `confirm` is not enough
     granted = call("probe_model", user=True, mode=mode, model_id="me/other", output_dir="run")
     assert granted["model_id"] == "me/other" and len(granted["asked"]) == 1
-    assert call("probe_model", user=False, mode=mode, model_id="me/other", output_dir="run")["asked"] == []  # nothing to ask any more
+    assert (
+        call("probe_model", user=False, mode=mode, model_id="me/other", output_dir="run")["asked"] == []
+    )  # nothing to ask any more
 
 
 def test_another_dataset_needs_the_users_words(call):
@@ -105,7 +153,12 @@ def test_another_dataset_needs_the_users_words(call):
     call("probe_dataset", output_dir="run", dataset_id="me/pets")
     error = call("probe_dataset", output_dir="run", dataset_id="me/other-pets")["error"]
     assert error["code"] == "approval_required" and "replace dataset 'me/pets' with 'me/other-pets'" in error["message"]
-    answer = call("probe_dataset", output_dir="run", dataset_id="me/other-pets", confirm="replace dataset 'me/pets' with 'me/other-pets'")
+    answer = call(
+        "probe_dataset",
+        output_dir="run",
+        dataset_id="me/other-pets",
+        confirm="replace dataset 'me/pets' with 'me/other-pets'",
+    )
     assert answer["dataset"] == "me/other-pets" and answer["eval_split"] is None
 
 

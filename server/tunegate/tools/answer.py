@@ -17,7 +17,9 @@ def answer(result: BaseModel) -> CallToolResult:
 
 def refusal(failure: Failure) -> CallToolResult:
     content = seal.redacted({"error": failure.model_dump(mode="json")})
-    return CallToolResult(content=[TextContent(type="text", text=_compact(content))], structured_content=content, is_error=True)
+    return CallToolResult(
+        content=[TextContent(type="text", text=_compact(content))], structured_content=content, is_error=True
+    )
 
 
 def _compact(content: dict) -> str:

@@ -23,7 +23,9 @@ if TYPE_CHECKING:
     from tunegate.web import Web
 
 OutputDir = Annotated[str, Field(description="the run's directory, below the server's root")]
-Confirm = Annotated[str | None, Field(description="only after the user agreed: the substitution, quoted from the refusal")]
+Confirm = Annotated[
+    str | None, Field(description="only after the user agreed: the substitution, quoted from the refusal")
+]
 
 
 @dataclass
@@ -74,13 +76,22 @@ class Declaration:
 TOOLS: list[Declaration] = []
 
 
-def tool(title: str, *, read_only: bool = False, destructive: bool = False, idempotent: bool = True, open_world: bool = False):
+def tool(
+    title: str, *, read_only: bool = False, destructive: bool = False, idempotent: bool = True, open_world: bool = False
+):
     """Declare a tool: its schema is its signature, its description its docstring. All four hints are always explicit."""
+
     def declare(function: Callable) -> Callable:
-        hints = ToolAnnotations(title=title, read_only_hint=read_only, destructive_hint=destructive, idempotent_hint=idempotent,
-                                open_world_hint=open_world)
+        hints = ToolAnnotations(
+            title=title,
+            read_only_hint=read_only,
+            destructive_hint=destructive,
+            idempotent_hint=idempotent,
+            open_world_hint=open_world,
+        )
         TOOLS.append(Declaration(function, title, hints))
         return function
+
     return declare
 
 
@@ -127,9 +138,13 @@ def require_evidence(run: Run, *names: str, tool: str) -> None:
         if found:
             kind = evidence.KINDS[name]
             arguments = {"output_dir": str(run.path), **dict(kind.arguments)}
-            raise ToolFailure("gate_closed", f"{tool} refuses: {name} evidence {found[0]}", gate=_gate_of(name),
-                              missing=[f"{name}: {problem}" for problem in found],
-                              next=NextCall(tool=kind.tool, arguments=arguments, why=f"{name} {found[0]}"))
+            raise ToolFailure(
+                "gate_closed",
+                f"{tool} refuses: {name} evidence {found[0]}",
+                gate=_gate_of(name),
+                missing=[f"{name}: {problem}" for problem in found],
+                next=NextCall(tool=kind.tool, arguments=arguments, why=f"{name} {found[0]}"),
+            )
 
 
 def _gate_of(name: str) -> int:
@@ -138,4 +153,3 @@ def _gate_of(name: str) -> int:
 
 def next_for(run: Run) -> NextCall | None:
     return gates.next_call(gates.view(run))
-

@@ -19,9 +19,28 @@ from tunegate.tools.answer import answer
 from tunegate.tools.base import Confirm, OutputDir, Result, Workspace, keep, recorded, tool, workspace
 
 # What the agent may set here. Everything else is found by a tool, or is a substitution that the user decides.
-OVERRIDES = ("n_train", "n_eval", "n_epochs", "learning_rate", "per_device_train_batch_size", "per_device_eval_batch_size",
-             "gradient_accumulation_steps", "weight_decay", "warmup_steps", "lr_scheduler_type", "label_smoothing_factor", "image_size",
-             "horizontal_flip", "crop_scale_min", "seed", "training_arguments", "hf_model_repo", "skip_workarounds", "training_method", "monitoring")
+OVERRIDES = (
+    "n_train",
+    "n_eval",
+    "n_epochs",
+    "learning_rate",
+    "per_device_train_batch_size",
+    "per_device_eval_batch_size",
+    "gradient_accumulation_steps",
+    "weight_decay",
+    "warmup_steps",
+    "lr_scheduler_type",
+    "label_smoothing_factor",
+    "image_size",
+    "horizontal_flip",
+    "crop_scale_min",
+    "seed",
+    "training_arguments",
+    "hf_model_repo",
+    "skip_workarounds",
+    "training_method",
+    "monitoring",
+)
 SUBSTITUTIONS = ("training_method", "monitoring")
 NOT_YET = ("emit_report", "emit_unit_tests", "emit_progress_log")
 
@@ -32,7 +51,9 @@ class ProjectReport(Result):
     preflight: dict[str, str]
 
 
-def approve_render(ctx: Context, output_dir: str, overrides: dict[str, Any] | None, confirm: str | None) -> Approval | Elicit[Approval]:
+def approve_render(
+    ctx: Context, output_dir: str, overrides: dict[str, Any] | None, confirm: str | None
+) -> Approval | Elicit[Approval]:
     try:
         wanted = _substitution(workspace(ctx), output_dir, overrides)
     except ToolFailure:
@@ -41,14 +62,18 @@ def approve_render(ctx: Context, output_dir: str, overrides: dict[str, Any] | No
 
 
 def _substitution(ws: Workspace, output_dir: str, overrides: dict[str, Any] | None) -> str | None:
-    return approvals.substitution(ws.run(output_dir), "project", {key: (overrides or {}).get(key) for key in SUBSTITUTIONS})
+    return approvals.substitution(
+        ws.run(output_dir), "project", {key: (overrides or {}).get(key) for key in SUBSTITUTIONS}
+    )
 
 
 @tool("Render the project", destructive=True, open_world=True)
 def render_project(
     ctx: Context,
     output_dir: OutputDir,
-    overrides: Annotated[dict[str, Any] | None, Field(description="config keys to set, e.g. {'n_epochs': 2, 'horizontal_flip': false}")] = None,
+    overrides: Annotated[
+        dict[str, Any] | None, Field(description="config keys to set, e.g. {'n_epochs': 2, 'horizontal_flip': false}")
+    ] = None,
     overwrite: Annotated[bool, Field(description="replace files that were edited since the last rendering")] = False,
     confirm: Confirm = None,
     approval: Annotated[ElicitationResult[Approval], Resolve(approve_render)] = None,
@@ -68,23 +93,42 @@ def render_project(
         for name, text in files.items():
             atomic_write(run.path / name, text)
         run.save_config(config)
-        facts = {"files": {name: hashlib.sha256(text.encode()).hexdigest() for name, text in files.items()}, "guarded": list(render.GUARDED)}
+        facts = {
+            "files": {name: hashlib.sha256(text.encode()).hexdigest() for name, text in files.items()},
+            "guarded": list(render.GUARDED),
+        }
         keep(run, "project", facts, config, wrote)
     seen = gates.view(run)
-    return answer(ProjectReport(output_dir=str(run.path), notes=notes, next=gates.next_call(seen), files=sorted(files),
-                                settings=evidence.values(config, evidence.TRAINING_KEYS), preflight=gates.preflight(seen)))
+    return answer(
+        ProjectReport(
+            output_dir=str(run.path),
+            notes=notes,
+            next=gates.next_call(seen),
+            files=sorted(files),
+            settings=evidence.values(config, evidence.TRAINING_KEYS),
+            preflight=gates.preflight(seen),
+        )
+    )
 
 
 def _overridden(config: RunConfig, overrides: dict[str, Any]) -> RunConfig:
     unknown = sorted(set(overrides) - set(OVERRIDES))
     if unknown:
-        raise ToolFailure("invalid_input", f"overrides: {unknown[0]!r} cannot be set here; keys that can: {', '.join(OVERRIDES)}")
+        raise ToolFailure(
+            "invalid_input", f"overrides: {unknown[0]!r} cannot be set here; keys that can: {', '.join(OVERRIDES)}"
+        )
     if overrides.get("training_method", "full") != "full":
-        raise ToolFailure("out_of_scope", f"training_method = {overrides['training_method']!r}: {config.task} is trained with 'full' in this version")
+        raise ToolFailure(
+            "out_of_scope",
+            f"training_method = {overrides['training_method']!r}: {config.task} is trained with 'full' in this version",
+        )
     config = config_module.validate({**config.model_dump(), **overrides}, "overrides")
     asked = [key for key in NOT_YET if getattr(config, key)]
     if asked or config.monitoring != "none":
-        raise ToolFailure("out_of_scope", f"{asked[0] if asked else 'monitoring'} is not rendered by this version: set it back to its default in config.yaml")
+        raise ToolFailure(
+            "out_of_scope",
+            f"{asked[0] if asked else 'monitoring'} is not rendered by this version: set it back to its default in config.yaml",
+        )
     return config
 
 
@@ -94,7 +138,11 @@ def _hyperparameters(run: Run) -> dict[str, Any]:
 
 
 def _slot_values(run: Run) -> dict[str, Any]:
-    return {name: slot["value"] for name, slot in evidence.read(run, "recipe").facts["slots"].items() if slot.get("value") is not None}
+    return {
+        name: slot["value"]
+        for name, slot in evidence.read(run, "recipe").facts["slots"].items()
+        if slot.get("value") is not None
+    }
 
 
 def _push_target(ws: Workspace, config: RunConfig) -> str | None:
@@ -106,8 +154,15 @@ def _push_target(ws: Workspace, config: RunConfig) -> str | None:
 
 def _refuse_to_lose_edits(run: Run, files: dict[str, str]) -> None:
     rendered = (found.facts if (found := evidence.read(run, "project")) else {}).get("files", {})
-    edited = [name for name, digest in rendered.items()
-              if name in files and file_sha256(run.path / name) not in (None, digest, hashlib.sha256(files[name].encode()).hexdigest())]
+    edited = [
+        name
+        for name, digest in rendered.items()
+        if name in files
+        and file_sha256(run.path / name) not in (None, digest, hashlib.sha256(files[name].encode()).hexdigest())
+    ]
     if edited:
-        raise ToolFailure("ambiguous", f"rendering would overwrite edits in {', '.join(edited)}: pass overwrite=true to drop them, or keep the files and go on "
-                          "with docker_run(stage='check_api')")
+        raise ToolFailure(
+            "ambiguous",
+            f"rendering would overwrite edits in {', '.join(edited)}: pass overwrite=true to drop them, or keep the files and go on "
+            "with docker_run(stage='check_api')",
+        )

@@ -27,7 +27,9 @@ class HostReport(Result):
 
 
 class ImageReport(Result):
-    ngc_image: str | None = Field(description="null on local-process: stages run in a virtual environment, not a container")
+    ngc_image: str | None = Field(
+        description="null on local-process: stages run in a virtual environment, not a container"
+    )
     ngc_image_digest: str | None
     model_fit: str
     terms_gb: dict[str, float] = Field(description="weights, gradients, optimizer states")
@@ -42,11 +44,20 @@ def audit_gpu(ctx: Context, output_dir: OutputDir) -> Annotated[CallToolResult, 
         gates.require(run, 1, "audit_gpu")
         config = run.config()
         facts = host.audit(config, run.path, token_present=ws.hub.token_present())
-        config = config.model_copy(update={key: getattr(facts, key) for key in ("gpu_count", "gpu_name", "driver_major", "vram_gb_per_gpu")})
+        config = config.model_copy(
+            update={key: getattr(facts, key) for key in ("gpu_count", "gpu_name", "driver_major", "vram_gb_per_gpu")}
+        )
         run.save_config(config)
         keep(run, "host", facts.model_dump(mode="json"), config, wrote)
-    return answer(HostReport(output_dir=str(run.path), notes=facts.notes, next=next_for(run), platform=config.platform,
-                             **facts.model_dump(exclude={"notes", "credentials"})))
+    return answer(
+        HostReport(
+            output_dir=str(run.path),
+            notes=facts.notes,
+            next=next_for(run),
+            platform=config.platform,
+            **facts.model_dump(exclude={"notes", "credentials"}),
+        )
+    )
 
 
 @tool("Pick the NGC image", open_world=True)
@@ -60,8 +71,23 @@ def pick_ngc_image(ctx: Context, output_dir: OutputDir) -> Annotated[CallToolRes
         config = run.config()
         model, audit = evidence.read(run, "model").facts, evidence.read(run, "host").facts
         fit = host.model_fit(model, audit)
-        facts = {"platform": config.platform, "ngc_image": None, "ngc_image_digest": None, "model_fit": fit.verdict, "terms_gb": fit.terms_gb,
-                 "why": host.NO_CONTAINER}
+        facts = {
+            "platform": config.platform,
+            "ngc_image": None,
+            "ngc_image_digest": None,
+            "model_fit": fit.verdict,
+            "terms_gb": fit.terms_gb,
+            "why": host.NO_CONTAINER,
+        }
         keep(run, "image", facts, config, wrote)
-    return answer(ImageReport(output_dir=str(run.path), notes=[host.NO_CONTAINER, *fit.notes], next=next_for(run), ngc_image=None,
-                              ngc_image_digest=None, model_fit=fit.verdict, terms_gb=fit.terms_gb))
+    return answer(
+        ImageReport(
+            output_dir=str(run.path),
+            notes=[host.NO_CONTAINER, *fit.notes],
+            next=next_for(run),
+            ngc_image=None,
+            ngc_image_digest=None,
+            model_fit=fit.verdict,
+            terms_gb=fit.terms_gb,
+        )
+    )

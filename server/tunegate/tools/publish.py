@@ -15,7 +15,18 @@ from tunegate.approvals import Approval
 from tunegate.errors import NextCall, ToolFailure
 from tunegate.rundir import Run, hash_files
 from tunegate.tools.answer import answer
-from tunegate.tools.base import Confirm, OutputDir, Result, Workspace, keep, next_for, recorded, require_evidence, tool, workspace
+from tunegate.tools.base import (
+    Confirm,
+    OutputDir,
+    Result,
+    Workspace,
+    keep,
+    next_for,
+    recorded,
+    require_evidence,
+    tool,
+    workspace,
+)
 
 
 class PushReport(Result):
@@ -68,26 +79,63 @@ def push_hub(
         gates.require(run, 5, "push_hub")
         config = run.config()
         if not config.push_to_hub:
-            return answer(PushReport(output_dir=str(run.path), notes=["push_to_hub is false: nothing was pushed"], next=next_for(run), pushed=False,
-                                     url=None, commit=None, files=0, verified=False))
+            return answer(
+                PushReport(
+                    output_dir=str(run.path),
+                    notes=["push_to_hub is false: nothing was pushed"],
+                    next=next_for(run),
+                    pushed=False,
+                    url=None,
+                    commit=None,
+                    files=0,
+                    verified=False,
+                )
+            )
         notes = approvals.settle(approval, _public_target(ws, output_dir))
         files = publish.assemble(run)
         used = publish.used_files(run)
         done = publish.push(ws.hub, config.hf_model_repo, files, f"Fine-tuned {config.model_id}")
         wrong = publish.read_back(ws.hub, config.hf_model_repo, done["commit"], files)
-        keep(run, "push", {**done, "repo": config.hf_model_repo, "files": sorted(files), "verified": not wrong, "problems": wrong}, config, wrote, files=used)
+        keep(
+            run,
+            "push",
+            {**done, "repo": config.hf_model_repo, "files": sorted(files), "verified": not wrong, "problems": wrong},
+            config,
+            wrote,
+            files=used,
+        )
         if wrong:
-            raise ToolFailure("stage_failed", f"the repository read back differs from what was sent: {wrong[0]}: call push_hub again", gate=6, missing=wrong)
-    return answer(PushReport(output_dir=str(run.path), notes=notes, next=next_for(run), pushed=True, url=done["url"], commit=done["commit"],
-                             files=len(files), verified=True))
+            raise ToolFailure(
+                "stage_failed",
+                f"the repository read back differs from what was sent: {wrong[0]}: call push_hub again",
+                gate=6,
+                missing=wrong,
+            )
+    return answer(
+        PushReport(
+            output_dir=str(run.path),
+            notes=notes,
+            next=next_for(run),
+            pushed=True,
+            url=done["url"],
+            commit=done["commit"],
+            files=len(files),
+            verified=True,
+        )
+    )
 
 
 @tool("Emit the rerun skill")
 async def emit_rerun_skill(
     ctx: Context,
     output_dir: OutputDir,
-    verify: Annotated[bool, Field(description="run the emitted commands in a clean copy and compare the metric (takes as long as the run)")] = False,
-    wait_s: Annotated[float, Field(ge=0, le=110, description="answer at the latest after this many seconds; the verification goes on")] = 45.0,
+    verify: Annotated[
+        bool,
+        Field(description="run the emitted commands in a clean copy and compare the metric (takes as long as the run)"),
+    ] = False,
+    wait_s: Annotated[
+        float, Field(ge=0, le=110, description="answer at the latest after this many seconds; the verification goes on")
+    ] = 45.0,
 ) -> Annotated[CallToolResult, RerunReport]:
     """Write the skill that reproduces this run without any research: every command, expected results, provenance."""
     run = workspace(ctx).run(output_dir)
@@ -118,20 +166,54 @@ def _emit(run: Run, arguments: dict[str, Any]) -> RerunReport:
         if found and done and found.facts.get("job") == job.spec["id"] and found.facts["valid"]:
             return _report(run, "passed", found.facts["rerun"])
         if done is None and arguments["verify"]:
-            jobs.start(run, rerun.JOB, rerun.command(run), env=rerun.environment(run), makes=(rerun.REPORT,), resting_on={},
-                       files=hash_files(run.path, rerun.USES))
+            jobs.start(
+                run,
+                rerun.JOB,
+                rerun.command(run),
+                env=rerun.environment(run),
+                makes=(rerun.REPORT,),
+                resting_on={},
+                files=hash_files(run.path, rerun.USES),
+            )
             return _report(run, "running", None)
         measured, problems = rerun.judge(run, job) if done else (None, [])
-        facts = {"skill": path, "valid": not problems, "job": job.spec["id"] if done else None, "rerun": measured, "problems": problems}
+        facts = {
+            "skill": path,
+            "valid": not problems,
+            "job": job.spec["id"] if done else None,
+            "rerun": measured,
+            "problems": problems,
+        }
         keep(run, "rerun", facts, config, wrote, files=hash_files(run.path, (path,)))
         if problems:
-            raise ToolFailure("stage_failed", f"the emitted commands did not reproduce the run: {problems[0]}", gate=6, missing=problems,
-                              next=NextCall(tool="emit_rerun_skill", arguments={"output_dir": str(run.path), "verify": True}, why="after the cause is mended"))
+            raise ToolFailure(
+                "stage_failed",
+                f"the emitted commands did not reproduce the run: {problems[0]}",
+                gate=6,
+                missing=problems,
+                next=NextCall(
+                    tool="emit_rerun_skill",
+                    arguments={"output_dir": str(run.path), "verify": True},
+                    why="after the cause is mended",
+                ),
+            )
     return _report(run, "passed" if done else "not asked", measured)
 
 
 def _report(run: Run, verified: str, measured: float | None) -> RerunReport:
     path, expected = rerun.skill_path(run), rerun.expected(run)
-    follow = NextCall(tool="emit_rerun_skill", arguments={"output_dir": str(run.path), "verify": True}, why="the verification is running: follow it")
-    return RerunReport(output_dir=str(run.path), next=follow if verified == "running" else next_for(run), skill=str(run.path / path), verified=verified,
-                       metric=expected["metric"], expected=expected["value"], rerun=measured, tolerance=expected["tolerance"])
+    follow = NextCall(
+        tool="emit_rerun_skill",
+        arguments={"output_dir": str(run.path), "verify": True},
+        why="the verification is running: follow it",
+    )
+    return RerunReport(
+        output_dir=str(run.path),
+        next=follow if verified == "running" else next_for(run),
+        skill=str(run.path / path),
+        verified=verified,
+        metric=expected["metric"],
+        expected=expected["value"],
+        rerun=measured,
+        tolerance=expected["tolerance"],
+    )

@@ -16,7 +16,18 @@ from tunegate.config import RunConfig, Task
 from tunegate.errors import ToolFailure
 from tunegate.rundir import Run
 from tunegate.tools.answer import answer
-from tunegate.tools.base import Confirm, OutputDir, Result, Workspace, keep, next_for, recorded, require_evidence, tool, workspace
+from tunegate.tools.base import (
+    Confirm,
+    OutputDir,
+    Result,
+    Workspace,
+    keep,
+    next_for,
+    recorded,
+    require_evidence,
+    tool,
+    workspace,
+)
 
 
 class ModelReport(Result):
@@ -45,7 +56,9 @@ class DatasetReport(Result):
     warnings: list[str]
 
 
-def approve_model(ctx: Context, model_id: str, output_dir: str | None, task: str | None, confirm: str | None) -> Approval | Elicit[Approval]:
+def approve_model(
+    ctx: Context, model_id: str, output_dir: str | None, task: str | None, confirm: str | None
+) -> Approval | Elicit[Approval]:
     try:
         wanted = _model_substitution(workspace(ctx), model_id, output_dir, task)
     except ToolFailure:
@@ -68,7 +81,9 @@ def probe_model(
     model_id: Annotated[str, Field(description="Hugging Face model id, org/name")],
     output_dir: Annotated[str | None, Field(description="default: ./output/<model short name>")] = None,
     task: Annotated[Task | None, Field(description="only when the probe asks for it")] = None,
-    training_method: Annotated[Literal["full", "lora", "qlora", "dpo", "grpo"] | None, Field(description="default: by task")] = None,
+    training_method: Annotated[
+        Literal["full", "lora", "qlora", "dpo", "grpo"] | None, Field(description="default: by task")
+    ] = None,
     platform: Annotated[Literal["local-process"] | None, Field(description="where the stages run")] = None,
     revision: str = "main",
     confirm: Confirm = None,
@@ -77,18 +92,45 @@ def probe_model(
     """Start a run: identify the model from headers and configs alone (no weights, no remote code), detect its task, write config.yaml."""
     ws = workspace(ctx)
     run = rundir.locate(ws.root, output_dir or default_output_dir(model_id))
-    arguments = {"model_id": model_id, "output_dir": output_dir, "task": task, "training_method": training_method, "platform": platform,
-                 "revision": revision}
+    arguments = {
+        "model_id": model_id,
+        "output_dir": output_dir,
+        "task": task,
+        "training_method": training_method,
+        "platform": platform,
+        "revision": revision,
+    }
     with recorded(run, "probe_model", arguments) as wrote:
         notes = approvals.settle(approval, _model_substitution(ws, model_id, output_dir, task))
         facts = _probe(ws, model_id, task, revision)
         config = _model_config(run, facts, training_method, platform, notes)
         run.save_config(config)
-        keep(run, "model", facts.model_dump(mode="json", exclude={"sources", "bytes_fetched"}), config, wrote, sources=facts.sources)
-    return answer(ModelReport(
-        output_dir=str(run.path), notes=notes, next=next_for(run), model_id=facts.model_id, model_revision=facts.revision, task=facts.task,
-        auto_class=facts.auto_class, architectures=facts.architectures, parameters=facts.parameters, bytes=facts.weights_bytes, licence=facts.licence,
-        gated=facts.gated, warnings=facts.warnings, applicable_workarounds=config.applicable_workarounds))
+        keep(
+            run,
+            "model",
+            facts.model_dump(mode="json", exclude={"sources", "bytes_fetched"}),
+            config,
+            wrote,
+            sources=facts.sources,
+        )
+    return answer(
+        ModelReport(
+            output_dir=str(run.path),
+            notes=notes,
+            next=next_for(run),
+            model_id=facts.model_id,
+            model_revision=facts.revision,
+            task=facts.task,
+            auto_class=facts.auto_class,
+            architectures=facts.architectures,
+            parameters=facts.parameters,
+            bytes=facts.weights_bytes,
+            licence=facts.licence,
+            gated=facts.gated,
+            warnings=facts.warnings,
+            applicable_workarounds=config.applicable_workarounds,
+        )
+    )
 
 
 def _probe(ws: Workspace, model_id: str, task: str | None, revision: str):
@@ -100,22 +142,39 @@ def _probe(ws: Workspace, model_id: str, task: str | None, revision: str):
     return facts
 
 
-def _model_config(run: Run, facts: Any, training_method: str | None, platform: str | None, notes: list[str]) -> RunConfig:
+def _model_config(
+    run: Run, facts: Any, training_method: str | None, platform: str | None, notes: list[str]
+) -> RunConfig:
     """The run's config with what the probe found; a first call begins it."""
-    found = {"model_id": facts.model_id, "model_revision": facts.revision, "task": facts.task, **({"platform": platform} if platform else {})}
+    found = {
+        "model_id": facts.model_id,
+        "model_revision": facts.revision,
+        "task": facts.task,
+        **({"platform": platform} if platform else {}),
+    }
     if run.config_path.exists():
         config = run.config().model_copy(update=found)
     else:
         config = RunConfig(**found, output_dir=f"./{run.path.name}", training_method=training_method or "full")
     if config.training_method != "full" or training_method not in (None, "full"):
-        raise ToolFailure("out_of_scope", f"training_method = {training_method or config.training_method!r}: {facts.task} is trained with 'full' in this version")
-    matching = workarounds.applicable(workarounds.context(config, facts.model_dump(mode="json")), skip=config.skip_workarounds)
-    return config.model_copy(update={"applicable_workarounds": [w.id for w in matching],
-                                     "notes": [*config.notes, *notes, *workarounds.notes(matching, config)]})
+        raise ToolFailure(
+            "out_of_scope",
+            f"training_method = {training_method or config.training_method!r}: {facts.task} is trained with 'full' in this version",
+        )
+    matching = workarounds.applicable(
+        workarounds.context(config, facts.model_dump(mode="json")), skip=config.skip_workarounds
+    )
+    return config.model_copy(
+        update={
+            "applicable_workarounds": [w.id for w in matching],
+            "notes": [*config.notes, *notes, *workarounds.notes(matching, config)],
+        }
+    )
 
 
-def approve_dataset(ctx: Context, output_dir: str, dataset_id: str | None, local_dataset_path: str | None,
-                    confirm: str | None) -> Approval | Elicit[Approval]:
+def approve_dataset(
+    ctx: Context, output_dir: str, dataset_id: str | None, local_dataset_path: str | None, confirm: str | None
+) -> Approval | Elicit[Approval]:
     try:
         wanted = _dataset_substitution(workspace(ctx), output_dir, dataset_id, local_dataset_path)
     except ToolFailure:
@@ -123,7 +182,9 @@ def approve_dataset(ctx: Context, output_dir: str, dataset_id: str | None, local
     return approvals.ask(ctx, wanted, confirm)
 
 
-def _dataset_substitution(ws: Workspace, output_dir: str, dataset_id: str | None, local_dataset_path: str | None) -> str | None:
+def _dataset_substitution(
+    ws: Workspace, output_dir: str, dataset_id: str | None, local_dataset_path: str | None
+) -> str | None:
     """Another dataset than the one this run has settled on, whichever of the two kinds either is."""
     run = ws.run(output_dir)
     config, found = run.config(), evidence.read(run, "dataset")
@@ -139,13 +200,21 @@ def _dataset_substitution(ws: Workspace, output_dir: str, dataset_id: str | None
 def probe_dataset(
     ctx: Context,
     output_dir: OutputDir,
-    dataset_id: Annotated[str | None, Field(description="Hugging Face dataset id; or give local_dataset_path; neither: recommendations")] = None,
-    local_dataset_path: Annotated[str | None, Field(description="read-only folder or file on the server's machine")] = None,
-    local_dataset_format: Literal["auto", "imagefolder", "coco", "voc", "segfolder", "jsonl", "arrow", "parquet", "csv"] = "auto",
+    dataset_id: Annotated[
+        str | None, Field(description="Hugging Face dataset id; or give local_dataset_path; neither: recommendations")
+    ] = None,
+    local_dataset_path: Annotated[
+        str | None, Field(description="read-only folder or file on the server's machine")
+    ] = None,
+    local_dataset_format: Literal[
+        "auto", "imagefolder", "coco", "voc", "segfolder", "jsonl", "arrow", "parquet", "csv"
+    ] = "auto",
     dataset_config: str | None = None,
     train_split: str | None = None,
     eval_split: str | None = None,
-    column_map: Annotated[dict[str, str] | None, Field(description="task column -> dataset column, when the probe asks")] = None,
+    column_map: Annotated[
+        dict[str, str] | None, Field(description="task column -> dataset column, when the probe asks")
+    ] = None,
     n_train: Annotated[int | None, Field(ge=1, description="at most this many training rows (default 10000)")] = None,
     n_eval: Annotated[int | None, Field(ge=1, description="at most this many held-out rows (default 1000)")] = None,
     confirm: Confirm = None,
@@ -155,36 +224,90 @@ def probe_dataset(
     ws = workspace(ctx)
     run = ws.run(output_dir)
     chosen = {"dataset_id": dataset_id, "local_dataset_path": local_dataset_path}
-    with recorded(run, "probe_dataset", {"output_dir": output_dir, **chosen, "dataset_config": dataset_config, "column_map": column_map}) as wrote:
+    with recorded(
+        run,
+        "probe_dataset",
+        {"output_dir": output_dir, **chosen, "dataset_config": dataset_config, "column_map": column_map},
+    ) as wrote:
         require_evidence(run, "model", tool="probe_dataset")
         notes = approvals.settle(approval, _dataset_substitution(ws, output_dir, dataset_id, local_dataset_path))
         config = run.config()
         if not dataset_id and not local_dataset_path:
             chosen = {"dataset_id": config.dataset_id, "local_dataset_path": config.local_dataset_path}
-        facts = _probe_data(ws, run, config, chosen, local_dataset_format, dataset_config, train_split, eval_split, column_map)
-        config = config.model_copy(update={
-            **chosen, "local_dataset_format": facts.local_format or "auto", "dataset_revision": facts.revision,
-            "dataset_config": facts.config, "train_split": facts.train_split, "eval_split": facts.eval_split, "column_map": facts.column_map,
-            "class_names": facts.class_names, "n_train": n_train or config.n_train, "n_eval": n_eval or config.n_eval, "notes": [*config.notes, *notes]})
+        facts = _probe_data(
+            ws, run, config, chosen, local_dataset_format, dataset_config, train_split, eval_split, column_map
+        )
+        config = config.model_copy(
+            update={
+                **chosen,
+                "local_dataset_format": facts.local_format or "auto",
+                "dataset_revision": facts.revision,
+                "dataset_config": facts.config,
+                "train_split": facts.train_split,
+                "eval_split": facts.eval_split,
+                "column_map": facts.column_map,
+                "class_names": facts.class_names,
+                "n_train": n_train or config.n_train,
+                "n_eval": n_eval or config.n_eval,
+                "notes": [*config.notes, *notes],
+            }
+        )
         run.save_config(RunConfig.model_validate(config.model_dump()))
-        keep(run, "dataset", facts.model_dump(mode="json", exclude={"sources", "bytes_fetched"}), config, wrote, sources=facts.sources)
-    return answer(DatasetReport(
-        output_dir=str(run.path), notes=notes, next=next_for(run), dataset=chosen["dataset_id"] or chosen["local_dataset_path"],
-        dataset_revision=facts.revision, splits=facts.splits, train_split=facts.train_split, eval_split=facts.eval_split,
-        column_map=facts.column_map, class_names=facts.class_names, label_histogram=facts.label_histogram, warnings=facts.warnings))
+        keep(
+            run,
+            "dataset",
+            facts.model_dump(mode="json", exclude={"sources", "bytes_fetched"}),
+            config,
+            wrote,
+            sources=facts.sources,
+        )
+    return answer(
+        DatasetReport(
+            output_dir=str(run.path),
+            notes=notes,
+            next=next_for(run),
+            dataset=chosen["dataset_id"] or chosen["local_dataset_path"],
+            dataset_revision=facts.revision,
+            splits=facts.splits,
+            train_split=facts.train_split,
+            eval_split=facts.eval_split,
+            column_map=facts.column_map,
+            class_names=facts.class_names,
+            label_histogram=facts.label_histogram,
+            warnings=facts.warnings,
+        )
+    )
 
 
-def _probe_data(ws: Workspace, run: Run, config: RunConfig, chosen: dict[str, Any], local_format: str, dataset_config: str | None,
-                train_split: str | None, eval_split: str | None, column_map: dict[str, str] | None):
+def _probe_data(
+    ws: Workspace,
+    run: Run,
+    config: RunConfig,
+    chosen: dict[str, Any],
+    local_format: str,
+    dataset_config: str | None,
+    train_split: str | None,
+    eval_split: str | None,
+    column_map: dict[str, str] | None,
+):
     from tunegate.probe import dataset  # loads the Hub client: not at start-up
     from tunegate.probe.model import ModelFacts
 
     local = chosen["local_dataset_path"]
     if local and not chosen["dataset_id"]:
         chosen["local_dataset_path"] = str(_contained(ws, local))
-    facts = dataset.probe_dataset(ws.hub, dataset_id=chosen["dataset_id"], local_path=chosen["local_dataset_path"], local_format=local_format,
-                                  config=dataset_config, train_split=train_split, eval_split=eval_split, task=config.task,
-                                  column_map=column_map, model_facts=ModelFacts(**evidence.read(run, "model").facts, sources=[], bytes_fetched=0))
+    facts = dataset.probe_dataset(
+        ws.hub,
+        dataset_id=chosen["dataset_id"],
+        local_path=chosen["local_dataset_path"],
+        local_format=local_format,
+        config=dataset_config,
+        train_split=train_split,
+        eval_split=eval_split,
+        task=config.task,
+        column_map=column_map,
+        model_facts=ModelFacts(**evidence.read(run, "model").facts, sources=[], bytes_fetched=0),
+    )
     if facts.verdict != "accept":
         raise ToolFailure("rejected", f"dataset {chosen['dataset_id'] or local!r}: " + "; ".join(facts.reasons))
     return facts
@@ -194,6 +317,9 @@ def _contained(ws: Workspace, local: str) -> Path:
     """The real path of a local dataset, which must lie below the root or a --data-root."""
     path = (ws.root / Path(local).expanduser()).resolve()
     if not any(path.is_relative_to(root.resolve()) for root in (ws.root, *ws.data_roots)):
-        raise ToolFailure("outside_root", f"local_dataset_path = {local!r} lies outside the server's root {ws.root}: move it there, "
-                          "or restart the server with --data-root")
+        raise ToolFailure(
+            "outside_root",
+            f"local_dataset_path = {local!r} lies outside the server's root {ws.root}: move it there, "
+            "or restart the server with --data-root",
+        )
     return path

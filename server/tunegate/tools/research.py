@@ -25,9 +25,12 @@ class RecipeReport(Result):
 def fetch_recipe(
     ctx: Context,
     output_dir: OutputDir,
-    slots: Annotated[dict[str, Any] | None, Field(description="slot -> {value, url}: what you found yourself; the url is fetched and must show the value")] = None,
+    slots: Annotated[
+        dict[str, Any] | None,
+        Field(description="slot -> {value, url}: what you found yourself; the url is fetched and must show the value"),
+    ] = None,
 ) -> Annotated[CallToolResult, RecipeReport]:
-    """Research how this model is trained from live sources (card, example script, author's script, task docs, paper); fill every slot with a URL or a logged fallback."""
+    """Research how this model is trained, from card, example script, author's script, task docs, paper: every slot gets a URL or a logged fallback."""
     from tunegate import recipe
 
     ws = workspace(ctx)
@@ -36,15 +39,34 @@ def fetch_recipe(
         gates.require(run, 2, "fetch_recipe")
         config = run.config()
         model = evidence.read(run, "model").facts
-        facts = recipe.research(ws.web, task=config.task, model_id=config.model_id, model_revision=config.model_revision,
-                                hub_endpoint=ws.hub.endpoint, transformers_version=workarounds.pinned_versions(config.task)["transformers"],
-                                card_links=model.get("tags"), model_type=model.get("model_type"), agent_slots=slots)
-        config = config.model_copy(update={"research_sources": [source.url for source in facts.sources],
-                                           "notes": list(dict.fromkeys([*config.notes, *facts.notes]))})
+        facts = recipe.research(
+            ws.web,
+            task=config.task,
+            model_id=config.model_id,
+            model_revision=config.model_revision,
+            hub_endpoint=ws.hub.endpoint,
+            transformers_version=workarounds.pinned_versions(config.task)["transformers"],
+            card_links=model.get("tags"),
+            model_type=model.get("model_type"),
+            agent_slots=slots,
+        )
+        config = config.model_copy(
+            update={
+                "research_sources": [source.url for source in facts.sources],
+                "notes": list(dict.fromkeys([*config.notes, *facts.notes])),
+            }
+        )
         atomic_write(run.meta / "recipe.md", recipe.recipe_markdown(facts))
         run.save_config(config)
         keep(run, "recipe", facts.model_dump(mode="json"), config, wrote, sources=facts.sources)
-    return answer(RecipeReport(
-        output_dir=str(run.path), notes=facts.notes, next=next_for(run), recipe=str(run.meta / "recipe.md"), conflicts=[c.note for c in facts.conflicts],
-        slots={name: slot.source.url if slot.source else "scaffold" for name, slot in facts.slots.items()},
-        tried=[f"{item.url}: {item.reason}" for item in facts.tried]))
+    return answer(
+        RecipeReport(
+            output_dir=str(run.path),
+            notes=facts.notes,
+            next=next_for(run),
+            recipe=str(run.meta / "recipe.md"),
+            conflicts=[c.note for c in facts.conflicts],
+            slots={name: slot.source.url if slot.source else "scaffold" for name, slot in facts.slots.items()},
+            tried=[f"{item.url}: {item.reason}" for item in facts.tried],
+        )
+    )

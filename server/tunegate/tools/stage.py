@@ -16,7 +16,17 @@ from tunegate.errors import NextCall, ToolFailure
 from tunegate.rundir import Run
 from tunegate.stages import StageName
 from tunegate.tools.answer import answer
-from tunegate.tools.base import Confirm, OutputDir, Result, Workspace, next_for, recorded, require_evidence, tool, workspace
+from tunegate.tools.base import (
+    Confirm,
+    OutputDir,
+    Result,
+    Workspace,
+    next_for,
+    recorded,
+    require_evidence,
+    tool,
+    workspace,
+)
 
 POLL_S = 0.5
 DEFAULT_WAIT_S = 45.0
@@ -25,7 +35,9 @@ DEFAULT_WAIT_S = 45.0
 class StageReport(Result):
     stage: str
     state: Literal["running", "passed"]
-    progress: dict[str, Any] = Field(description="step, max_steps, loss, eta_s while training; else the log's last line")
+    progress: dict[str, Any] = Field(
+        description="step, max_steps, loss, eta_s while training; else the log's last line"
+    )
     facts: dict[str, Any] = Field(description="what the stage's evidence says once it passed")
     log: str
 
@@ -33,7 +45,9 @@ class StageReport(Result):
 class Diagnosis(Result):
     stage: str | None
     problems: list[str]
-    findings: list[playbook.Finding] = Field(description="playbook rows that match, best first; empty: nothing known matches")
+    findings: list[playbook.Finding] = Field(
+        description="playbook rows that match, best first; empty: nothing known matches"
+    )
     log_tail: list[str]
 
 
@@ -58,7 +72,9 @@ async def docker_run(
     ctx: Context,
     output_dir: OutputDir,
     stage: StageName,
-    wait_s: Annotated[float, Field(ge=0, le=110, description="answer at the latest after this many seconds; the stage goes on")] = DEFAULT_WAIT_S,
+    wait_s: Annotated[
+        float, Field(ge=0, le=110, description="answer at the latest after this many seconds; the stage goes on")
+    ] = DEFAULT_WAIT_S,
     confirm: Confirm = None,
     approval: Annotated[ElicitationResult[Approval], Resolve(approve_retry)] = None,
 ) -> Annotated[CallToolResult, StageReport]:
@@ -76,9 +92,20 @@ async def docker_run(
         if state != "running":
             report = await anyio.to_thread.run_sync(_advance, ws, run, output_dir, stage, approval)
     if report is None:
-        again = NextCall(tool="docker_run", arguments={"output_dir": str(run.path), "stage": stage}, why=f"{stage} is running: follow it")
-        report = StageReport(output_dir=str(run.path), next=again, stage=stage, state="running", progress=stages.progress(run, stage), facts={},
-                             log=str(jobs.log_path(run, stage)))
+        again = NextCall(
+            tool="docker_run",
+            arguments={"output_dir": str(run.path), "stage": stage},
+            why=f"{stage} is running: follow it",
+        )
+        report = StageReport(
+            output_dir=str(run.path),
+            next=again,
+            stage=stage,
+            state="running",
+            progress=stages.progress(run, stage),
+            facts={},
+            log=str(jobs.log_path(run, stage)),
+        )
     return answer(report)
 
 
@@ -87,7 +114,9 @@ async def _tell(ctx: Context, run: Run, stage: str) -> None:
     if "step" in seen:
         loss = f" loss {seen['loss']:.4g}" if isinstance(seen.get("loss"), float) else ""
         eta = f", {seen['eta_s']:.0f} s left" if isinstance(seen.get("eta_s"), (int, float)) else ""
-        await ctx.report_progress(seen["step"], seen.get("max_steps"), f"{stage}: step {seen['step']}/{seen.get('max_steps')}{loss}{eta}")
+        await ctx.report_progress(
+            seen["step"], seen.get("max_steps"), f"{stage}: step {seen['step']}/{seen.get('max_steps')}{loss}{eta}"
+        )
     elif "last_line" in seen:
         await ctx.report_progress(0, None, f"{stage}: {seen['last_line']}")
 
@@ -111,8 +140,15 @@ def _advance(ws: Workspace, run: Run, output_dir: str, stage: str, approval: Any
             return None
     if not found.facts["passed"]:
         raise _failed(run, stage, found.facts)
-    return StageReport(output_dir=str(run.path), next=next_for(run), stage=stage, state="passed", progress={}, log=str(jobs.log_path(run, stage)),
-                       facts=_brief(found.facts))
+    return StageReport(
+        output_dir=str(run.path),
+        next=next_for(run),
+        stage=stage,
+        state="passed",
+        progress={},
+        log=str(jobs.log_path(run, stage)),
+        facts=_brief(found.facts),
+    )
 
 
 def _begin(ws: Workspace, run: Run, output_dir: str, stage: str, approval: Any, config: Any) -> None:
@@ -121,46 +157,99 @@ def _begin(ws: Workspace, run: Run, output_dir: str, stage: str, approval: Any, 
     require_evidence(run, "project", tool=f"docker_run(stage={stage!r})")
     missing = stages.missing_before(run, config, stage)
     if missing:
-        raise ToolFailure("gate_closed", f"docker_run(stage={stage!r}) refuses: stage {missing[0]} has not passed", gate=row.gate or 4, missing=missing,
-                          next=NextCall(tool="docker_run", arguments={"output_dir": str(run.path), "stage": missing[0]}, why=f"{stage} needs {missing[0]}"))
+        raise ToolFailure(
+            "gate_closed",
+            f"docker_run(stage={stage!r}) refuses: stage {missing[0]} has not passed",
+            gate=row.gate or 4,
+            missing=missing,
+            next=NextCall(
+                tool="docker_run",
+                arguments={"output_dir": str(run.path), "stage": missing[0]},
+                why=f"{stage} needs {missing[0]}",
+            ),
+        )
     approvals.settle(approval, _retry(ws, output_dir, stage))
     stages.start(run, config, stage)
 
 
 def _killed(run: Run, stage: str) -> ToolFailure:
-    again = NextCall(tool="docker_run", arguments={"output_dir": str(run.path), "stage": stage}, why="starts it again; training resumes from its last checkpoint")
+    again = NextCall(
+        tool="docker_run",
+        arguments={"output_dir": str(run.path), "stage": stage},
+        why="starts it again; training resumes from its last checkpoint",
+    )
     said = jobs.runner_error(run, stage)
-    why = f"could not run ({said})" if said else "was killed before it ended (by the system, for want of memory, or by hand)"
+    why = (
+        f"could not run ({said})"
+        if said
+        else "was killed before it ended (by the system, for want of memory, or by hand)"
+    )
     return ToolFailure("stage_failed", f"{stage} {why}: call docker_run again", gate=4, next=again)
 
 
 def _failed(run: Run, stage: str, facts: dict[str, Any]) -> ToolFailure:
-    return ToolFailure("stage_failed", f"{stage} did not pass: {facts['problems'][0]}", gate=stages.STAGES[stage].gate or 4, missing=facts["problems"],
-                       next=NextCall(tool="diagnose", arguments={"output_dir": str(run.path), "stage": stage}, why="what the log says, and the minimal fix"))
+    return ToolFailure(
+        "stage_failed",
+        f"{stage} did not pass: {facts['problems'][0]}",
+        gate=stages.STAGES[stage].gate or 4,
+        missing=facts["problems"],
+        next=NextCall(
+            tool="diagnose",
+            arguments={"output_dir": str(run.path), "stage": stage},
+            why="what the log says, and the minimal fix",
+        ),
+    )
 
 
 def _brief(facts: dict[str, Any]) -> dict[str, Any]:
     """Without the long tables, which stand in the evidence file."""
-    return {key: value for key, value in facts.items() if key not in ("packages", "job", "exit_code", "passed") and len(str(value)) < 400}
+    return {
+        key: value
+        for key, value in facts.items()
+        if key not in ("packages", "job", "exit_code", "passed") and len(str(value)) < 400
+    }
 
 
 @tool("Diagnose a failed stage", read_only=True)
-def diagnose(ctx: Context, output_dir: OutputDir, stage: StageName | None = None) -> Annotated[CallToolResult, Diagnosis]:
+def diagnose(
+    ctx: Context, output_dir: OutputDir, stage: StageName | None = None
+) -> Annotated[CallToolResult, Diagnosis]:
     """Why a stage failed: its problems, the matching rows of the error playbook with the minimal fix, and the end of its log."""
     run = workspace(ctx).run(output_dir)
     stage = stage or _last_failed(run)
     if stage is None:
-        return answer(Diagnosis(output_dir=str(run.path), notes=["no stage of this run has failed"], next=next_for(run), stage=None, problems=[],
-                                findings=[], log_tail=[]))
+        return answer(
+            Diagnosis(
+                output_dir=str(run.path),
+                notes=["no stage of this run has failed"],
+                next=next_for(run),
+                stage=None,
+                problems=[],
+                findings=[],
+                log_tail=[],
+            )
+        )
     found = evidence.read(run, f"stages/{stage}")
     facts = found.facts if found else {}
     problems, tail = facts.get("problems", []), jobs.log_tail(run, stage, lines=30)
     findings = playbook.diagnose([*problems, *tail], stage, facts.get("exit_code"), run.config())
     again = NextCall(tool="docker_run", arguments={"output_dir": str(run.path), "stage": stage}, why="after the fix")
     if findings and findings[0].overrides:
-        again = NextCall(tool="render_project", arguments={"output_dir": str(run.path), "overrides": findings[0].overrides}, why=findings[0].fix)
-    return answer(Diagnosis(output_dir=str(run.path), next=again if problems else next_for(run), stage=stage, problems=problems, findings=findings,
-                            log_tail=tail[-12:]))
+        again = NextCall(
+            tool="render_project",
+            arguments={"output_dir": str(run.path), "overrides": findings[0].overrides},
+            why=findings[0].fix,
+        )
+    return answer(
+        Diagnosis(
+            output_dir=str(run.path),
+            next=again if problems else next_for(run),
+            stage=stage,
+            problems=problems,
+            findings=findings,
+            log_tail=tail[-12:],
+        )
+    )
 
 
 def _last_failed(run: Run) -> str | None:

@@ -30,7 +30,14 @@ def gate_status(ctx: Context, output_dir: OutputDir) -> Annotated[CallToolResult
 
 def status(run: Run) -> GateStatus:
     seen = gates.view(run)
-    steps = [gates.step(seen, number) for number in gates.GATES]
+    steps = gates.steps(seen)
     notes = [seen.ledger_problem] if seen.ledger_problem else []
-    return GateStatus(output_dir=str(run.path), notes=notes, next=gates.next_call(seen), complete=all(step.passed for step in steps), steps=steps,
-                      preflight=gates.preflight(seen), jobs=gates.job_states(run))
+    return GateStatus(
+        output_dir=str(run.path),
+        notes=notes,
+        next=gates.next_call(seen),
+        complete=all(step.passed for step in steps),
+        steps=steps,
+        preflight=gates.preflight(seen),
+        jobs=gates.job_states(run),
+    )
