@@ -98,7 +98,7 @@ def test_an_older_version_put_back(run):
 
 def test_sealed_but_in_no_ledger(run):
     evidence.write(run, evidence.make(run, "host", {}, config=CONFIG))
-    assert "newest" in problems(run, "host")[0]
+    assert "not recorded" in problems(run, "host")[0]
 
 
 def test_a_changed_value_is_named_old_and_new(run):

@@ -2,63 +2,17 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import shutil
 
 import pytest
 
-from tunegate import evidence, gates, ledger
-from tunegate.config import RunConfig
+from tests.sealed import CONFIG, FACTS, build, write
+from tunegate import evidence, gates
 from tunegate.errors import ToolFailure
-from tunegate.recipe.slots import SLOTS
 from tunegate.render import HEADER
 from tunegate.rundir import Run
 
-SHA = "a" * 40
-CONFIG = RunConfig(
-    model_id="org/m",
-    model_revision=SHA,
-    task="image-classification",
-    training_method="full",
-    dataset_id="org/d",
-    dataset_revision=SHA,
-    train_split="train",
-    column_map={"image": "image", "label": "label"},
-    class_names=["a", "b"],
-    applicable_workarounds=[],
-    gpu_count=0,
-    hf_model_repo="me/m-finetuned",
-)
-ORIGIN = {"url": "https://raw.githubusercontent.com/x.py", "sha256": "0" * 64, "priority": 2}
-FACTS = {
-    "model": {"verdict": "accept"},
-    "dataset": {"verdict": "accept"},
-    "host": {"hard_failures": []},
-    "image": {"model_fit": "fits"},
-    "recipe": {
-        "task": "image-classification",
-        "model_id": "org/m",
-        "model_revision": SHA,
-        "transformers_version": "5.23.0",
-        "tried": [],
-        "conflicts": [],
-        "notes": [],
-        "sources": [{**ORIGIN, "time": "t", "bytes": 1}],
-        "slots": {name: {"value": "x", "source": ORIGIN, "status": "live"} for name in SLOTS},
-    },
-    "project": {"files": {"train.py": hashlib.sha256(HEADER.encode()).hexdigest()}, "guarded": []},
-    "stages/build": {"passed": True},
-    "stages/check_api": {"passed": True},
-    "stages/prepare": {"passed": True},
-    "stages/smoke": {"passed": True, "loss": 2.3, "grad_norm": 1.0},
-    "stages/baseline": {"passed": True, "metric": "accuracy", "accuracy": 0.1, "n": 9, "kind": "random-head"},
-    "stages/train": {"passed": True, "global_step": 9},
-    "stages/infer": {"passed": True, "samples": 5},
-    "stages/eval": {"passed": True, "metric": "accuracy", "accuracy": 0.9, "n": 9, "kind": "fine-tuned"},
-    "push": {"verified": True},
-    "rerun": {"valid": True},
-}
 GATE_OF = {
     "model": 1,
     "dataset": 1,
@@ -71,20 +25,6 @@ GATE_OF = {
     **{f"stages/{name}": 4 for name in ("build", "check_api", "prepare", "smoke")},
     **{f"stages/{name}": 5 for name in ("baseline", "train", "eval", "infer")},
 }
-
-
-def write(run: Run, name: str, facts: dict, config: RunConfig = CONFIG) -> None:
-    made = evidence.make(run, name, facts, config=config)
-    ledger.append(run, evidence.KINDS[name].tool, {}, "ok", evidence.write(run, made))
-
-
-def build(run: Run) -> Run:
-    run.path.mkdir(parents=True)
-    run.save_config(CONFIG)
-    (run.path / "train.py").write_text(HEADER)
-    for name, facts in FACTS.items():
-        write(run, name, facts)
-    return run
 
 
 @pytest.fixture

@@ -10,6 +10,7 @@ import time
 import pytest
 
 from tunegate import jobs
+from tunegate.errors import ToolFailure
 from tunegate.rundir import Run, file_sha256
 
 
@@ -101,9 +102,9 @@ def test_a_result_written_by_hand_is_no_result(run):
     job = until(run, "ended")
     path = jobs.directory(run, "train") / "result.json"
     path.write_text(json.dumps({**json.loads(path.read_text()), "exit_code": 0}))
-    assert jobs.look(run, "train").state == "lost"
+    assert until(run, "lost")
     path.write_text(json.dumps({"id": job.spec["id"], "run": str(run.path), "exit_code": 0, "made": {}}))
-    assert jobs.look(run, "train").state == "lost"
+    assert until(run, "lost")
 
 
 def test_a_spec_written_by_hand_starts_nothing(run):
@@ -128,3 +129,23 @@ def test_secrets_reach_only_the_stages_that_need_them_and_never_the_log(run, mon
     until(run, "ended")
     everything = b"".join(path.read_bytes() for path in run.path.rglob("*") if path.is_file())
     assert "<HF_TOKEN> None" in jobs.log_path(run, "train").read_text() and token.encode() not in everything
+
+
+def test_nothing_that_lies_in_the_run_is_imported_beside_the_key(run):
+    """A json.py, hmac.py or tunegate/ of the agent's would otherwise run in the process that holds the seal key."""
+    for name in ("json.py", "hmac.py", "tunegate/__init__.py"):
+        (run.path / name).parent.mkdir(exist_ok=True)
+        (run.path / name).write_text("open('imported', 'w').close()\n")
+    start(run, "print('hello')")
+    assert until(run, "ended").result["exit_code"] == 0 and jobs.log_tail(run, "train") == ["hello"]
+    assert not (run.path / "imported").exists()
+
+
+def test_a_log_that_is_a_symlink_is_not_written_through(run, tmp_path_factory):
+    victim = tmp_path_factory.mktemp("outside") / "victim"
+    victim.write_text("precious")
+    (run.path / "logs").mkdir()
+    (run.path / "logs/train.log").symlink_to(victim)
+    with pytest.raises(ToolFailure, match="symlink"):
+        start(run, "print('x')")
+    assert victim.read_text() == "precious"

@@ -7,11 +7,30 @@ import json
 
 import pytest
 
-from tunegate import jobs, verdicts
+from tests.tiny import WEIGHTS
+from tunegate import evidence, jobs, verdicts
 from tunegate.config import RunConfig
 from tunegate.rundir import Run
 
-CONFIG = RunConfig(model_id="org/m", task="image-classification", n_train=8, n_eval=4, class_names=["a", "b"])
+CONFIG = RunConfig(
+    model_id="org/m",
+    task="image-classification",
+    n_train=8,
+    n_eval=4,
+    class_names=["a", "b"],
+    per_device_train_batch_size=2,
+    gradient_accumulation_steps=1,
+)
+
+
+META = {
+    "n_train": 8,
+    "n_eval": 4,
+    "class_names": ["a", "b"],
+    "train_histogram": {"a": 8, "b": 0},
+    "eval_histogram": {"a": 4, "b": 0},
+}
+JPEG = b"\xff\xd8\xff\xe0" + bytes(300) + b"\xff\xd9"
 
 
 def put(run: Run, name: str, content) -> None:
@@ -31,7 +50,9 @@ def judge(run: Run, stage: str, exit_code: int = 0) -> verdicts.Verdict:
 @pytest.fixture
 def run(tmp_path) -> Run:
     found = Run(tmp_path)
-    put(found, "data/meta.json", {"n_train": 8, "n_eval": 4, "class_names": ["a", "b"]})
+    put(found, "data/meta.json", META)
+    for split in ("train", "eval"):
+        put(found, f"data/{split}/data-00000-of-00001.arrow", "rows")
     return found
 
 
@@ -93,7 +114,7 @@ def test_smoke_fails(run, change):
 
 
 def test_evaluation_recomputes_the_metric_from_the_predictions(run):
-    rows = [{"index": i, "label": 0, "prediction": int(i == 3), "score": 1.0} for i in range(4)]
+    rows = [{"index": i, "label": "a", "prediction": "b" if i == 3 else "a", "score": 1.0} for i in range(4)]
     put(run, "reports/eval_predictions.jsonl", lines(*rows))
     put(run, "reports/eval_results.json", {"accuracy": 0.75, "kind": "fine-tuned"})
     assert judge(run, "eval").passed
@@ -102,17 +123,29 @@ def test_evaluation_recomputes_the_metric_from_the_predictions(run):
         assert not judge(run, "eval").passed, lie
 
 
+def test_evaluation_is_on_the_labels_that_were_prepared(run):
+    put(run, "reports/eval_results.json", {"accuracy": 1.0, "kind": "fine-tuned"})
+    rows = [{"index": i, "label": "b", "prediction": "b"} for i in range(4)]
+    put(run, "reports/eval_predictions.jsonl", lines(*rows))
+    assert "other labels" in judge(run, "eval").problems[0]
+
+
 def test_evaluation_covers_every_row_once(run):
     put(run, "reports/eval_results.json", {"accuracy": 1.0, "kind": "fine-tuned"})
     for indices in ((0, 1, 2), (0, 1, 2, 2)):
-        put(run, "reports/eval_predictions.jsonl", lines(*({"index": i, "label": 0, "prediction": 0} for i in indices)))
+        put(
+            run,
+            "reports/eval_predictions.jsonl",
+            lines(*({"index": i, "label": "a", "prediction": "a"} for i in indices)),
+        )
         assert not judge(run, "eval").passed
 
 
 def trained(run: Run, losses: list, steps: int = 20, of: int = 20) -> verdicts.Verdict:
     put(run, "reports/train.json", {"global_step": steps, "max_steps": of})
     put(run, "logs/train.jsonl", lines(*({"step": i + 1, "loss": loss} for i, loss in enumerate(losses))))
-    put(run, "checkpoints/final/model.safetensors", "x")
+    (run.path / "checkpoints/final").mkdir(parents=True, exist_ok=True)
+    (run.path / "checkpoints/final/model.safetensors").write_bytes(WEIGHTS)
     return judge(run, "train")
 
 
@@ -127,15 +160,48 @@ def test_training_needs_a_falling_loss(run):
 
 def test_training_needs_weights(run):
     trained(run, [2.0, 1.0])
-    (run.path / "checkpoints/final/model.safetensors").unlink()
+    path = run.path / "checkpoints/final/model.safetensors"
+    for broken in (WEIGHTS[:-1], b"", b"x" * 40, WEIGHTS + b"more"):
+        path.write_bytes(broken)
+        assert not judge(run, "train").passed, broken[:20]
+    path.unlink()
     assert not judge(run, "train").passed
+
+
+def test_training_has_the_steps_that_the_config_asks_for(run):
+    """8 rows in batches of 2, 3 epochs: 12 steps."""
+    assert trained(run, [2.0, 1.0], steps=12, of=12).passed
+    assert "at least 12" in trained(run, [2.0, 1.0], steps=9, of=9).problems[0]
 
 
 def test_prepare(run):
     assert judge(run, "prepare").passed
-    for change in ({"n_train": 0}, {"n_eval": 0}, {"n_train": 9}, {"class_names": ["b", "a"]}):
-        put(run, "data/meta.json", {"n_train": 8, "n_eval": 4, "class_names": ["a", "b"], **change})
+    for change in (
+        {"n_train": 0},
+        {"n_eval": 0},
+        {"n_train": 9},
+        {"class_names": ["b", "a"]},
+        {"train_histogram": {"a": 1}},
+    ):
+        put(run, "data/meta.json", {**META, **change})
         assert not judge(run, "prepare").passed, change
+    put(run, "data/meta.json", META)
+    (run.path / "data/train/data-00000-of-00001.arrow").unlink()
+    assert "no Arrow file" in judge(run, "prepare").problems[0]
+
+
+def test_prepare_may_not_leave_rows_out(run):
+    found = evidence.make(run, "dataset", {"splits": {"train": 100}}, config=CONFIG)
+    evidence.write(run, found)
+    put(run, "data/meta.json", {**META, "n_train": 1, "train_histogram": {"a": 1}})
+    assert (
+        "8 that could be used"
+        in verdicts.judge(
+            run,
+            CONFIG.model_copy(update={"train_split": "train"}),
+            jobs.Job("prepare", "ended", {"id": "1"}, {"exit_code": 0}),
+        ).problems[0]
+    )
 
 
 def test_check_api_must_have_seen_the_files_as_they_are(run):
@@ -166,8 +232,8 @@ def test_five_samples_that_are_pictures(run):
     for i in range(4):
         for name in ("input.jpg", "pred.jpg"):
             put(run, f"reports/inference_samples/{i}_{name}", "x")
-            (run.path / f"reports/inference_samples/{i}_{name}").write_bytes(b"\xff\xd8\xff\xe0")
-        put(run, f"reports/inference_samples/{i}_meta.json", {})
+            (run.path / f"reports/inference_samples/{i}_{name}").write_bytes(JPEG)
+        put(run, f"reports/inference_samples/{i}_meta.json", {"prediction": "a"})
     assert judge(run, "infer").passed  # four evaluation rows, four samples
     (run.path / "reports/inference_samples/0_pred.jpg").write_bytes(b"GIF8")
     assert "not a JPEG" in judge(run, "infer").problems[0]

@@ -2,15 +2,18 @@
 
 Changing model, dataset, task or method, running a repository's own code, and a fourth try after the same error three
 times are never the agent's decision. A client that can ask its user is made to; for one that cannot, `confirm` must
-quote the substitution word for word. Either way it is written into the run's notes.
+quote the substitution word for word. Either way it is written into the ledger, and into the run's notes.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 from mcp.server.mcpserver import AcceptedElicitation, Context, Elicit, ElicitationResult
 from pydantic import BaseModel, Field
 
-from tunegate import evidence
+from tunegate import evidence, ledger
 from tunegate.errors import ToolFailure
 from tunegate.rundir import Run
 
@@ -21,8 +24,15 @@ class Approval(BaseModel):
     approve: bool = Field(description="Do you approve this change?")
 
 
-def ask(ctx: Context, substitution: str | None, confirm: str | None) -> Approval | Elicit[Approval]:
-    """The resolver's answer: nothing to ask, ask the user, or take `confirm` where the client cannot ask."""
+def ask(ctx: Context, find: Callable[[], str | None], confirm: str | None) -> Approval | Elicit[Approval]:
+    """The resolver's answer: nothing to ask, ask the user, or take `confirm` where the client cannot ask.
+
+    `find` says what would be substituted. If it fails nothing is approved, and the tool itself meets the failure.
+    """
+    try:
+        substitution = find()
+    except ToolFailure:
+        return Approval(approve=False)
     if substitution is None:
         return Approval(approve=True)
     capabilities = ctx.client_capabilities
@@ -31,11 +41,15 @@ def ask(ctx: Context, substitution: str | None, confirm: str | None) -> Approval
     return Approval(approve=confirm == substitution)
 
 
-def settle(answer: ElicitationResult[Approval], substitution: str | None) -> list[str]:
-    """Notes to record; empty when nothing was substituted. Raises ToolFailure(approval_required)."""
+def settle(answer: ElicitationResult[Approval], substitution: str | None, arguments: dict[str, Any]) -> list[str]:
+    """Notes to record; empty when nothing was substituted. The ledger line of this call gets it too, as `approved`.
+
+    Raises ToolFailure(approval_required).
+    """
     if substitution is None:
         return []
     if isinstance(answer, AcceptedElicitation) and answer.data.approve:
+        arguments["approved"] = substitution
         return [f"approved by the user: {substitution}"]
     raise ToolFailure(
         "approval_required",
@@ -44,19 +58,29 @@ def settle(answer: ElicitationResult[Approval], substitution: str | None) -> lis
     )
 
 
-def substitution(run: Run, name: str, wanted: dict[str, object]) -> str | None:
-    """`replace model_id 'a' with 'b'` for the keys that differ from this run's config or from its evidence, else None.
+def settled(run: Run, name: str, tool: str, keys: tuple[str, ...]) -> list[dict[str, Any]]:
+    """What this run has already decided about `keys`: in config.yaml, in the evidence, in the ledger's last successful call.
 
-    The evidence is asked too, so that editing config.yaml by hand does not turn a substitution into a first choice.
+    All three are asked, so that editing config.yaml or deleting evidence does not turn a substitution into a first choice.
     """
     if not run.config_path.exists():
-        return None
-    config, found = run.config(), evidence.read(run, name)
-    settled = {**(found.config if found else {})}
+        return []
+    found = evidence.read(run, name)
+    try:
+        entries = ledger.entries(run)
+    except ToolFailure:
+        entries = []
+    calls = [entry["arguments"] for entry in entries if entry["tool"] == tool and entry["wrote"].get(name)]
+    config = run.config().model_dump()
+    return [{key: known.get(key) for key in keys} for known in (config, found.config if found else {}, *calls[-1:])]
+
+
+def substitution(run: Run, name: str, tool: str, wanted: dict[str, Any]) -> str | None:
+    """`replace model_id 'a' with 'b'` for the keys that differ from what this run has decided, else None."""
+    known = settled(run, name, tool, tuple(wanted))
     changes = []
     for key, new in wanted.items():
-        for old in (getattr(config, key), settled.get(key)):
-            if old is not None and new is not None and old != new:
-                changes.append(f"replace {key} {old!r} with {new!r}")
-                break
+        old = next((values[key] for values in known if values[key] not in (None, new)), None)
+        if old is not None and new is not None:
+            changes.append(f"replace {key} {old!r} with {new!r}")
     return "; ".join(changes) or None

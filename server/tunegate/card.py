@@ -31,6 +31,7 @@ def render(
     results: dict[str, dict],
     train: dict[str, Any],
     versions: dict[str, str],
+    edited: list[str],
 ) -> str:
     """Markdown with YAML metadata. `results`: eval and (unless skipped) baseline facts, each {metric, <metric>, n, kind}."""
     from huggingface_hub import EvalResult, ModelCardData
@@ -60,11 +61,16 @@ def render(
             )
         ],
     )
-    return f"---\n{metadata.to_yaml()}\n---\n\n{_body(config, name, results, train, versions)}"
+    return f"---\n{metadata.to_yaml()}\n---\n\n{_body(config, name, results, train, versions, edited)}"
 
 
 def _body(
-    config: RunConfig, name: str, results: dict[str, dict], train: dict[str, Any], versions: dict[str, str]
+    config: RunConfig,
+    name: str,
+    results: dict[str, dict],
+    train: dict[str, Any],
+    versions: dict[str, str],
+    edited: list[str],
 ) -> str:
     tuned, base = results["eval"], results.get("baseline")
     metric, value, n = tuned["metric"], tuned[tuned["metric"]], tuned["n"]
@@ -91,10 +97,12 @@ def _body(
         for package in ("torch", "transformers", "datasets", "accelerate")
         if package in versions
     )
+    revision = f" (revision `{config.dataset_revision}`)" if config.dataset_revision else ""
+    scripts = f" Edited by hand after rendering: {', '.join(edited)}." if edited else ""
     return f"""# {name}
 
 [{config.model_id}](https://huggingface.co/{config.model_id}) (revision `{config.model_revision}`), fine-tuned for {config.task}
-on {dataset_name(config)} (revision `{config.dataset_revision}`).
+on {dataset_name(config)}{revision}.
 
 ## Results
 
@@ -113,5 +121,5 @@ The numbers are those in `results/`, as the evaluation script wrote them.
 {rows}
 
 Platform {config.platform}{f", {config.gpu_count}x {config.gpu_name}" if config.gpu_count else ", CPU"}; {pins}. Everything is in `config.yaml`.
-Made with tunegate {__version__}.
+Made with tunegate {__version__}.{scripts}
 """

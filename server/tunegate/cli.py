@@ -65,8 +65,15 @@ def _serve(arguments: argparse.Namespace) -> int:
         server.run()
         return 0
     host, _, port = arguments.http.rpartition(":")
-    if not host or not port.isdigit():
+    host = host.strip("[]")
+    if not host or not port.isdecimal() or not 0 < int(port) < 65536:
         raise ToolFailure("invalid_input", f"--http {arguments.http!r}: give HOST:PORT, e.g. 127.0.0.1:8000")
+    if host not in ("127.0.0.1", "localhost", "::1"):
+        raise ToolFailure(
+            "invalid_input",
+            f"--http {arguments.http!r}: there is no authentication, so only this machine is served: use 127.0.0.1:{port}, "
+            "and a tunnel or a proxy that authenticates for others",
+        )
     server.run(transport="streamable-http", host=host, port=int(port))
     return 0
 

@@ -30,7 +30,7 @@ Scalar = str | int | float | bool
 class RunConfig(BaseModel):
     """The whole of config.yaml. Unknown keys are refused; `null` means "not decided yet"."""
 
-    model_config = ConfigDict(extra="forbid", strict=True, validate_assignment=True)
+    model_config = ConfigDict(extra="forbid", strict=True, validate_assignment=True, allow_inf_nan=False)
 
     # what to train
     model_id: RepoId
@@ -140,10 +140,14 @@ class _UniqueKeyLoader(yaml.SafeLoader):
         return super().construct_mapping(node, deep)
 
 
+class _Dumper(yaml.SafeDumper):
+    """SafeDumper that quotes what the loader below would not read back as text."""
+
+
 # PyYAML follows YAML 1.1, where 1e-3 is text; people write learning rates like that.
-_UniqueKeyLoader.add_implicit_resolver(
-    "tag:yaml.org,2002:float", re.compile(r"^[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+$"), list("-+0123456789.")
-)
+_FLOAT = re.compile(r"^[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+$")
+for _yaml in (_UniqueKeyLoader, _Dumper):
+    _yaml.add_implicit_resolver("tag:yaml.org,2002:float", _FLOAT, list("-+0123456789."))
 
 
 def parse(text: str, where: str = "config.yaml") -> RunConfig:
@@ -155,7 +159,12 @@ def parse(text: str, where: str = "config.yaml") -> RunConfig:
         )
     try:
         raw = yaml.load(text, Loader=_UniqueKeyLoader)
-    except (yaml.YAMLError, RecursionError) as error:
+    except (
+        yaml.YAMLError,
+        RecursionError,
+        ValueError,
+        AttributeError,
+    ) as error:  # PyYAML lets dates and integers raise their own
         raise ToolFailure(
             "invalid_config", f"{where} is not valid YAML: {' '.join(str(error).split())}; mend that line"
         ) from None
@@ -189,6 +198,10 @@ def load(path: Path) -> RunConfig:
     try:
         with path.open("rb") as file:
             data = file.read(MAX_BYTES + 1)
+    except IsADirectoryError:
+        raise ToolFailure(
+            "invalid_config", f"{path} is a directory: move it away, and start the run with probe_model"
+        ) from None
     except FileNotFoundError:
         raise ToolFailure("not_found", f"{path} does not exist: start the run with probe_model") from None
     try:
@@ -200,4 +213,4 @@ def load(path: Path) -> RunConfig:
 def dump(config: RunConfig) -> str:
     """RunConfig -> YAML text in field order."""
     header = "# Every value of this run. tunegate reads and writes this file; editing a value closes the gates that rest on it.\n"
-    return header + yaml.safe_dump(config.model_dump(), sort_keys=False, allow_unicode=True, width=110)
+    return header + yaml.dump(config.model_dump(), Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=110)

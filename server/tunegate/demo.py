@@ -34,7 +34,17 @@ PACKAGES = (
 # What a user would tell the agent, beyond "fine-tune this model on that dataset".
 CHOICES: dict[str, dict[str, Any]] = {
     "probe_dataset": {"dataset_id": DATASET, "n_train": 2000, "n_eval": 500},
-    "render_project": {"overrides": {"n_epochs": 2, "image_size": 64, "horizontal_flip": False, "learning_rate": 1e-3}},
+    "render_project": {
+        "overrides": {
+            "n_epochs": 2,
+            "image_size": 64,
+            "horizontal_flip": False,  # digits have a left and a right
+            "crop_scale_min": 0.8,
+            "learning_rate": 1e-3,
+            "per_device_train_batch_size": 32,
+            "gradient_accumulation_steps": 1,
+        }
+    },
     "emit_rerun_skill": {"verify": True},
 }
 

@@ -39,7 +39,7 @@ def ensure(requirements: list[str]) -> dict:
     with home.with_suffix(".lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)  # two runs that need the same environment: the second waits and reuses it
         python, ready = home / "bin/python", home / "ready"
-        reused = ready.is_file()
+        reused = ready.is_file() and python.exists()  # a link whose interpreter was uninstalled is no python
         if not reused:
             _create(home, python, requirements)
             ready.touch()
@@ -55,7 +55,7 @@ def ensure(requirements: list[str]) -> dict:
 def _create(home: Path, python: Path, requirements: list[str]) -> None:
     print(f"creating the stage environment {home}", flush=True)
     shutil.rmtree(home, ignore_errors=True)
-    venv.create(home, with_pip=True)
+    venv.create(home, with_pip=True, symlinks=True)  # as `python -m venv`: a copied interpreter may miss its libpython
     for number, text in enumerate(
         requirements
     ):  # one after the other: torch first, so that nothing else chooses its build

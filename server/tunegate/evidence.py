@@ -173,17 +173,28 @@ def read(run: Run, name: str) -> Evidence | None:
         return None
 
 
+def is_ours(run: Run, name: str, evidence: Evidence, anywhere: bool = False) -> bool:
+    """Sealed by tunegate here, under this name, for this run (or, with `anywhere`, for any run of this user)."""
+    return (
+        evidence.name == name
+        and (anywhere or evidence.run == str(run.path))
+        and seal.verify(evidence.payload(), evidence.seal)
+    )
+
+
 def problems(run: Run, name: str, config: RunConfig, newest: dict[str, str]) -> list[str]:
     """Why this evidence does not count now; empty when it does. `newest` is `ledger.latest(run)`."""
     evidence = read(run, name)
     if evidence is None:
         exists = (run.meta / f"{name}.json").exists()
         return ["is not a file that a tool writes (unreadable)"] if exists else ["has not been written yet"]
-    if evidence.name != name or not seal.verify(evidence.payload(), evidence.seal):
+    if not is_ours(run, name, evidence, anywhere=True):
         return ["is not sealed by tunegate on this machine: it was edited, made by hand or brought from elsewhere"]
     if evidence.run != str(run.path):
         return [f"was sealed for another run ({evidence.run}): it must be verified again here"]
-    if newest.get(name) != evidence.digest:
+    if name not in newest:
+        return ["is not recorded in the ledger"]
+    if newest[name] != evidence.digest:
         return ["is not the newest version that the ledger records: an older one was put back"]
     return [*_changed_values(evidence, config), *_changed_upstream(run, evidence), *_changed_files(run, evidence)]
 

@@ -15,6 +15,19 @@ from tunegate.recipe.slots import RecipeFacts, gate_problems
 from tunegate.render import HEADER
 from tunegate.rundir import Run, file_sha256
 
+NOT_CODE = (
+    "data",
+    "checkpoints",
+    "logs",
+    "reports",
+    "meta",
+    "skills",
+    "tests",
+    ".cache",
+    ".verify",
+    ".venv",
+    "__pycache__",
+)
 NAMES = {1: "qualify", 2: "hardware", 3: "research", 4: "generate", 5: "train", 6: "publish"}
 
 
@@ -48,8 +61,9 @@ class View:
         return self._problems[name]
 
     def facts(self, name: str) -> dict[str, Any]:
+        """Of evidence that is ours; stale facts are facts still, forged ones are none."""
         found = evidence.read(self.run, name)
-        return found.facts if found else {}
+        return found.facts if found and evidence.is_ours(self.run, name, found) else {}
 
 
 def view(run: Run) -> View:
@@ -133,7 +147,7 @@ def _research(view: View) -> list[Check]:
 
 
 def _generate(view: View) -> list[Check]:
-    checks = [_held(view, "project"), _project_files(view)]
+    checks = [_held(view, "project"), _project_files(view), _added_code(view)]
     checks += [_held(view, f"stages/{name}", _stage) for name in ("build", "check_api", "prepare", "smoke")]
     blank = [key for key, value in preflight(view).items() if not value]
     return [
@@ -145,19 +159,16 @@ def _generate(view: View) -> list[Check]:
 
 
 def _project_files(view: View) -> Check:
-    """Every rendered file is there, every .py has its header, and only files that may be edited were edited."""
+    """Every rendered file is there, every .py has its header, and what measures is as rendered."""
     facts = view.facts("project")
-    wrong, edited = [], []
-    for name, digest in facts.get("files", {}).items():
-        found = file_sha256(view.run.path / name)
-        if found is None:
+    wrong = guarded_edits(view)
+    for name in facts.get("files", {}):
+        path = view.run.path / name
+        if not path.is_file():
             wrong.append(f"{name} is missing: render again")
-        elif name.endswith(".py") and not (view.run.path / name).read_text(errors="replace").startswith(HEADER):
+        elif name.endswith(".py") and not path.read_text(errors="replace").startswith(HEADER):
             wrong.append(f"{name} does not begin with the copyright header")
-        elif found != digest and name in facts.get("guarded", []):
-            wrong.append(f"{name} is itself a check and may not be edited: render it again")
-        elif found != digest:
-            edited.append(name)
+    edited = edited_files(view)
     note = f"edited since rendering: {', '.join(edited)}" if edited else "as rendered"
     return Check(
         name="project_files",
@@ -165,6 +176,31 @@ def _project_files(view: View) -> Check:
         detail="; ".join(wrong) or (note if facts else "nothing rendered"),
         evidence="meta/project.json",
     )
+
+
+def edited_files(view: View) -> list[str]:
+    """Rendered files that are no longer as rendered. Allowed, but told: here, in the model card, in the rerun skill."""
+    rendered = view.facts("project").get("files", {})
+    return [name for name, digest in rendered.items() if file_sha256(view.run.path / name) not in (None, digest)]
+
+
+def guarded_edits(view: View) -> list[str]:
+    guarded = view.facts("project").get("guarded", [])
+    return [
+        f"{name} measures the rest and may not be edited: render again with overwrite=true"
+        for name in edited_files(view)
+        if name in guarded
+    ]
+
+
+def _added_code(view: View) -> Check:
+    """Python that nobody rendered and check_api has not seen: a script would import it before any library of that name."""
+    known = {*view.facts("project").get("files", {}), *view.facts("stages/check_api").get("checked", {})}
+    added = sorted({path.name for path in view.run.path.glob("*.py")} - known)
+    added += sorted(f"{path.parent.name}/" for path in view.run.path.glob("*/*.py") if path.parent.name not in NOT_CODE)
+    added += sorted(path.name for path in view.run.path.glob("*.so"))
+    detail = f"{', '.join(added[:3])} added since: remove it, or have docker_run(stage='check_api') check it"
+    return Check(name="added_code", ok=not added, detail=detail if added else "none")
 
 
 def _train(view: View) -> list[Check]:
@@ -252,6 +288,7 @@ MENDS = {
     "recipe": ("fetch_recipe", {}),
     "project": ("render_project", {}),
     "project_files": ("render_project", {}),
+    "added_code": ("docker_run", {"stage": "check_api"}),
     "preflight": ("render_project", {}),
     "push": ("push_hub", {}),
     "rerun": ("emit_rerun_skill", {}),

@@ -22,7 +22,10 @@ from typing import Any, Literal
 
 from tunegate import seal
 from tunegate.ledger import now
-from tunegate.rundir import Run, atomic_write, disk_failure
+from tunegate.rundir import Run, atomic_write, contained, disk_failure
+
+# -P: the run directory is the agent's, and a json.py or hmac.py in it must not be imported beside the seal key.
+PYTHON_M = (sys.executable, "-P", "-m")
 
 State = Literal["none", "running", "ended", "lost"]
 
@@ -69,12 +72,11 @@ def look(run: Run, stage: str) -> Job:
     spec = _sealed(where / "spec.json", run)
     if spec is None:
         return Job(stage, "none")
-    if _held(where / "job.lock"):
-        return Job(stage, "running", spec)
+    alive = _held(where / "job.lock")  # asked before the result is read: a job writes its result, then lets go
     result = _sealed(where / "result.json", run)
     if result and result["id"] == spec["id"]:
         return Job(stage, "ended", spec, result)
-    return Job(stage, "lost", spec)
+    return Job(stage, "running" if alive else "lost", spec)
 
 
 def start(
@@ -93,6 +95,8 @@ def start(
     resting_on, files: the config values and input files (sha256) at this moment, for the evidence.
     """
     where = directory(run, stage)
+    contained(run, where)
+    contained(run, log_path(run, stage))
     try:
         where.mkdir(parents=True, exist_ok=True)
         (run.path / "logs").mkdir(exist_ok=True)
@@ -115,7 +119,7 @@ def start(
         # The job inherits this descriptor, and with it the lock: it is held until the last of its processes is gone.
         fcntl.flock(lock, fcntl.LOCK_EX)
         subprocess.Popen(
-            [sys.executable, "-m", "tunegate.runner", str(where)],
+            [*PYTHON_M, "tunegate.runner", str(where)],
             cwd=run.path,
             env=env,
             start_new_session=True,

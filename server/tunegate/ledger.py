@@ -36,6 +36,7 @@ def append(run: Run, tool: str, arguments: dict[str, Any], outcome: str, wrote: 
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with path.open("ab") as file:
+            file.truncate(sum(len(line) + 1 for line in lines))  # half a line: the call that wrote it never answered
             file.write(canonical(entry) + b"\n")
             file.flush()
             os.fsync(file.fileno())
@@ -84,13 +85,10 @@ def start_over(run: Run) -> bool:
 
 
 def _lines(run: Run) -> list[bytes]:
+    """The complete lines. A reader holds no lock, so half a line at the end may be one that is just being written."""
     path = run.meta / "ledger.jsonl"
     data = path.read_bytes() if path.is_file() else b""
-    complete = data[: data.rfind(b"\n") + 1]
-    if len(complete) < len(data):  # killed in the middle of a line: that call never answered, so it never happened
-        with path.open("r+b") as file:
-            file.truncate(len(complete))
-    return complete.splitlines()
+    return data.split(b"\n")[:-1]
 
 
 def _digest(line: bytes) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 from mcp.server import MCPServer
@@ -115,16 +116,22 @@ def _add_resources(server: Server, workspace: Workspace) -> None:
         except ToolFailure as failure:
             raise ResourceNotFoundError(str(failure)) from None
 
+    def inside(run: Run, name: str) -> Path:
+        try:
+            return rundir.contained(run, run.path / name)
+        except ToolFailure as failure:
+            raise ResourceNotFoundError(str(failure)) from None
+
     @server.resource("run://{run}/config", title="config.yaml", mime_type="application/yaml")
     def config(run: str) -> str:
         """Every value of the run."""
-        return seal.redacted(run_of(run).config_path.read_text())
+        return seal.redacted(inside(run_of(run), "config.yaml").read_text())
 
     @server.resource("run://{run}/evidence/{name}", title="Evidence", mime_type="application/json")
     def evidence_file(run: str, name: str) -> str:
         """One evidence file: model, dataset, host, image, recipe, project, push, rerun, or a stage's name."""
         known = name if name in evidence.KINDS else f"stages/{name}"
-        path = run_of(run).meta / f"{known}.json"
+        path = inside(run_of(run), f"meta/{known}.json")
         if known not in evidence.KINDS or not path.is_file():
             raise ResourceNotFoundError(f"no evidence {name!r} in this run: gate_status lists what there is")
         return path.read_text()
@@ -134,12 +141,13 @@ def _add_resources(server: Server, workspace: Workspace) -> None:
         """The end of a stage's log, secrets redacted."""
         if stage not in (*STAGES, "rerun"):
             raise ResourceNotFoundError(f"no stage {stage!r}: {', '.join(STAGES)}")
+        inside(run_of(run), f"logs/{stage}.log")
         return "\n".join(jobs.log_tail(run_of(run), stage, lines=400, max_bytes=60_000))
 
     @server.resource("run://{run}/recipe", title="recipe.md", mime_type="text/markdown")
     def recipe(run: str) -> str:
         """What research found, with its sources."""
-        path = run_of(run).meta / "recipe.md"
+        path = inside(run_of(run), "meta/recipe.md")
         if not path.is_file():
             raise ResourceNotFoundError("no recipe yet: call fetch_recipe")
         return path.read_text()

@@ -6,7 +6,7 @@ import hashlib
 from pathlib import Path
 from typing import Any
 
-from tunegate import card, evidence
+from tunegate import card, evidence, gates
 from tunegate import config as config_module
 from tunegate.errors import ToolFailure
 from tunegate.hub import Hub
@@ -34,14 +34,9 @@ def assemble(run: Run) -> dict[str, bytes | Path]:
     if config.skip_baseline:
         results.pop("baseline", None)
     files: dict[str, bytes | Path] = {}
-    for pattern, folder in PUSHED.items():
-        for path in sorted(run.path.glob(pattern)):
-            if (
-                path.is_file()
-                and path.name not in NOT_PUSHED
-                and ("baseline" in results or "baseline" not in path.name)
-            ):
-                files[folder + path.name] = path
+    for name in used_files(run):
+        folder = next(folder for pattern, folder in PUSHED.items() if Path(name).match(pattern))
+        files[folder + Path(name).name] = run.path / name
     text = card.render(
         config,
         facts["model"],
@@ -49,6 +44,7 @@ def assemble(run: Run) -> dict[str, bytes | Path]:
         results,
         facts["stages/train"],
         facts["stages/build"].get("packages", {}),
+        gates.edited_files(gates.view(run)),
     )
     files["README.md"] = text.encode()
     files["config.yaml"] = redacted(config_module.dump(config)).encode()
@@ -56,11 +52,20 @@ def assemble(run: Run) -> dict[str, bytes | Path]:
 
 
 def used_files(run: Run) -> dict[str, str]:
-    """The run's files that went into the push, for its evidence."""
+    """The run's files that are pushed, {path: sha256}: only what a stage made or the renderer wrote, whatever else lies there."""
+    stages = [
+        "stages/train",
+        "stages/eval",
+        "stages/infer",
+        *([] if run.config().skip_baseline else ["stages/baseline"]),
+    ]
+    made = {name for stage in stages if (found := evidence.read(run, stage)) for name in found.files}
+    project = evidence.read(run, "project")
+    made |= set(project.facts["files"]) if project else set()
     return {
         name: digest
         for name, digest in hash_files(run.path, tuple(PUSHED)).items()
-        if Path(name).name not in NOT_PUSHED
+        if name in made and Path(name).name not in NOT_PUSHED
     }
 
 

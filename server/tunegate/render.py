@@ -18,7 +18,7 @@ from tunegate.config import RunConfig
 from tunegate.errors import ToolFailure
 from tunegate.paths import data_dir
 
-GUARDED = ("check_api.py", "smoke.py")  # checks: an edit of one of these is never accepted
+GUARDED = ("check_api.py", "run_eval.py", "smoke.py")  # they measure: an edit of one of these is never accepted
 SHARED = {  # template in _shared -> file in the project
     "project.py.j2": "project.py",
     "smoke.py.j2": "smoke.py",

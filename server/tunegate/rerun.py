@@ -7,6 +7,7 @@ SKILL.md, in a clean copy of the project, and reports the metric that they give.
 from __future__ import annotations
 
 import json
+import math
 import re
 import shlex
 import shutil
@@ -17,7 +18,7 @@ from typing import Any
 
 import yaml
 
-from tunegate import __version__, card, evidence, jobs
+from tunegate import __version__, card, evidence, gates, jobs
 from tunegate.errors import ToolFailure
 from tunegate.paths import data_dir
 from tunegate.rundir import Run, atomic_write, file_sha256
@@ -26,6 +27,8 @@ JOB = "rerun"
 REPORT = "reports/rerun.json"
 PROJECT = ("*.py", "config.yaml", "requirements*.txt", "Dockerfile", ".dockerignore", ".gitignore", "README.md")
 USES = (*PROJECT, "skills/*/SKILL.md")
+# The config's values and a stage's own error are quoted as they are: a class may be called None, and a loss have been nan.
+_QUOTED = re.compile(r"^## Config snapshot\n.*?^```\n|^- seen on this run: .*?$", re.S | re.M)
 METADATA = ("name", "description", "license", "compatibility", "metadata", "allowed-tools")
 
 
@@ -96,7 +99,7 @@ def _values(run: Run, name: str) -> dict[str, Any]:
         "python_version": facts["stages/build"].get("python_version", ""),
         "sources": facts["recipe"]["sources"],
         "failures": _troubles(facts),
-        "project": facts["project"],
+        "edited": gates.edited_files(gates.view(run)),
     }
 
 
@@ -117,7 +120,7 @@ def _troubles(facts: dict[str, dict]) -> list[str]:
     return [
         f"{name.removeprefix('stages/')}: {failure}"
         for name, found in facts.items()
-        for failure in dict.fromkeys(found.get("failures", []))
+        for failure in found.get("overcome", [])
     ]
 
 
@@ -142,7 +145,8 @@ def problems(text: str, name: str) -> list[str]:
     found += [
         f"placeholder {mark!r} left"
         for mark in re.findall(
-            r"\{\{.*?\}\}|\{%.*?%\}|<[A-Z][A-Z_ ]{2,}>|\b(?:TODO|TBD)\b|(?<![\w-])(?:None|nan)(?![\w-])", parts[2]
+            r"\{\{.*?\}\}|\{%.*?%\}|<[A-Z][A-Z_ ]{2,}>|\b(?:TODO|TBD)\b|(?<![\w-])(?:None|nan)(?![\w-])",
+            _QUOTED.sub("", parts[2]),
         )
     ]
     return found
@@ -157,13 +161,16 @@ def emitted_commands(text: str) -> list[str]:
 def command(run: Run) -> list[str]:
     from tunegate.stages import stage_python
 
-    return [sys.executable, "-m", "tunegate.rerun", str(run.path), REPORT, stage_python(run)]
+    return [*jobs.PYTHON_M, "tunegate.rerun", str(run.path), REPORT, stage_python(run)]
 
 
 def environment(run: Run) -> dict[str, str]:
-    from tunegate.stages import hub_environment
+    from tunegate.stages import HUB_SECRETS, hub_environment, needs_token
 
-    return jobs.environment(hub_environment(run.path / ".verify/project"), ("HF_TOKEN",))
+    with_token = needs_token(run)
+    return jobs.environment(
+        hub_environment(run.path / ".verify/project", with_token), HUB_SECRETS if with_token else ()
+    )
 
 
 def judge(run: Run, job: jobs.Job) -> tuple[float | None, list[str]]:
@@ -179,7 +186,9 @@ def judge(run: Run, job: jobs.Job) -> tuple[float | None, list[str]]:
         return None, [f"{REPORT} was changed after the verification ended: verify again"]
     if report["failed"]:
         return None, [f"`{report['failed']}` failed: see {jobs.log_path(run, JOB)}"]
-    value = report["results"][aim["metric"]]
+    value = report["results"].get(aim["metric"])
+    if type(value) not in (int, float) or not math.isfinite(value):  # JSON also has true, and Python writes NaN into it
+        return None, [f"the rerun's results hold no number for {aim['metric']}: see {jobs.log_path(run, JOB)}"]
     off = abs(value - aim["value"]) > aim["tolerance"]
     return value, [f"{aim['metric']} {value:.4f} instead of {aim['value']:.4f} ± {aim['tolerance']:.4f}"] if off else []
 
@@ -191,7 +200,7 @@ def verify(run_path: Path, report: Path, python: str) -> int:
     copy.mkdir(parents=True)
     for path in {path for pattern in PROJECT for path in run_path.glob(pattern)}:
         shutil.copy2(path, copy / path.name)
-    skill = next(run_path.glob("skills/run-*/SKILL.md")).read_text()
+    skill = (run_path / skill_path(Run(run_path))).read_text()  # not whatever an earlier model of this run left
     failed = None
     for line in emitted_commands(skill):
         print(f"$ {line}", flush=True)

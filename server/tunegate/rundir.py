@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import fcntl
 import hashlib
@@ -10,10 +11,9 @@ import os
 import stat
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from tunegate import config as config_module
 from tunegate.config import RunConfig
@@ -51,7 +51,7 @@ def locate(root: Path, output_dir: str) -> Run:
             f"output_dir = {output_dir[:80]!r} is not a usable path: name a directory such as ./output/my-model",
         )
     root = root.resolve()
-    path = Path(os.path.normpath(root / Path(output_dir).expanduser()))
+    path = Path(os.path.normpath(root / output_dir))
     if path == root or not path.is_relative_to(root):
         raise ToolFailure(
             "outside_root",
@@ -64,8 +64,13 @@ def locate(root: Path, output_dir: str) -> Run:
                 "outside_root",
                 f"output_dir = {output_dir!r} passes through the symlink {root / part}: name the real directory",
             )
-    if path.exists() and not path.is_dir():
-        raise ToolFailure("invalid_input", f"output_dir = {output_dir!r} is a file: name a directory")
+    if any(len(part.encode()) > 255 for part in path.parts):
+        raise ToolFailure(
+            "invalid_input", f"output_dir = {output_dir[:80]!r} has a name longer than 255 bytes: choose a shorter one"
+        )
+    in_the_way = next((part for part in (path, *path.parents) if part.exists() and not part.is_dir()), None)
+    if in_the_way:
+        raise ToolFailure("invalid_input", f"output_dir = {output_dir!r}: {in_the_way} is a file: name a directory")
     return Run(path)
 
 
@@ -79,6 +84,15 @@ def existing(root: Path, output_dir: str) -> Run:
             next=NextCall(tool="probe_model", arguments={"output_dir": output_dir}, why="a run begins with its model"),
         )
     return run
+
+
+def contained(run: Run, path: Path) -> Path:
+    """`path`, if it really lies in the run. Raises ToolFailure(outside_root) when a symlink leads elsewhere."""
+    if not path.resolve().is_relative_to(run.path):
+        raise ToolFailure(
+            "outside_root", f"{path} leads out of the run through a symlink: replace the symlink by what it points to"
+        )
+    return path
 
 
 def atomic_write(path: Path, data: str | bytes, mode: int = 0o644) -> None:
@@ -143,24 +157,46 @@ def hash_files(root: Path, patterns: tuple[str, ...]) -> dict[str, str]:
     return {name: digest for name, digest in hashes.items() if digest}
 
 
-@contextmanager
+@contextlib.contextmanager
 def lock(run: Run, tool: str) -> Iterator[None]:
-    """Hold the run for one call. The kernel drops the lock when the process dies, however it dies."""
-    run.meta.mkdir(parents=True, exist_ok=True)
-    path = run.meta / ".lock"
-    with path.open("a+") as file:
-        deadline = time.monotonic() + LOCK_WAIT_S
-        while True:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except BlockingIOError:
-                if time.monotonic() > deadline:
-                    raise ToolFailure(
-                        "run_locked",
-                        f"{path.read_text().strip() or 'another call'} is working on {run.path}: "
-                        "wait for it to answer, then make this call again",
-                    ) from None
-                time.sleep(0.05)
-        path.write_text(f"{tool} (process {os.getpid()})\n")
+    """Hold the run for one call. The kernel drops the lock when the process dies, however it dies.
+
+    Raises ToolFailure(run_locked) when another call keeps it for LOCK_WAIT_S; disk_full.
+    """
+    path = contained(run, run.meta / ".lock")
+    deadline = time.monotonic() + LOCK_WAIT_S
+    while (file := _locked(path)) is None:
+        if time.monotonic() > deadline:
+            raise ToolFailure(
+                "run_locked",
+                f"{_holder(path)} is working on {run.path}: wait for it to answer, then make this call again",
+            )
+        time.sleep(0.05)
+    with file:
+        try:
+            path.write_text(f"{tool} (process {os.getpid()})\n")
+        except OSError as error:
+            raise disk_failure(error, path) from None
         yield
+
+
+def _locked(path: Path) -> IO | None:
+    """The open file that holds the lock, or None while another call does."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        file = path.open("a+")
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if os.fstat(file.fileno()).st_nlink:  # 0: a refused call took its new run away, and this file with it
+            return file
+    except BlockingIOError:
+        pass
+    except OSError as error:
+        raise disk_failure(error, path) from None
+    file.close()
+    return None
+
+
+def _holder(path: Path) -> str:
+    with contextlib.suppress(OSError):
+        return path.read_text().strip() or "another call"
+    return "another call"

@@ -16,7 +16,8 @@ from tunegate import seal
 from tunegate.ledger import now
 from tunegate.rundir import atomic_write, hash_files
 
-MAX_LOG_BYTES = 50_000_000
+MAX_LOG_BYTES = 20_000_000
+MAX_LINE_BYTES = 65_536
 
 
 def main(where: Path) -> int:
@@ -55,10 +56,13 @@ def _run_logged(argv: list[str], cwd: Path, log: Path) -> int:
         except OSError as error:
             out.write(f"{argv[0]} could not be started: {error.strerror}\n".encode())
             return 127
-        for line in child.stdout:
-            if out.tell() < MAX_LOG_BYTES:
-                out.write(seal.redacted(line.decode(errors="replace")).encode())
-                out.flush()
+        for line in iter(lambda: child.stdout.readline(MAX_LINE_BYTES), b""):
+            if out.tell() > MAX_LOG_BYTES:  # keep the end, where the reason of a failure stands
+                log.with_suffix(".old.log").write_bytes(log.read_bytes())
+                out.truncate(0)
+                out.seek(0)
+            out.write(seal.redacted(line.decode(errors="replace")).encode())
+            out.flush()
     code = child.wait()
     return code if code >= 0 else 128 - code
 

@@ -47,11 +47,28 @@ def _load_key(path: Path) -> bytes:
     return path.read_bytes()
 
 
+def _stored_token() -> str:
+    """The token in the Hub client's own store, if there is one."""
+    home = Path(os.environ.get("HF_HOME") or Path.home() / ".cache/huggingface")
+    return _read_token(Path(os.environ.get("HF_TOKEN_PATH") or home / "token"))
+
+
+@cache
+def _read_token(path: Path) -> str:
+    try:
+        return path.read_text().strip()
+    except OSError:
+        return ""
+
+
 def redacted(value: Any) -> Any:
     """The same JSON value with every known secret's value, and anything shaped like a Hub token, replaced."""
     if isinstance(value, str):
-        for name in SECRET_NAMES:
-            if len(secret := os.environ.get(name, "")) >= 6:
+        for name, secret in [
+            *((name, os.environ.get(name, "")) for name in SECRET_NAMES),
+            ("HF_TOKEN", _stored_token()),
+        ]:
+            if len(secret) >= 6:
                 value = value.replace(secret, f"<{name}>")
         return _TOKEN_SHAPE.sub("<HF_TOKEN>", value)
     if isinstance(value, dict):

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import os
-import sys
+import re
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -16,7 +17,8 @@ from tunegate.rundir import Run, hash_files
 
 StageName = Literal["build", "check_api", "prepare", "smoke", "baseline", "train", "eval", "infer"]
 
-MODULES = ("project.py", "data.py", "model.py", "smoke.py")  # what every script of a project imports
+SCRIPTS = ("prepare_data.py", "train.py", "run_eval.py", "infer.py", "check_api.py")
+MODULES = ("*.py",)  # what a script may import: every module of the project but the other stages' scripts
 DATA = ("data/meta.json", "data/*/*.arrow", "data/*/*.json")
 WEIGHTS = ("checkpoints/final/*",)
 HUB_SECRETS = ("HF_TOKEN",)
@@ -24,7 +26,10 @@ HUB_SECRETS = ("HF_TOKEN",)
 
 @dataclass(frozen=True)
 class Stage:
-    """argv after the interpreter; `needs` are the stages whose evidence must hold; `gate` is the gate before it."""
+    """argv after the interpreter; `needs` are the stages whose evidence must hold; `gate` is the gate before it.
+
+    `secrets` are passed on only where the model or the dataset is gated or private.
+    """
 
     argv: tuple[str, ...]
     uses: tuple[str, ...]
@@ -39,7 +44,7 @@ STAGES: dict[str, Stage] = {
     "check_api": Stage(("check_api.py",), ("*.py",), ("reports/check_api.json",), ("build",)),
     "prepare": Stage(("prepare_data.py",), ("prepare_data.py", *MODULES), DATA, ("build",), secrets=HUB_SECRETS),
     "smoke": Stage(
-        ("train.py", "--smoke", "--max_steps", "2"),
+        ("smoke.py",),  # the guarded script itself, which `train.py --smoke` only calls
         ("train.py", *MODULES, *DATA),
         ("reports/smoke.json",),
         ("build", "check_api", "prepare"),
@@ -74,25 +79,53 @@ def start(run: Run, config: RunConfig, stage: str) -> jobs.Job:
     row = STAGES[stage]
     earlier = jobs.look(run, stage)
     resting_on = evidence.values(config, evidence.KINDS[f"stages/{stage}"].config)
-    files = hash_files(run.path, row.uses)
+    shutil.rmtree(run.path / "__pycache__", ignore_errors=True)  # what runs is the source that is hashed here
+    files = _inputs(run, stage, row)
     argv = _argv(run, stage, row)
     if stage == "train" and not _continues(earlier, resting_on, files):
-        argv.append("--fresh")  # whatever lies in checkpoints/ is not this training's
+        _set_checkpoints_aside(run)
+    secrets = row.secrets if needs_token(run) else ()
     return jobs.start(
         run,
         stage,
         argv,
-        env=jobs.environment(hub_environment(run.path), row.secrets),
+        env=jobs.environment(hub_environment(run.path, bool(secrets)), secrets),
         makes=row.makes,
         resting_on=resting_on,
         files=files,
     )
 
 
+def _inputs(run: Run, stage: str, row: Stage) -> dict[str, str]:
+    """{path: sha256} of what the stage reads."""
+    found = hash_files(run.path, row.uses)
+    others = set(SCRIPTS) - {*row.uses, *row.argv} if stage != "check_api" else set()
+    return {name: digest for name, digest in found.items() if name not in others}
+
+
+def _set_checkpoints_aside(run: Run) -> None:
+    """Checkpoints that are not this training's are kept under another name if they hold a finished model, else removed."""
+    folder, number = run.path / "checkpoints", 1
+    if folder.is_symlink():
+        raise ToolFailure("outside_root", f"{folder} is a symlink: remove it, then train again")
+    if not (folder / "final").exists():
+        shutil.rmtree(folder, ignore_errors=True)
+        return
+    while (aside := run.path / f"checkpoints.old-{number}").exists():
+        number += 1
+    folder.rename(aside)
+
+
+def needs_token(run: Run) -> bool:
+    """Whether a stage that reads the Hub must show a token: the model or the dataset is gated or private."""
+    found = [evidence.read(run, name) for name in ("model", "dataset")]
+    return any(e and (e.facts.get("gated") or e.facts.get("private")) for e in found)
+
+
 def _argv(run: Run, stage: str, row: Stage) -> list[str]:
     if stage == "build":
         requirements = [str(run.path / name) for name in ("requirements-local.txt", "requirements.txt")]
-        return [sys.executable, "-m", "tunegate.envs", str(run.path / "reports/build.json"), *requirements]
+        return [*jobs.PYTHON_M, "tunegate.envs", str(run.path / "reports/build.json"), *requirements]
     return [stage_python(run), *row.argv]
 
 
@@ -111,10 +144,12 @@ def stage_python(run: Run) -> str:
     return python
 
 
-def hub_environment(project: Path) -> dict[str, str]:
-    """The Hub client's cache inside the project; the user's token store, if that is where the token is, by its own path."""
+def hub_environment(project: Path, with_token: bool) -> dict[str, str]:
+    """The Hub client's cache inside the project; if the token is to be used and lies in the user's store, that store's path."""
     env = {"HF_HOME": str(project / ".cache/huggingface"), "TOKENIZERS_PARALLELISM": "false"}
-    if "HF_TOKEN" not in os.environ:  # the client's own store stays readable although HF_HOME is the run's
+    if (
+        with_token and "HF_TOKEN" not in os.environ
+    ):  # the client's own store stays readable although HF_HOME is the run's
         home = Path(os.environ.get("HF_HOME") or Path.home() / ".cache/huggingface")
         env["HF_TOKEN_PATH"] = os.environ.get("HF_TOKEN_PATH") or str(home / "token")
     return env
@@ -147,9 +182,11 @@ def collect(run: Run, config: RunConfig, job: jobs.Job) -> tuple[evidence.Eviden
         "seconds": result["seconds"],
         **verdict.facts,
     }
-    if not verdict.passed:
+    if verdict.passed:
+        facts["overcome"] = list(dict.fromkeys(_failures(run, job.stage, "overcome", "failures")))
+    else:
         facts["problems"] = verdict.problems
-        facts["failures"] = [*_failures(run, job.stage), _signature(verdict.problems)]
+        facts["failures"] = [*_failures(run, job.stage, "failures"), signature(verdict.problems)]
     found = evidence.make(
         run,
         f"stages/{job.stage}",
@@ -161,19 +198,25 @@ def collect(run: Run, config: RunConfig, job: jobs.Job) -> tuple[evidence.Eviden
     return found, evidence.write(run, found)
 
 
-def _failures(run: Run, stage: str) -> list[str]:
+def _failures(run: Run, stage: str, *keys: str) -> list[str]:
+    """`failures`: what it has ended with since it last passed; `overcome`: what it ended with before that."""
     before = evidence.read(run, f"stages/{stage}")
-    return before.facts.get("failures", []) if before else []
+    return [failure for key in keys for failure in before.facts.get(key, [])] if before else []
 
 
 def repeated_failure(run: Run, stage: str) -> str | None:
-    """The error that this stage has ended with SAME_ERROR_LIMIT times in a row, if so."""
-    last = _failures(run, stage)[-SAME_ERROR_LIMIT:]
+    """The error that this stage has ended with SAME_ERROR_LIMIT times in a row, if so: by the ledger, which nobody edits."""
+    failed = []
+    for entry in ledger.entries(run):
+        if entry["tool"] == "docker_run" and entry["arguments"].get("stage") == stage and entry["wrote"]:
+            failed = [*failed, entry["arguments"]["failed"]] if "failed" in entry["arguments"] else []
+    last = failed[-SAME_ERROR_LIMIT:]
     return last[0] if len(last) == SAME_ERROR_LIMIT and len(set(last)) == 1 else None
 
 
-def _signature(problems: list[str]) -> str:
-    return "".join("#" if char.isdigit() else char for char in (problems or ["?"])[0])[:200]
+def signature(problems: list[str]) -> str:
+    """The first problem without its numbers: what makes two failures the same one."""
+    return re.sub(r"\d+", "#", (problems or ["?"])[0])[:200]
 
 
 def progress(run: Run, stage: str) -> dict[str, Any]:

@@ -8,12 +8,14 @@ from __future__ import annotations
 import json
 import math
 import re
+from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tunegate import jobs
+from tunegate import evidence, jobs
 from tunegate.config import RunConfig
+from tunegate.probe.safetensors import PREFIX, header_length, parse_header
 from tunegate.probe.tasks import PRIMARY_METRIC
 from tunegate.render import HEADER
 from tunegate.rundir import Run, hash_files
@@ -36,11 +38,13 @@ def judge(run: Run, config: RunConfig, job: jobs.Job) -> Verdict:
         problems.append(_last_error(run, job))
     try:
         facts, more = JUDGES[job.stage](run, config)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, ArithmeticError, RecursionError) as error:
         facts, more = {}, [f"the stage left no usable report ({type(error).__name__}: {str(error)[:120]})"]
     if problems and not facts:
         more = []  # the exit code's reason is the reason
-    return Verdict(not (problems or more), facts, problems + more)
+    return Verdict(
+        not (problems or more), facts, more + problems
+    )  # what the report says is more telling than the exit code
 
 
 def _last_error(run: Run, job: jobs.Job) -> str:
@@ -87,7 +91,7 @@ def _check_api(run: Run, config: RunConfig) -> tuple[dict, list[str]]:
     if not report["passed"] and not problems:
         problems = ["check_api did not pass"]
     facts = {
-        "files": len(found),
+        "checked": found,
         "keywords": sum(row["keywords"] for row in report["files"].values()),
         "unverified": sum(row["unverified"] for row in report["files"].values()),
         "versions": report["versions"],
@@ -108,7 +112,27 @@ def _prepare(run: Run, config: RunConfig) -> tuple[dict, list[str]]:
         )
     if config.class_names and meta["class_names"] != config.class_names:
         problems.append("data/meta.json names other classes than config.yaml: call probe_dataset again")
+    for split, rows in (("train", meta["n_train"]), ("eval", meta["n_eval"])):
+        if sum(meta[f"{split}_histogram"].values()) != rows:
+            problems.append(f"data/meta.json: {split}_histogram does not add up to {rows} rows")
+        if not any(path.stat().st_size for path in (run.path / "data" / split).glob("*.arrow")):
+            problems.append(f"data/{split} holds no Arrow file")
+    expected = _rows_there_are(run, config, meta)
+    if expected is not None and meta["n_train"] < expected:
+        problems.append(
+            f"{meta['n_train']} training rows were prepared where the dataset has {expected} that could be used"
+        )
     return facts, problems
+
+
+def _rows_there_are(run: Run, config: RunConfig, meta: dict[str, Any]) -> int | None:
+    """The training rows that prepare should have found, by the probe's count; None where the probe knows none."""
+    probed = evidence.read(run, "dataset")
+    known = (probed.facts.get("splits") or {}).get(config.train_split) if probed else None
+    if not isinstance(known, int):
+        return None
+    held_out = 0 if config.eval_split else meta["n_eval"]
+    return min(config.n_train, known - held_out - sum(meta.get("dropped", {}).values()))
 
 
 def _smoke(run: Run, config: RunConfig) -> tuple[dict, list[str]]:
@@ -165,10 +189,39 @@ def _train(run: Run, config: RunConfig) -> tuple[dict, list[str]]:
                 f"the loss did not fall ({facts['first_loss']} -> {facts['last_loss']}): inspect labels, collator and learning_rate"
             )
     else:
-        problems.append("logs/train.jsonl has fewer than two losses: nothing shows that the loss fell")
-    if not any((run.path / "checkpoints/final").glob("*.safetensors")):
-        problems.append("checkpoints/final holds no .safetensors weights")
-    return facts, problems
+        problems.append(
+            "logs/train.jsonl has fewer than two losses, so nothing shows that the loss fell: raise n_epochs or lower "
+            "per_device_train_batch_size"
+        )
+    fewest = _fewest_steps(config, _json(run, "data/meta.json")["n_train"])
+    if report["max_steps"] < fewest:
+        problems.append(
+            f"{report['max_steps']} steps were trained where n_epochs, n_train and the batch size make at least {fewest}"
+        )
+    return facts, problems + _weights_problems(run)
+
+
+def _fewest_steps(config: RunConfig, n_train: int) -> int:
+    """Steps of the whole training, counted so that dropping incomplete batches on every device is still enough."""
+    batch = config.per_device_train_batch_size * config.gradient_accumulation_steps * max(1, config.gpu_count or 0)
+    return config.n_epochs * max(1, n_train // batch)
+
+
+def _weights_problems(run: Run) -> list[str]:
+    """Why checkpoints/final is no model: no safetensors file, or one whose header does not describe its bytes."""
+    files = sorted((run.path / "checkpoints/final").glob("*.safetensors"))
+    if not files:
+        return ["checkpoints/final holds no .safetensors weights"]
+    wrong = []
+    for path in files:
+        with path.open("rb") as file:
+            try:
+                described = parse_header(file.read(header_length(file.read(PREFIX))))
+                if described.end != path.stat().st_size or not described.parameters:
+                    wrong.append(f"{path.name} is not as long as its header says")
+            except ValueError as error:
+                wrong.append(f"{path.name} cannot be read: {error}")
+    return wrong
 
 
 def _evaluation(kind: str):
@@ -184,7 +237,11 @@ def _evaluation(kind: str):
             problems.append(
                 f"reports/{kind}_results.json says {metric} = {value}, its own predictions give {recomputed:.4f}"
             )
-        n_eval = _json(run, "data/meta.json")["n_eval"]
+        meta = _json(run, "data/meta.json")
+        n_eval = meta["n_eval"]
+        labels = Counter(row["label"] for row in rows)
+        if labels != Counter({name: count for name, count in meta["eval_histogram"].items() if count}):
+            problems.append(f"reports/{kind}_predictions.jsonl holds other labels than data/eval")
         if len(rows) != n_eval or len({row["index"] for row in rows}) != n_eval:
             problems.append(f"{len(rows)} predictions for {n_eval} evaluation rows: every row must be predicted once")
         return {metric: value, "metric": metric, "n": len(rows), "kind": report.get("kind")}, problems
@@ -198,13 +255,18 @@ def _infer(run: Run, config: RunConfig) -> tuple[dict, list[str]]:
         path.name.split("_")[0]
         for path in sorted(folder.glob("*_meta.json"))
         if all((folder / path.name.replace("meta.json", end)).is_file() for end in ("input.jpg", "pred.jpg"))
+        and "prediction" in json.loads(path.read_text())
     ]
-    pictures = [path for path in folder.glob("*.jpg") if path.read_bytes()[:3] != b"\xff\xd8\xff"]
+    pictures = [path for path in folder.glob("*.jpg") if not _is_jpeg(path.read_bytes())]
     problems = [f"{path.name} is not a JPEG" for path in pictures[:1]]
     expected = min(N_SAMPLES, _json(run, "data/meta.json")["n_eval"])
     if len(complete) < expected:
         problems.append(f"{len(complete)} of {expected} inference samples have input, prediction and meta files")
     return {"samples": len(complete)}, problems
+
+
+def _is_jpeg(content: bytes) -> bool:
+    return content.startswith(b"\xff\xd8\xff") and content.endswith(b"\xff\xd9") and len(content) > 200
 
 
 JUDGES = {

@@ -38,6 +38,7 @@ class DatasetFacts(BaseModel):
     local_format: str | None = None
     revision: str | None = Field(None, description="commit SHA")
     gated: str | None = None
+    private: bool = False
     task: str
     verdict: Literal["accept", "reject"]
     reasons: list[str] = Field(default_factory=list)
@@ -94,6 +95,7 @@ def probe_dataset(
         dataset_id=info.id,
         revision=info.sha,
         gated=info.gated,
+        private=info.private,
         **_config(found),
         **facts,
         sources=hub.trail.sources,

@@ -13,7 +13,7 @@ from mcp.server.mcpserver import Context
 from mcp.types import ToolAnnotations
 from pydantic import BaseModel, Field
 
-from tunegate import evidence, gates, ledger, rundir
+from tunegate import evidence, gates, jobs, ledger, rundir
 from tunegate.config import RunConfig
 from tunegate.errors import NextCall, ToolFailure
 from tunegate.rundir import Run
@@ -145,6 +145,13 @@ def require_evidence(run: Run, *names: str, tool: str) -> None:
                 missing=[f"{name}: {problem}" for problem in found],
                 next=NextCall(tool=kind.tool, arguments=arguments, why=f"{name} {found[0]}"),
             )
+
+
+def killed(run: Run, job: str, again: NextCall) -> ToolFailure:
+    """The refusal for a job that is gone without a result, or whose runner could not even start."""
+    said = jobs.runner_error(run, job)
+    why = f"could not run ({said})" if said else "was killed before it ended (for want of memory, or by hand)"
+    return ToolFailure("stage_failed", f"{job} {why}: make the call again", gate=4, next=again)
 
 
 def _gate_of(name: str) -> int:

@@ -54,16 +54,14 @@ class ProjectReport(Result):
 def approve_render(
     ctx: Context, output_dir: str, overrides: dict[str, Any] | None, confirm: str | None
 ) -> Approval | Elicit[Approval]:
-    try:
-        wanted = _substitution(workspace(ctx), output_dir, overrides)
-    except ToolFailure:
-        wanted = None
-    return approvals.ask(ctx, wanted, confirm)
+    return approvals.ask(ctx, lambda: _substitution(workspace(ctx), output_dir, overrides), confirm)
 
 
 def _substitution(ws: Workspace, output_dir: str, overrides: dict[str, Any] | None) -> str | None:
+    run = ws.run(output_dir)
+    _overridden(run.config(), overrides or {})  # nobody is asked to approve what would be refused anyway
     return approvals.substitution(
-        ws.run(output_dir), "project", {key: (overrides or {}).get(key) for key in SUBSTITUTIONS}
+        run, "project", "render_project", {key: (overrides or {}).get(key) for key in SUBSTITUTIONS}
     )
 
 
@@ -81,9 +79,10 @@ def render_project(
     """Write the training project from the recipe and the scaffold: scripts, Dockerfile, pinned requirements. It runs without this server."""
     ws = workspace(ctx)
     run = ws.run(output_dir)
-    with recorded(run, "render_project", {"output_dir": output_dir, "overrides": overrides}) as wrote:
+    arguments = {"output_dir": output_dir, "overrides": overrides}
+    with recorded(run, "render_project", arguments) as wrote:
         gates.require(run, 3, "render_project")
-        notes = approvals.settle(approval, _substitution(ws, output_dir, overrides))
+        notes = approvals.settle(approval, _substitution(ws, output_dir, overrides), arguments)
         config = _overridden(run.config(), overrides or {})
         config = render.with_defaults(config, _hyperparameters(run))
         config = config.model_copy(update={"notes": [*config.notes, *notes], "hf_model_repo": _push_target(ws, config)})
@@ -153,16 +152,16 @@ def _push_target(ws: Workspace, config: RunConfig) -> str | None:
 
 
 def _refuse_to_lose_edits(run: Run, files: dict[str, str]) -> None:
+    """Raises ToolFailure(ambiguous) for an edited file, and for one that lay there before the first rendering."""
     rendered = (found.facts if (found := evidence.read(run, "project")) else {}).get("files", {})
     edited = [
         name
-        for name, digest in rendered.items()
-        if name in files
-        and file_sha256(run.path / name) not in (None, digest, hashlib.sha256(files[name].encode()).hexdigest())
+        for name, text in files.items()
+        if file_sha256(run.path / name) not in (None, rendered.get(name), hashlib.sha256(text.encode()).hexdigest())
     ]
     if edited:
         raise ToolFailure(
             "ambiguous",
-            f"rendering would overwrite edits in {', '.join(edited)}: pass overwrite=true to drop them, or keep the files and go on "
+            f"rendering would overwrite {', '.join(edited)}, which is not as it was rendered: pass overwrite=true to drop them, or keep the files and go on "
             "with docker_run(stage='check_api')",
         )

@@ -21,6 +21,7 @@ from tunegate.tools.base import (
     Result,
     Workspace,
     keep,
+    killed,
     next_for,
     recorded,
     require_evidence,
@@ -47,11 +48,7 @@ class RerunReport(Result):
 
 
 def approve_push(ctx: Context, output_dir: str, confirm: str | None) -> Approval | Elicit[Approval]:
-    try:
-        wanted = _public_target(workspace(ctx), output_dir)
-    except ToolFailure:
-        wanted = None
-    return approvals.ask(ctx, wanted, confirm)
+    return approvals.ask(ctx, lambda: _public_target(workspace(ctx), output_dir), confirm)
 
 
 def _public_target(ws: Workspace, output_dir: str) -> str | None:
@@ -63,7 +60,7 @@ def _public_target(ws: Workspace, output_dir: str) -> str | None:
     return f"push to {config.hf_model_repo}, which is public"
 
 
-@tool("Push to the Hub", open_world=True)
+@tool("Push to the Hub", destructive=True, open_world=True)
 def push_hub(
     ctx: Context,
     output_dir: OutputDir,
@@ -75,7 +72,8 @@ def push_hub(
 
     ws = workspace(ctx)
     run = ws.run(output_dir)
-    with recorded(run, "push_hub", {"output_dir": output_dir}) as wrote:
+    arguments = {"output_dir": output_dir}
+    with recorded(run, "push_hub", arguments) as wrote:
         gates.require(run, 5, "push_hub")
         config = run.config()
         if not config.push_to_hub:
@@ -91,7 +89,10 @@ def push_hub(
                     verified=False,
                 )
             )
-        notes = approvals.settle(approval, _public_target(ws, output_dir))
+        notes = approvals.settle(approval, _public_target(ws, output_dir), arguments)
+        if notes:
+            config = config.model_copy(update={"notes": [*config.notes, *notes]})
+            run.save_config(config)
         files = publish.assemble(run)
         used = publish.used_files(run)
         done = publish.push(ws.hub, config.hf_model_repo, files, f"Fine-tuned {config.model_id}")
@@ -125,7 +126,7 @@ def push_hub(
     )
 
 
-@tool("Emit the rerun skill")
+@tool("Emit the rerun skill", open_world=True)
 async def emit_rerun_skill(
     ctx: Context,
     output_dir: OutputDir,
@@ -146,7 +147,10 @@ async def emit_rerun_skill(
         tail = jobs.log_tail(run, rerun.JOB, lines=1)
         await ctx.report_progress(0, None, f"verify: {tail[0][:200] if tail else 'starting'}")
         await anyio.sleep(0.5)
-        if jobs.look(run, rerun.JOB).state != "running":
+        state = jobs.look(run, rerun.JOB).state
+        if state == "lost":
+            raise killed(run, rerun.JOB, _verify_again(run, "starts the verification again"))
+        if state != "running":
             report = await anyio.to_thread.run_sync(_emit, run, arguments)
     return answer(report)
 
@@ -163,8 +167,11 @@ def _emit(run: Run, arguments: dict[str, Any]) -> RerunReport:
         found = evidence.read(run, "rerun")
         path, text = rerun.emit(run)
         done = job.result if job.state == "ended" and job.spec["files"] == hash_files(run.path, rerun.USES) else None
-        if found and done and found.facts.get("job") == job.spec["id"] and found.facts["valid"]:
+        judged = bool(found and done and found.facts.get("job") == job.spec["id"])
+        if judged and found.facts["valid"] and not gates.view(run).problems("rerun"):
             return _report(run, "passed", found.facts["rerun"])
+        if judged and not found.facts["valid"]:
+            done = None  # that verification failed and was told: this call is a new try
         if done is None and arguments["verify"]:
             jobs.start(
                 run,
@@ -191,22 +198,14 @@ def _emit(run: Run, arguments: dict[str, Any]) -> RerunReport:
                 f"the emitted commands did not reproduce the run: {problems[0]}",
                 gate=6,
                 missing=problems,
-                next=NextCall(
-                    tool="emit_rerun_skill",
-                    arguments={"output_dir": str(run.path), "verify": True},
-                    why="after the cause is mended",
-                ),
+                next=_verify_again(run, "after the cause is mended"),
             )
     return _report(run, "passed" if done else "not asked", measured)
 
 
 def _report(run: Run, verified: str, measured: float | None) -> RerunReport:
     path, expected = rerun.skill_path(run), rerun.expected(run)
-    follow = NextCall(
-        tool="emit_rerun_skill",
-        arguments={"output_dir": str(run.path), "verify": True},
-        why="the verification is running: follow it",
-    )
+    follow = _verify_again(run, "the verification is running: follow it")
     return RerunReport(
         output_dir=str(run.path),
         next=follow if verified == "running" else next_for(run),
@@ -217,3 +216,7 @@ def _report(run: Run, verified: str, measured: float | None) -> RerunReport:
         rerun=measured,
         tolerance=expected["tolerance"],
     )
+
+
+def _verify_again(run: Run, why: str) -> NextCall:
+    return NextCall(tool="emit_rerun_skill", arguments={"output_dir": str(run.path), "verify": True}, why=why)

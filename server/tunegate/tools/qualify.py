@@ -59,16 +59,12 @@ class DatasetReport(Result):
 def approve_model(
     ctx: Context, model_id: str, output_dir: str | None, task: str | None, confirm: str | None
 ) -> Approval | Elicit[Approval]:
-    try:
-        wanted = _model_substitution(workspace(ctx), model_id, output_dir, task)
-    except ToolFailure:
-        wanted = None  # the tool itself will refuse
-    return approvals.ask(ctx, wanted, confirm)
+    return approvals.ask(ctx, lambda: _model_substitution(workspace(ctx), model_id, output_dir, task), confirm)
 
 
 def _model_substitution(ws: Workspace, model_id: str, output_dir: str | None, task: str | None) -> str | None:
     run = rundir.locate(ws.root, output_dir or default_output_dir(model_id))
-    return approvals.substitution(run, "model", {"model_id": model_id, "task": task})
+    return approvals.substitution(run, "model", "probe_model", {"model_id": model_id, "task": task})
 
 
 def default_output_dir(model_id: str) -> str:
@@ -101,7 +97,7 @@ def probe_model(
         "revision": revision,
     }
     with recorded(run, "probe_model", arguments) as wrote:
-        notes = approvals.settle(approval, _model_substitution(ws, model_id, output_dir, task))
+        notes = approvals.settle(approval, _model_substitution(ws, model_id, output_dir, task), arguments)
         facts = _probe(ws, model_id, task, revision)
         config = _model_config(run, facts, training_method, platform, notes)
         run.save_config(config)
@@ -175,11 +171,9 @@ def _model_config(
 def approve_dataset(
     ctx: Context, output_dir: str, dataset_id: str | None, local_dataset_path: str | None, confirm: str | None
 ) -> Approval | Elicit[Approval]:
-    try:
-        wanted = _dataset_substitution(workspace(ctx), output_dir, dataset_id, local_dataset_path)
-    except ToolFailure:
-        wanted = None
-    return approvals.ask(ctx, wanted, confirm)
+    return approvals.ask(
+        ctx, lambda: _dataset_substitution(workspace(ctx), output_dir, dataset_id, local_dataset_path), confirm
+    )
 
 
 def _dataset_substitution(
@@ -187,10 +181,10 @@ def _dataset_substitution(
 ) -> str | None:
     """Another dataset than the one this run has settled on, whichever of the two kinds either is."""
     run = ws.run(output_dir)
-    config, found = run.config(), evidence.read(run, "dataset")
-    wanted = dataset_id or local_dataset_path
-    for settled in (config.model_dump(), found.config if found else {}):
-        old = settled.get("dataset_id") or settled.get("local_dataset_path")
+    config = run.config()
+    wanted = dataset_id or _contained(ws, local_dataset_path) or config.dataset_id or config.local_dataset_path
+    for known in approvals.settled(run, "dataset", "probe_dataset", ("dataset_id", "local_dataset_path")):
+        old = known["dataset_id"] or known["local_dataset_path"]
         if old and wanted and old != wanted:
             return f"replace dataset {old!r} with {wanted!r}"
     return None
@@ -223,17 +217,16 @@ def probe_dataset(
     """Verify the dataset without downloading it: splits, columns, classes, and how they map on the task."""
     ws = workspace(ctx)
     run = ws.run(output_dir)
-    chosen = {"dataset_id": dataset_id, "local_dataset_path": local_dataset_path}
-    with recorded(
-        run,
-        "probe_dataset",
-        {"output_dir": output_dir, **chosen, "dataset_config": dataset_config, "column_map": column_map},
-    ) as wrote:
+    chosen = {"dataset_id": dataset_id, "local_dataset_path": _contained(ws, local_dataset_path)}
+    arguments = {"output_dir": output_dir, **chosen, "dataset_config": dataset_config, "column_map": column_map}
+    with recorded(run, "probe_dataset", arguments) as wrote:
         require_evidence(run, "model", tool="probe_dataset")
-        notes = approvals.settle(approval, _dataset_substitution(ws, output_dir, dataset_id, local_dataset_path))
+        substitution = _dataset_substitution(ws, output_dir, dataset_id, local_dataset_path)
+        notes = approvals.settle(approval, substitution, arguments)
         config = run.config()
         if not dataset_id and not local_dataset_path:
-            chosen = {"dataset_id": config.dataset_id, "local_dataset_path": config.local_dataset_path}
+            chosen = {"dataset_id": config.dataset_id, "local_dataset_path": _contained(ws, config.local_dataset_path)}
+            arguments.update(chosen)
         facts = _probe_data(
             ws, run, config, chosen, local_dataset_format, dataset_config, train_split, eval_split, column_map
         )
@@ -293,9 +286,6 @@ def _probe_data(
     from tunegate.probe import dataset  # loads the Hub client: not at start-up
     from tunegate.probe.model import ModelFacts
 
-    local = chosen["local_dataset_path"]
-    if local and not chosen["dataset_id"]:
-        chosen["local_dataset_path"] = str(_contained(ws, local))
     facts = dataset.probe_dataset(
         ws.hub,
         dataset_id=chosen["dataset_id"],
@@ -309,12 +299,15 @@ def _probe_data(
         model_facts=ModelFacts(**evidence.read(run, "model").facts, sources=[], bytes_fetched=0),
     )
     if facts.verdict != "accept":
-        raise ToolFailure("rejected", f"dataset {chosen['dataset_id'] or local!r}: " + "; ".join(facts.reasons))
+        name = chosen["dataset_id"] or chosen["local_dataset_path"]
+        raise ToolFailure("rejected", f"dataset {name!r}: " + "; ".join(facts.reasons))
     return facts
 
 
-def _contained(ws: Workspace, local: str) -> Path:
-    """The real path of a local dataset, which must lie below the root or a --data-root."""
+def _contained(ws: Workspace, local: str | None) -> str | None:
+    """The real path of a local dataset, which must lie below the root or a --data-root. Raises ToolFailure(outside_root)."""
+    if local is None:
+        return None
     path = (ws.root / Path(local).expanduser()).resolve()
     if not any(path.is_relative_to(root.resolve()) for root in (ws.root, *ws.data_roots)):
         raise ToolFailure(
@@ -322,4 +315,4 @@ def _contained(ws: Workspace, local: str) -> Path:
             f"local_dataset_path = {local!r} lies outside the server's root {ws.root}: move it there, "
             "or restart the server with --data-root",
         )
-    return path
+    return str(path)

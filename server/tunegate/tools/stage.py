@@ -12,6 +12,7 @@ from pydantic import Field
 
 from tunegate import approvals, evidence, gates, jobs, playbook, stages
 from tunegate.approvals import Approval
+from tunegate.config import RunConfig
 from tunegate.errors import NextCall, ToolFailure
 from tunegate.rundir import Run
 from tunegate.stages import StageName
@@ -21,6 +22,7 @@ from tunegate.tools.base import (
     OutputDir,
     Result,
     Workspace,
+    killed,
     next_for,
     recorded,
     require_evidence,
@@ -29,6 +31,7 @@ from tunegate.tools.base import (
 )
 
 POLL_S = 0.5
+RESUMES = "starts it again; training resumes from its last checkpoint"
 DEFAULT_WAIT_S = 45.0
 
 
@@ -52,11 +55,7 @@ class Diagnosis(Result):
 
 
 def approve_retry(ctx: Context, output_dir: str, stage: StageName, confirm: str | None) -> Approval | Elicit[Approval]:
-    try:
-        wanted = _retry(workspace(ctx), output_dir, stage)
-    except ToolFailure:
-        wanted = None
-    return approvals.ask(ctx, wanted, confirm)
+    return approvals.ask(ctx, lambda: _retry(workspace(ctx), output_dir, stage), confirm)
 
 
 def _retry(ws: Workspace, output_dir: str, stage: str) -> str | None:
@@ -88,7 +87,11 @@ async def docker_run(
         await anyio.sleep(min(POLL_S, max(0.0, deadline - time.monotonic())))
         state = jobs.look(run, stage).state
         if state == "lost":
-            raise _killed(run, stage)
+            raise killed(
+                run,
+                stage,
+                NextCall(tool="docker_run", arguments={"output_dir": str(run.path), "stage": stage}, why=RESUMES),
+            )
         if state != "running":
             report = await anyio.to_thread.run_sync(_advance, ws, run, output_dir, stage, approval)
     if report is None:
@@ -126,17 +129,20 @@ def _advance(ws: Workspace, run: Run, output_dir: str, stage: str, approval: Any
     job = jobs.look(run, stage)
     if job.state == "running":
         return None
-    with recorded(run, "docker_run", {"output_dir": output_dir, "stage": stage}) as wrote:
+    arguments = {"output_dir": output_dir, "stage": stage}
+    with recorded(run, "docker_run", arguments) as wrote:
         job, config = jobs.look(run, stage), run.config()
         if job.state == "running":
             return None
         if job.state == "ended" and not stages.collected(run, job):
             found, written = stages.collect(run, config, job)
             wrote.update(written)
+            if not found.facts["passed"]:
+                arguments["failed"] = stages.signature(found.facts["problems"])
         elif (seen := gates.view(run)) and stages.passed(run, config, stage, seen.newest):
             found = evidence.read(run, f"stages/{stage}")
         else:
-            _begin(ws, run, output_dir, stage, approval, config)
+            _begin(ws, run, arguments, approval, config)
             return None
     if not found.facts["passed"]:
         raise _failed(run, stage, found.facts)
@@ -151,10 +157,18 @@ def _advance(ws: Workspace, run: Run, output_dir: str, stage: str, approval: Any
     )
 
 
-def _begin(ws: Workspace, run: Run, output_dir: str, stage: str, approval: Any, config: Any) -> None:
+def _begin(ws: Workspace, run: Run, arguments: dict[str, Any], approval: Any, config: RunConfig) -> None:
+    stage = arguments["stage"]
     row = stages.STAGES[stage]
     gates.require(run, row.gate or 3, f"docker_run(stage={stage!r})")
     require_evidence(run, "project", tool=f"docker_run(stage={stage!r})")
+    if edited := gates.guarded_edits(gates.view(run)):
+        render = NextCall(
+            tool="render_project", arguments={"output_dir": str(run.path), "overwrite": True}, why=edited[0]
+        )
+        raise ToolFailure(
+            "gate_closed", f"docker_run(stage={stage!r}) refuses: {edited[0]}", gate=4, missing=edited, next=render
+        )
     missing = stages.missing_before(run, config, stage)
     if missing:
         raise ToolFailure(
@@ -168,23 +182,10 @@ def _begin(ws: Workspace, run: Run, output_dir: str, stage: str, approval: Any, 
                 why=f"{stage} needs {missing[0]}",
             ),
         )
-    approvals.settle(approval, _retry(ws, output_dir, stage))
+    notes = approvals.settle(approval, _retry(ws, arguments["output_dir"], stage), arguments)
+    if notes:
+        run.save_config(config.model_copy(update={"notes": [*config.notes, *notes]}))
     stages.start(run, config, stage)
-
-
-def _killed(run: Run, stage: str) -> ToolFailure:
-    again = NextCall(
-        tool="docker_run",
-        arguments={"output_dir": str(run.path), "stage": stage},
-        why="starts it again; training resumes from its last checkpoint",
-    )
-    said = jobs.runner_error(run, stage)
-    why = (
-        f"could not run ({said})"
-        if said
-        else "was killed before it ended (by the system, for want of memory, or by hand)"
-    )
-    return ToolFailure("stage_failed", f"{stage} {why}: call docker_run again", gate=4, next=again)
 
 
 def _failed(run: Run, stage: str, facts: dict[str, Any]) -> ToolFailure:

@@ -1,0 +1,167 @@
+"""render_project through the server: what it writes, what it refuses to set, and whose edits it keeps."""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+
+import pytest
+
+from tests import sealed
+from tests.sealed import CONFIG
+from tests.tiny import TOKEN, server  # noqa: F401
+from tunegate import evidence, gates, ledger
+from tunegate.hub import Hub
+from tunegate.render import HEADER
+from tunegate.rundir import Run
+from tunegate.tools.base import Workspace
+
+
+@pytest.fixture
+def workspace(tmp_path) -> Workspace:
+    """A server root without a Hub: nothing here asks for one."""
+    return Workspace(tmp_path / "root")
+
+
+@pytest.fixture
+def run(call) -> Run:
+    found = sealed.build(Run(call.workspace.root / "run"), until="recipe")
+    (found.path / "train.py").unlink()
+    return found
+
+
+def render(call, **arguments):
+    return call("render_project", output_dir="run", **arguments)
+
+
+def test_the_project_is_written_and_is_evidence(call, run):
+    found = render(call, overrides={"n_epochs": 2, "learning_rate": 0.01, "horizontal_flip": False})
+    assert {"train.py", "Dockerfile", "requirements.txt", "check_api.py"} <= set(found["files"])
+    assert all((run.path / name).is_file() for name in found["files"])
+    config = run.config()
+    assert (config.n_epochs, config.learning_rate, config.horizontal_flip) == (2, 0.01, False)
+    assert config.per_device_train_batch_size  # what nobody set comes from the scaffold
+    assert found["settings"]["learning_rate"] == 0.01 and found["preflight"]["push_to_hub"] == "me/m-finetuned"
+    assert gates.view(run).problems("project") == []
+    assert found["next"] == {
+        **found["next"],
+        "tool": "docker_run",
+        "arguments": {"output_dir": str(run.path), "stage": "build"},
+    }
+
+
+def test_the_push_target_is_the_users_own_unless_named(call, server):  # noqa: F811
+    call.workspace._made["hub"] = Hub(server.url, token=TOKEN)
+    config = CONFIG.model_copy(update={"hf_model_repo": None})
+    for name, overrides, target in (("a", {}, "me/m-finetuned"), ("b", {"hf_model_repo": "team/x"}, "team/x")):
+        run = sealed.build(Run(call.workspace.root / name), until="recipe", config=config)
+        (run.path / "train.py").unlink()
+        assert "error" not in call("render_project", output_dir=name, overrides=overrides)
+        assert run.config().hf_model_repo == target
+
+
+def test_no_push_target_where_nothing_is_pushed(call, server):  # noqa: F811
+    call.workspace._made["hub"] = Hub(server.url, token=TOKEN)
+    config = CONFIG.model_copy(update={"push_to_hub": False, "hf_model_repo": None})
+    run = sealed.build(Run(call.workspace.root / "local"), until="recipe", config=config)
+    (run.path / "train.py").unlink()
+    found = call("render_project", output_dir="local")
+    assert run.config().hf_model_repo is None and found["preflight"]["push_to_hub"].startswith("off")
+    assert server.requests("whoami") == []
+
+
+@pytest.mark.parametrize(
+    ("overrides", "code", "says"),
+    [
+        ({"model_id": "org/other"}, "invalid_input", "'model_id' cannot be set here"),
+        ({"push_to_hub": False}, "invalid_input", "'push_to_hub' cannot be set here"),
+        ({"warmup": 3}, "invalid_input", "learning_rate"),
+        ({"training_method": "lora"}, "out_of_scope", "'lora'"),
+        ({"monitoring": "wandb"}, "out_of_scope", "monitoring"),
+        ({"n_epochs": "three"}, "invalid_config", "n_epochs = 'three'"),
+        ({"n_epochs": 0}, "invalid_config", "n_epochs"),
+        ({"learning_rate": True}, "invalid_config", "learning_rate"),
+        ({"image_size": 8}, "invalid_config", "image_size"),
+        ({"hf_model_repo": "a/b/c"}, "invalid_config", "hf_model_repo"),
+        ({"training_arguments": {"output_dir": "/etc"}}, "invalid_config", "output_dir"),
+        ({"training_arguments": {"x y": 1}}, "invalid_config", "'x y'"),
+    ],
+)
+def test_what_cannot_be_set(call, run, overrides, code, says):
+    before = run.config_path.read_bytes()
+    error = render(call, overrides=overrides)["error"]
+    assert error["code"] == code and says in error["message"], error
+    assert run.config_path.read_bytes() == before and not (run.path / "train.py").exists()
+    assert ledger.entries(run)[-1]["outcome"] == code
+
+
+@pytest.mark.parametrize("overrides", [{"training_method": "lora"}, {"monitoring": "wandb"}])
+def test_nobody_is_asked_to_approve_what_is_refused_anyway(call, run, overrides):
+    found = render(call, user=True, overrides=overrides)
+    assert found["error"]["code"] == "out_of_scope" and found["asked"] == []
+
+
+def test_an_edited_file_is_kept_until_it_may_be_dropped(call, run):
+    render(call)
+    path = run.path / "train.py"
+    path.write_text(path.read_text() + "\n# mine\n")
+    error = render(call, overrides={"n_epochs": 5})["error"]
+    assert error["code"] == "ambiguous" and "train.py" in error["message"] and "overwrite=true" in error["message"]
+    assert path.read_text().endswith("# mine\n") and run.config().n_epochs == 3
+    assert "error" not in render(call, overrides={"n_epochs": 5}, overwrite=True)
+    assert "# mine" not in path.read_text() and run.config().n_epochs == 5
+
+
+def test_a_file_that_lay_there_before_is_not_lost_either(call, run):
+    (run.path / "README.md").write_text("my notes")
+    error = render(call)["error"]
+    assert error["code"] == "ambiguous" and "README.md" in error["message"]
+    assert (run.path / "README.md").read_text() == "my notes" and not (run.path / "train.py").exists()
+
+
+def test_rendering_again_brings_back_what_is_missing(call, run):
+    render(call)
+    (run.path / "infer.py").unlink()
+    check = next(c for c in gates.steps(gates.view(run))[3].checks if c.name == "project_files")
+    assert not check.ok and "infer.py is missing" in check.detail
+    render(call)
+    assert (run.path / "infer.py").read_text().startswith(HEADER)
+    assert next(c for c in gates.steps(gates.view(run))[3].checks if c.name == "project_files").ok
+
+
+def test_a_symlink_in_the_run_is_not_written_through(call, run, tmp_path):
+    outside = tmp_path / "outside.py"
+    outside.write_text("mine")
+    (run.path / "train.py").symlink_to(outside)
+    render(call)
+    assert outside.read_text() == "mine"
+
+
+def test_a_full_disk_leaves_no_half_project_that_counts(call, run, monkeypatch):
+    real, count = os.fsync, iter(range(1000))
+
+    def fsync(descriptor):
+        if next(count) >= 3:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        real(descriptor)
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    assert render(call)["error"]["code"] == "disk_full"
+    monkeypatch.setattr(os, "fsync", real)
+    assert evidence.read(run, "project") is None and not list(run.path.glob(".*.tmp"))
+    ledger.entries(run)
+    assert render(call)["next"]["arguments"]["stage"] == "build"
+
+
+def test_not_before_the_recipe(call):
+    sealed.build(Run(call.workspace.root / "early"), until="image")
+    error = call("render_project", output_dir="early")["error"]
+    assert error["code"] == "gate_closed" and error["gate"] == 3 and error["next"]["tool"] == "fetch_recipe"
+
+
+def test_a_copied_run_is_verified_from_the_beginning(call, run):
+    render(call)
+    shutil.copytree(run.path, call.workspace.root / "copy")
+    error = call("render_project", output_dir="copy")["error"]
+    assert error["code"] == "gate_closed" and error["gate"] == 1 and error["next"]["tool"] == "probe_model"

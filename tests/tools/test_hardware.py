@@ -1,0 +1,87 @@
+"""Step 2 through the server, on a real probe of the embedded Hub's model."""
+
+from __future__ import annotations
+
+import shutil
+from types import SimpleNamespace
+
+import pytest
+
+from tests import sealed
+from tests.tiny import TOKEN
+from tunegate import evidence, host, rundir
+from tunegate.hub import Hub
+from tunegate.rundir import Run
+
+
+@pytest.fixture
+def run(call, monkeypatch) -> Run:
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(free=500e9))
+    assert "error" not in call("probe_model", model_id="me/vit", output_dir="run")
+    assert "error" not in call("probe_dataset", output_dir="run", dataset_id="me/pets")
+    return Run(call.workspace.root / "run")
+
+
+def test_both_calls_open_gate_2_and_pretend_nothing(call, run):
+    audit = call("audit_gpu", output_dir="run")
+    assert audit["gpu_count"] == 0 and audit["gpu_name"] is None and audit["notes"] == [host.NO_GPU]
+    assert audit["next"]["tool"] == "pick_ngc_image" and run.config().gpu_count == 0
+    image = call("pick_ngc_image", output_dir="run")
+    assert image["ngc_image"] is None and image["ngc_image_digest"] is None and image["model_fit"].startswith("fits")
+    assert host.NO_CONTAINER in image["notes"] and image["next"]["tool"] == "fetch_recipe"
+    assert evidence.read(run, "image").facts["why"] == host.NO_CONTAINER
+    steps = call("gate_status", output_dir="run")["steps"]
+    assert [step["passed"] for step in steps] == [True, True, False, False, False, False]
+
+
+def test_the_order_is_enforced(call, run):
+    error = call("pick_ngc_image", output_dir="run")["error"]
+    assert error["code"] == "gate_closed" and error["next"]["tool"] == "audit_gpu"
+    call("probe_model", model_id="me/vit", output_dir="new")
+    error = call("audit_gpu", output_dir="new")["error"]
+    assert error["code"] == "gate_closed" and error["gate"] == 1 and error["next"]["tool"] == "probe_dataset"
+
+
+def test_a_hard_failure_closes_the_gate_and_a_second_audit_opens_it(call, run, server, monkeypatch):
+    call.workspace._made["hub"] = Hub(server.url)  # no token, and the push is on
+    audit = call("audit_gpu", output_dir="run")
+    assert "HF_TOKEN" in audit["hard_failures"][0] and audit["next"]["tool"] == "audit_gpu"
+    error = call("fetch_recipe", output_dir="run")["error"]
+    assert error["gate"] == 2 and "HF_TOKEN" in error["missing"][0]
+    call.workspace._made["hub"] = Hub(server.url, token=TOKEN)
+    assert call("audit_gpu", output_dir="run")["next"]["tool"] == "pick_ngc_image"
+
+
+def test_without_a_push_no_token_is_needed(call, run, server):
+    call.workspace._made["hub"] = Hub(server.url)
+    run.save_config(run.config().model_copy(update={"push_to_hub": False}))
+    assert call("audit_gpu", output_dir="run")["hard_failures"] == []
+
+
+def test_the_token_is_nowhere(call, run, monkeypatch):
+    monkeypatch.setenv("HF_TOKEN", TOKEN)
+    said = str(call("audit_gpu", output_dir="run"))
+    assert TOKEN not in said and not any(
+        TOKEN.encode() in path.read_bytes() for path in run.path.rglob("*") if path.is_file()
+    )
+    assert evidence.read(run, "host").facts["credentials"] == {"HF_TOKEN": True}
+
+
+def test_another_agent_at_work(call, run, monkeypatch):
+    monkeypatch.setattr(rundir, "LOCK_WAIT_S", 0.1)
+    with rundir.lock(run, "fetch_recipe"):
+        error = call("audit_gpu", output_dir="run")["error"]
+        assert error["code"] == "run_locked" and "fetch_recipe (process" in error["message"]
+        assert call("gate_status", output_dir="run")["next"]["tool"] == "audit_gpu"  # reading needs no lock
+    assert call("audit_gpu", output_dir="run")["hard_failures"] == []
+
+
+def test_a_model_that_does_not_fit_is_said_not_to(call):
+    run = sealed.build(
+        Run(call.workspace.root / "big"),
+        until="host",
+        facts={"model": {"verdict": "accept", "parameters": 10**10}},
+    )
+    image = call("pick_ngc_image", output_dir="big")
+    assert image["model_fit"].startswith("does not fit: 160.0 GB") and "smaller model" in image["notes"][1]
+    assert evidence.read(run, "image").facts["terms_gb"]["optimizer"] == 80.0

@@ -1,0 +1,272 @@
+"""docker_run and diagnose through the server. The project's scripts are a few lines of Python: what is tested is the frame."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+
+import pytest
+
+from tests import sealed
+from tests.sealed import script
+from tests.test_stages import META, PREPARE
+from tests.tiny import TOKEN
+from tunegate import gates, jobs, ledger, rundir, stages
+from tunegate.rundir import Run
+from tunegate.tools import stage as stage_tool
+from tunegate.tools.base import Workspace
+
+COUNT = 'open("runs.txt", "a").write("x")\n'
+PREPARED = PREPARE + "\n"
+WAITS = 'import os, time\nwhile not os.path.exists("go"): time.sleep(0.02)\n'
+KILLED = "import os\nos.killpg(0, 9)\n"  # itself and the process beside it, as the system does for want of memory
+
+
+@pytest.fixture(autouse=True)
+def impatient(monkeypatch):
+    monkeypatch.setattr(stage_tool, "POLL_S", 0.03)
+
+
+@pytest.fixture
+def workspace(tmp_path) -> Workspace:
+    """A server root without a Hub: nothing here asks for one."""
+    return Workspace(tmp_path / "root")
+
+
+@pytest.fixture
+def run(call) -> Run:
+    scripts = {"prepare_data.py": script(PREPARED)}
+    return sealed.build(Run(call.workspace.root / "run"), until="stages/check_api", files=scripts)
+
+
+def prepare(call, body: str | None = None, **arguments):
+    """docker_run(prepare), after its script was written anew if `body` says what it does."""
+    if body is not None:
+        sealed.put(Run(call.workspace.root / "run"), {"prepare_data.py": script(COUNT + body)})
+    return call("docker_run", output_dir="run", stage="prepare", **{"wait_s": 20, **arguments})
+
+
+def runs(run: Run) -> int:
+    path = run.path / "runs.txt"
+    return len(path.read_text()) if path.exists() else 0
+
+
+def ended(run: Run, stage: str = "prepare") -> None:
+    deadline = time.monotonic() + 20
+    while jobs.look(run, stage).state == "running":
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def test_a_stage_that_passes(call, run):
+    found = prepare(call, PREPARED)
+    assert (
+        found["state"] == "passed"
+        and found["facts"]["n_eval"] == 4
+        and found["log"] == str(run.path / "logs/prepare.log")
+    )
+    assert found["next"]["arguments"] == {"output_dir": str(run.path), "stage": "smoke"}
+    assert gates.view(run).problems("stages/prepare") == [] and gates.job_states(run) == {}
+    assert any(entry["wrote"].get("stages/prepare") for entry in ledger.entries(run))
+
+
+def test_what_passed_is_not_run_again_until_something_changed(call, run):
+    prepare(call, PREPARED)
+    assert prepare(call)["state"] == "passed" and runs(run) == 1
+    assert prepare(call, PREPARED + "# edited\n")["state"] == "passed" and runs(run) == 2
+
+
+def test_an_answer_does_not_wait_for_the_stage(call, run):
+    found = prepare(call, WAITS + PREPARED, wait_s=0)
+    assert found["state"] == "running" and found["facts"] == {}
+    assert found["next"] == {
+        "tool": "docker_run",
+        "arguments": {"output_dir": str(run.path), "stage": "prepare"},
+        "why": "prepare is running: follow it",
+    }
+    assert call("gate_status", output_dir="run")["jobs"] == {"prepare": "running"}
+    (run.path / "go").touch()
+    ended(run)
+    assert call("gate_status", output_dir="run")["jobs"] == {"prepare": "ended"}  # nobody has looked yet
+    assert prepare(call)["state"] == "passed" and runs(run) == 1
+
+
+def test_a_second_start_follows_the_first(call, run):
+    prepare(call, WAITS + PREPARED, wait_s=0)
+    job = jobs.look(run, "prepare").spec["id"]
+    for wait_s in (0, 0.1):
+        assert prepare(call, wait_s=wait_s)["state"] == "running"
+    (run.path / "go").touch()
+    assert prepare(call)["state"] == "passed" and jobs.look(run, "prepare").spec["id"] == job and runs(run) == 1
+
+
+def test_a_failure_names_the_error_and_the_way_to_its_fix(call, run):
+    found = prepare(call, "raise ValueError('column img not found')")
+    error = found["error"]
+    assert error["code"] == "stage_failed" and error["gate"] == 4 and "column img not found" in error["message"]
+    assert error["next"] == {
+        **error["next"],
+        "tool": "diagnose",
+        "arguments": {"output_dir": str(run.path), "stage": "prepare"},
+    }
+    found = call("diagnose", output_dir="run")
+    assert found["stage"] == "prepare" and "column img not found" in found["problems"][0]
+    assert found["log_tail"][-1] == "ValueError: column img not found" and found["next"]["tool"] == "docker_run"
+
+
+def test_a_stage_that_says_it_passed_and_left_nothing(call, run):
+    assert "no usable report" in prepare(call, "print('all good')")["error"]["message"]
+
+
+def test_a_fix_is_run_and_the_failure_forgotten(call, run):
+    prepare(call, "1 / 0")
+    assert prepare(call, PREPARED)["state"] == "passed"
+    assert call("diagnose", output_dir="run")["notes"] == ["no stage of this run has failed"]
+
+
+SAME = "run prepare again although it failed 3 times in a row with the same error"
+
+
+def fail_three_times(call) -> None:
+    for _ in range(3):
+        assert prepare(call, "raise ValueError('the same')")["error"]["code"] == "stage_failed"
+
+
+def test_the_same_error_three_times_is_the_users_to_decide(call, run):
+    fail_three_times(call)
+    error = prepare(call)["error"]
+    assert error["code"] == "approval_required" and SAME in error["message"] and runs(run) == 3
+    assert prepare(call, confirm="yes")["error"]["code"] == "approval_required" and runs(run) == 3
+    assert prepare(call, confirm=SAME)["error"]["code"] == "stage_failed" and runs(run) == 4
+
+
+def test_a_client_that_can_ask_is_made_to(call, run):
+    fail_three_times(call)
+    refused = prepare(call, user=False, confirm=SAME)
+    assert refused["error"]["code"] == "approval_required" and SAME in refused["asked"][0] and runs(run) == 3
+    granted = prepare(call, PREPARED, user=True)
+    assert granted["state"] == "passed" and runs(run) == 4
+    assert prepare(call, user=False)["asked"] == []
+
+
+def test_a_job_that_is_killed_while_it_is_followed(call, run):
+    error = prepare(call, KILLED)["error"]
+    assert (
+        error["code"] == "stage_failed" and "was killed" in error["message"] and error["next"]["tool"] == "docker_run"
+    )
+    assert gates.job_states(run) == {"prepare": "lost"}
+    assert prepare(call, PREPARED)["state"] == "passed"
+
+
+def test_a_job_that_was_killed_while_nobody_looked_is_started_again(call, run):
+    prepare(call, KILLED, wait_s=0)
+    ended(run)
+    assert call("gate_status", output_dir="run")["jobs"] == {"prepare": "lost"}
+    assert prepare(call, PREPARED)["state"] == "passed"
+
+
+def test_stages_in_order(call, run):
+    error = call("docker_run", output_dir="run", stage="smoke")["error"]
+    assert error["code"] == "gate_closed" and error["gate"] == 4 and error["missing"] == ["prepare"]
+    assert error["next"]["arguments"]["stage"] == "prepare"
+    error = call("docker_run", output_dir="run", stage="train")["error"]
+    assert error["code"] == "gate_closed" and error["gate"] == 4 and jobs.look(run, "train").state == "none"
+
+
+def test_code_that_nobody_checked_keeps_the_training_closed(call):
+    run = sealed.build(Run(call.workspace.root / "run"), until="stages/smoke")
+    sealed.put(run, {"torch.py": script("print('not torch')")})
+    error = call("docker_run", output_dir="run", stage="train")["error"]
+    assert error["code"] == "gate_closed" and error["gate"] == 4 and "torch.py" in str(error["missing"])
+    assert error["next"]["arguments"]["stage"] == "check_api"
+
+
+def test_an_edited_check_is_rendered_again_before_anything_runs(call, run):
+    sealed.write(run, "project", {**sealed.project(run), "guarded": ["prepare_data.py"]})
+    error = prepare(call, PREPARED)["error"]
+    assert error["code"] == "gate_closed" and "prepare_data.py" in error["message"] and runs(run) == 0
+    assert error["next"]["tool"] == "render_project" and error["next"]["arguments"]["overwrite"] is True
+
+
+def test_nothing_runs_before_the_project_is_rendered(call):
+    run = sealed.build(Run(call.workspace.root / "early"), until="recipe")
+    error = call("docker_run", output_dir="early", stage="build")["error"]
+    assert (
+        error["code"] == "gate_closed"
+        and error["next"]["tool"] == "render_project"
+        and not (run.path / "logs").exists()
+    )
+
+
+def test_an_environment_that_is_gone_is_built_again(call, run):
+    sealed.write(run, "stages/build", {**sealed.FACTS["stages/build"], "python": "/no/such/python"})
+    error = prepare(call, PREPARED)["error"]
+    assert error["code"] == "gate_closed" and error["next"]["arguments"]["stage"] == "build"
+
+
+def test_two_agents_at_once(call, run, monkeypatch):
+    monkeypatch.setattr(rundir, "LOCK_WAIT_S", 0.1)
+    with rundir.lock(run, "render_project"):
+        error = prepare(call, PREPARED)["error"]
+    assert error["code"] == "run_locked" and "render_project" in error["message"] and runs(run) == 0
+
+
+def test_a_job_that_another_agent_started_is_followed_without_the_lock(call, run, monkeypatch):
+    monkeypatch.setattr(rundir, "LOCK_WAIT_S", 0.1)
+    prepare(call, WAITS + PREPARED, wait_s=0)
+    with rundir.lock(run, "something"):
+        assert prepare(call, wait_s=0)["state"] == "running"
+    (run.path / "go").touch()
+    assert prepare(call)["state"] == "passed"
+
+
+def test_a_tampered_result(call, run):
+    prepare(call, PREPARED, wait_s=0)
+    ended(run)
+    sealed.put(run, {"data/meta.json": json.dumps({**META, "n_eval": 3})})
+    assert "changed after the stage ended" in prepare(call)["error"]["message"]
+
+
+def test_the_token_reaches_the_stage_and_no_answer(call, run, monkeypatch):
+    monkeypatch.setenv("HF_TOKEN", TOKEN)
+    sealed.write(run, "dataset", {"verdict": "accept", "gated": "auto"})
+    sealed.write(run, "project", sealed.project(run))
+    check = "import os\nprint('token is', os.environ['HF_TOKEN'])\n"
+    answers = [prepare(call, check + PREPARED), prepare(call, check + "raise ValueError(os.environ['HF_TOKEN'])")]
+    assert answers[0]["state"] == "passed" and answers[1]["error"]["code"] == "stage_failed"
+    answers += [call("diagnose", output_dir="run"), call("gate_status", output_dir="run")]
+    assert TOKEN not in str(answers) and "token is <HF_TOKEN>" in str(answers)
+    assert not any(TOKEN.encode() in path.read_bytes() for path in run.path.rglob("*") if path.is_file())
+
+
+def test_progress_of_a_training(call):
+    row = {"step": 3, "max_steps": 9, "loss": 1.5, "eta_s": 12}
+    body = f"import json, os\nos.makedirs('logs', exist_ok=True)\nopen('logs/train.jsonl', 'w').write({json.dumps(row)!r} + chr(10))\n"
+    body += 'open("ready", "w")\n' + WAITS
+    run = sealed.build(Run(call.workspace.root / "run"), until="stages/smoke", files={"train.py": script(body)})
+    assert call("docker_run", output_dir="run", stage="train", wait_s=0).get("state") == "running"
+    deadline = time.monotonic() + 20
+    while not (run.path / "ready").exists() and time.monotonic() < deadline:
+        time.sleep(0.02)
+    assert call("docker_run", output_dir="run", stage="train", wait_s=0)["progress"] == row
+    (run.path / "go").touch()
+    ended(run, "train")
+
+
+def test_diagnose_proposes_the_fix_that_it_knows(call, run):
+    prepare(call, "raise MemoryError('x')")
+    oom = "RuntimeError: CUDA out of memory. Tried to allocate 2.00 GiB"
+    sealed.write(run, "stages/smoke", {"passed": False, "problems": [f"exit code 1: {oom}"], "exit_code": 1})
+    found = call("diagnose", output_dir="run", stage="smoke")
+    assert found["findings"] and found["stage"] == "smoke"
+    assert found["next"]["tool"] == ("render_project" if found["findings"][0]["overrides"] else "docker_run")
+
+
+def test_diagnose_of_a_run_without_failures(call, run):
+    found = call("diagnose", output_dir="run")
+    assert found["stage"] is None and found["findings"] == [] and found["next"]["arguments"]["stage"] == "prepare"
+
+
+def test_every_stage_is_one_that_the_tool_takes():
+    assert set(stages.STAGES) == set(stage_tool.StageName.__args__) and Path(stage_tool.__file__).name == "stage.py"
