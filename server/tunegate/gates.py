@@ -133,11 +133,16 @@ def _qualify(view: View) -> list[Check]:
     ]
 
 
+def _fit(facts: dict) -> list[str]:
+    fit = facts.get("model_fit") or "no model-fit verdict"
+    return [fit] if fit.startswith(("does not fit", "no ")) else []
+
+
 def _hardware(view: View) -> list[Check]:
     keys = ["gpu_count", *(["gpu_name", "driver_major", "vram_gb_per_gpu"] if view.config.gpu_count else [])]
     return [
         _held(view, "host", lambda facts: facts.get("hard_failures", ["no audit"])),
-        _held(view, "image", lambda facts: [] if facts.get("model_fit") else ["no model-fit verdict"]),
+        _held(view, "image", _fit),
         _keys(view, *keys),
     ]
 

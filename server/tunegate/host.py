@@ -97,10 +97,16 @@ def model_fit(model: dict, audit_facts: dict) -> Fit:
             verdict="unknown: the repository declares no parameter count; smoke will show whether it fits",
             terms_gb=terms,
         )
+    if needed > memory:
+        return Fit(
+            verdict=f"does not fit: {needed:.1f} GB of states against {memory} GB of memory: choose a smaller model, or a "
+            "machine with more memory",
+            terms_gb=terms,
+        )
     if needed > 0.6 * memory:
         return Fit(
-            verdict=f"does not fit: {needed:.1f} GB of states against {memory} GB of memory",
+            verdict=f"tight: {needed:.1f} GB of states against {memory} GB of memory",
             terms_gb=terms,
-            notes=["choose a smaller model, or a machine with more memory: smoke would run out of it"],
+            notes=["activations come on top: if smoke runs out of memory, choose a smaller model or a larger machine"],
         )
     return Fit(verdict=f"fits: {needed:.2f} GB of states against {memory} GB of memory", terms_gb=terms)
