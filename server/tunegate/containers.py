@@ -1,0 +1,283 @@
+"""A stage's container: what it is made of, and its life on the engine. No more privilege than the stage needs.
+
+Nothing here remembers anything: what runs is asked of the engine, by the labels that containers carry. The end of a log
+stream never means the end of the job: the engine may just have gone away. Ask `find` or `state`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shlex
+import struct
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+from tunegate import engine_errors, seal
+from tunegate.engine import Engine, EngineFacts, GpuHandover
+from tunegate.errors import ToolFailure
+
+LOG_SILENCE_S = 120.0
+SHM_BYTES = 16 * 2**30
+SYSTEM = (
+    "/bin",
+    "/dev",
+    "/etc",
+    "/lib",
+    "/lib64",
+    "/opt/nvidia",
+    "/opt/project",
+    "/proc",
+    "/sbin",
+    "/sys",
+    "/usr",
+    "/workspace",
+)
+PARENTS = ("/", "/opt", "/root", "/run", "/tmp", "/var")  # these directories themselves; below them may lie data
+ENV = {
+    "HF_HOME": "/workspace/.cache/huggingface",
+    "HOME": "/tmp",  # the container's own: startup files or packages in a home inside the run could change what a stage does
+    "USER": "tunegate",  # a uid without a passwd entry: getpass.getuser() (torch calls it) would raise KeyError
+    "PYTHONUNBUFFERED": "1",
+    "PYTHONNOUSERSITE": "1",
+}
+DEVICE_REQUESTS: dict[str, list[dict[str, Any]]] = {
+    "none": [],
+    "nvidia-runtime": [{"Driver": "", "Count": -1, "Capabilities": [["gpu"]]}],
+    "cdi": [{"Driver": "cdi", "DeviceIDs": ["nvidia.com/gpu=all"]}],
+}
+_STATUS = {  # the engine's word -> ours; Podman's words too
+    "created": "created",
+    "configured": "created",
+    "initialized": "created",
+    "running": "running",
+    "paused": "running",
+    "restarting": "running",
+    "stopping": "running",
+    "exited": "exited",
+    "stopped": "exited",
+    "dead": "gone",
+    "removing": "gone",
+}
+
+
+@dataclass(frozen=True)
+class ContainerPlan:
+    """One stage's container. Holds no secret: `secrets` are names, whose values `start` takes from our environment."""
+
+    image: str
+    argv: tuple[str, ...]
+    name: str
+    labels: dict[str, str]  # tunegate.run, tunegate.stage, tunegate.job
+    output_dir: Path
+    user: str  # "uid:gid", see user_for
+    gpus: GpuHandover = "none"
+    network: Literal["none", "default", "host"] = "none"
+    env: dict[str, str] = field(default_factory=dict)
+    secrets: tuple[str, ...] = ()
+    read_only: tuple[Path, ...] = ()  # local data, mounted at their own paths
+    path: str = ""  # the image's PATH (engine.image(...).env): a login shell forgets it where /etc/profile sets another
+
+
+@dataclass(frozen=True)
+class ContainerState:
+    """exit_code is None until it exited. `created`, and not running: it never started, and `error` says why.
+
+    The two times are the engine's, and out of order when it ran but a moment.
+    """
+
+    id: str
+    status: Literal["created", "running", "exited", "gone"]
+    exit_code: int | None = None
+    oom_killed: bool = False
+    started_at: str | None = None
+    finished_at: str | None = None
+    error: str = ""
+
+
+class LogLine(NamedTuple):
+    """at: the engine's own time of this piece of output, in a form that sorts. data: bytes as written, not redacted."""
+
+    at: str
+    data: bytes
+
+
+def user_for(facts: EngineFacts) -> str:
+    """Who a stage runs as: under rootless, the container's root *is* this user, and any other uid could not write."""
+    return "0:0" if facts.rootless else f"{os.getuid()}:{os.getgid()}"
+
+
+def container_spec(plan: ContainerPlan, environ: Mapping[str, str] = os.environ) -> dict[str, Any]:
+    """ContainerPlan -> the body of `POST /containers/create`. Raises ToolFailure(invalid_input) on an unusable data path."""
+    mounts = [{"Type": "bind", "Source": str(plan.output_dir), "Target": "/workspace"}]
+    for path in plan.read_only:
+        _check_mountable(path)
+        mounts.append({"Type": "bind", "Source": str(path), "Target": str(path), "ReadOnly": True})
+    # one pipe for both outputs: the engine reads two at its own pace, so that their lines change places
+    command = (f"export PATH={shlex.quote(plan.path)}; " if plan.path else "") + f"exec {shlex.join(plan.argv)} 2>&1"
+    env = {**ENV, **plan.env, **{name: environ[name] for name in plan.secrets if environ.get(name)}}
+    return {
+        "Image": plan.image,
+        "Entrypoint": ["/bin/bash", "-lc"],  # NGC's own entrypoint would swallow the command
+        "Cmd": [command],
+        "Env": [f"{name}={value}" for name, value in sorted(env.items())],
+        "User": plan.user,
+        "WorkingDir": "/workspace",
+        "Labels": dict(plan.labels),
+        "HostConfig": {
+            "Mounts": mounts,
+            "ShmSize": SHM_BYTES,
+            "NetworkMode": plan.network,
+            "DeviceRequests": DEVICE_REQUESTS[plan.gpus],
+            "CapDrop": ["ALL"],
+            "SecurityOpt": ["no-new-privileges"],
+            "Init": True,  # a PID 1 without it ignores TERM, and a stopped training could not save
+            "AutoRemove": False,  # an engine that removes it takes the exit code along
+            # whatever the engine's default: a log that can be read back and cannot fill the disk
+            "LogConfig": {"Type": "json-file", "Config": {"max-size": "50m", "max-file": "2"}},
+        },
+    }
+
+
+def _check_mountable(path: Path) -> None:
+    hides = str(path) in PARENTS or any(path.is_relative_to(name) for name in SYSTEM)
+    if path.is_absolute() and ".." not in path.parts and not hides:
+        return
+    raise ToolFailure(
+        "invalid_input",
+        f"local_dataset_path = {str(path)!r} cannot be mounted at its own path: it could hide the container's own files. "
+        "Move or copy the dataset to a directory such as /data/my-dataset",
+    )
+
+
+def start(engine: Engine, plan: ContainerPlan) -> str:
+    """Create and start; returns the container's id. A container that could not be started is removed again.
+
+    Raises ToolFailure: unavailable (no GPU hand-over, no answer: then it may be starting, ask `find`), not_found (image),
+    invalid_input (a mount), run_locked (its name is taken), stage_failed (the image cannot run it), disk_full.
+    """
+    import docker.errors
+
+    doing = f"starting the container {plan.name} from {plan.image}"
+    spec = container_spec(plan)
+    with engine_errors.mapped(doing, engine.host):
+        found = engine.api.create_container_from_config(spec, plan.name)["Id"]
+        try:
+            engine.api.start(found)
+        except docker.errors.APIError:  # refused, so not running; a lost connection leaves it: it may be
+            with contextlib.suppress(docker.errors.APIError):
+                engine.api.remove_container(found, force=True)
+            raise
+        return found
+
+
+def find(engine: Engine, labels: dict[str, str]) -> ContainerState | None:
+    """The newest container that carries all these labels, None when there is none. Raises ToolFailure(unavailable)."""
+    wanted = [f"{name}={value}" for name, value in labels.items()]
+    with engine_errors.mapped("asking the engine for the job's container", engine.host):
+        listed = engine.api.containers(all=True, filters={"label": wanted})
+        newest = max(listed, key=lambda row: row.get("Created") or 0, default=None)
+        return state(engine, newest["Id"]) if newest else None
+
+
+def state(engine: Engine, container: str) -> ContainerState:
+    """`gone` when the engine knows no such container. Raises ToolFailure(unavailable)."""
+    import docker.errors
+
+    with engine_errors.mapped("asking the engine for the job's container", engine.host):
+        try:
+            found = engine.api.inspect_container(container)
+        except docker.errors.NotFound:
+            return ContainerState(container, "gone")
+        said = found["State"]
+        status = _STATUS[said["Status"]]
+        return ContainerState(
+            id=found["Id"],
+            status=status,
+            exit_code=said["ExitCode"] if status == "exited" else None,
+            oom_killed=bool(said.get("OOMKilled")),
+            started_at=_time(said.get("StartedAt")),
+            finished_at=_time(said.get("FinishedAt")),
+            error=seal.redacted(said.get("Error") or ""),
+        )
+
+
+def _time(value: str | None) -> str | None:
+    return value if value and not value.startswith("0001-") else None
+
+
+def follow_logs(
+    engine: Engine, container: str, since: str | None = None, *, silence_s: float = LOG_SILENCE_S
+) -> Iterator[LogLine]:
+    """The container's output after `since` (the `at` of the last piece seen), as it comes.
+
+    It ends when the container ends, when the engine goes away, and after silence_s without output: ask `state`, then
+    follow again from the last `at` (of a line over 16 kB, which comes in pieces with one time, the rest is then lost).
+    Raises ToolFailure(unavailable | not_found) when it cannot begin.
+    """
+    seconds = int(datetime.fromisoformat(since).timestamp()) if since else None
+    with engine_errors.mapped("reading the job's output", engine.host):
+        stream = engine.api.logs(container, stream=True, follow=True, timestamps=True, since=seconds)
+        # struct.error: the engine went away in the middle of a frame's header, which is but another end of the stream
+        with _watched(stream, silence_s) as heard, contextlib.suppress(struct.error):
+            for frame in stream:
+                heard()
+                at, _, data = frame.partition(b" ")
+                if (when := at.decode(errors="replace")) > (since or ""):
+                    yield LogLine(when, data)
+
+
+@contextlib.contextmanager
+def _watched(stream, silence_s: float):
+    """Close the stream when nothing was heard for silence_s: the SDK reads logs without a timeout, for ever if need be."""
+    last, done = [time.monotonic()], threading.Event()
+
+    def watch() -> None:
+        while not done.wait(max(0.01, last[0] + silence_s - time.monotonic())):
+            if time.monotonic() - last[0] >= silence_s:
+                return _close(stream)
+
+    def heard() -> None:
+        last[0] = time.monotonic()
+
+    threading.Thread(target=watch, daemon=True, name="log-watch").start()
+    try:
+        yield heard
+    finally:
+        done.set()
+        _close(stream)
+
+
+def _close(stream) -> None:
+    with contextlib.suppress(OSError, AttributeError):  # ended already, or by the other side
+        stream.close()
+
+
+def stop(engine: Engine, container: str, grace_s: int = 30) -> None:
+    """TERM, and KILL after grace_s. Content when it has ended, or is gone, already. Raises ToolFailure(unavailable)."""
+    import docker.errors
+
+    with (
+        engine_errors.mapped("stopping the job's container", engine.host),
+        contextlib.suppress(docker.errors.NotFound),
+    ):
+        engine.api.stop(container, timeout=grace_s)
+
+
+def remove(engine: Engine, container: str) -> None:
+    """Remove a container that has ended. Content when it is gone, or going. Raises ToolFailure(run_locked) while it runs."""
+    import docker.errors
+
+    with engine_errors.mapped("removing the job's container", engine.host):
+        try:
+            engine.api.remove_container(container, v=True)
+        except docker.errors.NotFound:
+            pass
+        except docker.errors.APIError as error:
+            if "already in progress" not in (error.explanation or ""):
+                raise
