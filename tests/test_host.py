@@ -39,10 +39,19 @@ def test_this_machine_passes_and_claims_no_gpu(tmp_path):
 
 
 def test_a_gpu_that_is_there_is_told_and_not_counted(tmp_path, monkeypatch):
-    fake_gpu(tmp_path, monkeypatch, "echo NVIDIA A100; echo NVIDIA A100")
+    fake_gpu(tmp_path, monkeypatch, "echo 'NVIDIA A100, 580.95.05, 81920'; echo 'NVIDIA A100, 580.95.05, 81920'")
     facts = audit(tmp_path)
     assert facts.gpu_count == 0 and facts.gpus_seen == ["NVIDIA A100"] * 2
     assert "2 GPU(s)" in facts.warnings[0] and "not used" in facts.warnings[0]
+
+
+def test_on_local_docker_the_gpus_count_only_if_the_engine_can_hand_them_over(tmp_path, monkeypatch):
+    fake_gpu(tmp_path, monkeypatch, "echo 'NVIDIA A100, 580.95.05, 81920'")
+    monkeypatch.setenv("DOCKER_HOST", f"unix://{tmp_path}/nobody.sock")
+    facts = audit(tmp_path, platform="local-docker")
+    assert (
+        facts.gpu_count == 0 and "nobody.sock" in facts.hard_failures[0]
+    )  # no engine: a hard failure, with its remedy
 
 
 def test_without_nvidia_smi(tmp_path, monkeypatch):

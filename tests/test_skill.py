@@ -64,6 +64,7 @@ FILES = {  # of a run, of the rendered project, of the skill
 OWN = {
     "image-classification",
     "local-process",
+    "local-docker",
     "running",
     "passed",
     "full",

@@ -190,9 +190,18 @@ def test_an_environment_that_is_gone(run):
 
 def test_build_runs_on_the_servers_own_python_and_the_rest_on_the_stages(run):
     sealed.write(run, "stages/build", {**sealed.FACTS["stages/build"], "python": "/bin/sh"})
-    build = stages._argv(run, "build", stages.STAGES["build"])
+    build = stages._argv(run, CONFIG, "build", stages.STAGES["build"], {}, {})
     assert build[0] == sys.executable and build[build.index("-m") + 1] == "tunegate.envs"
-    assert stages._argv(run, "prepare", stages.STAGES["prepare"]) == ["/bin/sh", "prepare_data.py"]
+    assert stages._argv(run, CONFIG, "prepare", stages.STAGES["prepare"], {}, {}) == ["/bin/sh", "prepare_data.py"]
+
+
+def test_on_local_docker_the_same_inputs_are_the_same_container(run):
+    config = CONFIG.model_copy(update={"platform": "local-docker"})
+    names = [
+        stages._argv(run, config, "train", stages.STAGES["train"], {"seed": seed}, {"train.py": "0"})[-1]
+        for seed in (1, 1, 2)
+    ]
+    assert names[0] == names[1] != names[2]
 
 
 def test_what_a_stage_needs_before_it(run):

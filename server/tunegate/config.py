@@ -77,7 +77,7 @@ class RunConfig(BaseModel):
 
     # where
     output_dir: str | None = None
-    platform: Literal["local-process"] = "local-process"
+    platform: Literal["local-process", "local-docker"] = "local-process"
     gpu_count: int | None = Field(None, ge=0)
     gpu_name: str | None = None
     driver_major: int | None = Field(None, ge=0)

@@ -140,6 +140,7 @@ def _fit(facts: dict) -> list[str]:
 
 def _hardware(view: View) -> list[Check]:
     keys = ["gpu_count", *(["gpu_name", "driver_major", "vram_gb_per_gpu"] if view.config.gpu_count else [])]
+    keys += ["ngc_image", "ngc_image_digest"] if view.config.platform == "local-docker" else []
     return [
         _held(view, "host", lambda facts: facts.get("hard_failures", ["no audit"])),
         _held(view, "image", _fit),
@@ -250,7 +251,7 @@ def preflight(view: View) -> dict[str, str]:
     hardware = (
         f"{config.gpu_count}x {config.gpu_name}"
         if config.gpu_count
-        else "CPU only (local-process)"
+        else f"CPU only ({config.platform})"
         if config.gpu_count == 0
         else ""
     )

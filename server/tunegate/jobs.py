@@ -48,6 +48,10 @@ ENV_NAMES = {
     "https_proxy",
     "no_proxy",
     "LD_LIBRARY_PATH",
+    "DOCKER_HOST",
+    "DOCKER_CERT_PATH",
+    "DOCKER_TLS_VERIFY",
+    "TUNEGATE_WHEELHOUSE",
 }
 ENV_PREFIXES = ("LC_", "XDG_", "PIP_", "HF_HUB_", "OMP_", "MKL_", "OPENBLAS_", "CUDA_", "NVIDIA_", "PYTORCH_")
 

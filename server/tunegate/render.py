@@ -73,7 +73,8 @@ def render_files(config: RunConfig, slots: dict[str, Any]) -> dict[str, str]:
     folder = _folder(config.task)
     values = _values(config, slots)
     environment = _environment(folder)
-    templates = {**SHARED, **{path.name: path.name.removesuffix(".j2") for path in sorted(folder.glob("*.j2"))}}
+    shared = SHARED | ({"in_image.sh.j2": "in_image.sh"} if config.ngc_image else {})
+    templates = {**shared, **{path.name: path.name.removesuffix(".j2") for path in sorted(folder.glob("*.j2"))}}
     files = {name: environment.get_template(template).render(values) for template, name in templates.items()}
     files |= requirements(config.task)
     _check(files)

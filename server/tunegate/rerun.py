@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import re
 import shlex
 import shutil
@@ -15,6 +16,7 @@ import subprocess
 import sys
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import yaml
 
@@ -25,7 +27,7 @@ from tunegate.rundir import Run, atomic_write, file_sha256
 
 JOB = "rerun"
 REPORT = "reports/rerun.json"
-PROJECT = ("*.py", "config.yaml", "requirements*.txt", "Dockerfile", ".dockerignore", ".gitignore", "README.md")
+PROJECT = ("*.py", "*.sh", "config.yaml", "requirements*.txt", "Dockerfile", ".dockerignore", ".gitignore", "README.md")
 USES = (*PROJECT, "skills/*/SKILL.md")
 # The config's values and a stage's own error are quoted as they are: a class may be called None, and a loss have been nan.
 _QUOTED = re.compile(r"^## Config snapshot\n.*?^```\n|^- seen on this run: .*?$", re.S | re.M)
@@ -94,7 +96,7 @@ def _values(run: Run, name: str) -> dict[str, Any]:
             for stage in ("prepare", "smoke", "train", "eval")
             if f"stages/{stage}" in facts
         },
-        "commands": commands(baseline is not None),
+        "commands": commands(baseline is not None, config.platform),
         "packages": packages,
         "python_version": facts["stages/build"].get("python_version", ""),
         "sources": facts["recipe"]["sources"],
@@ -103,16 +105,11 @@ def _values(run: Run, name: str) -> dict[str, Any]:
     }
 
 
-def commands(baseline: bool) -> list[str]:
-    """The stages by hand, in order, inside the environment."""
-    return [
-        "python prepare_data.py",
-        "python train.py --smoke --max_steps 2",
-        *(["python run_eval.py --baseline"] if baseline else []),
-        "python train.py --fresh",
-        "python run_eval.py",
-        "python infer.py",
-    ]
+def commands(baseline: bool, platform: str) -> list[str]:
+    """The stages by hand, in order, inside the environment, or each in the project's image."""
+    python = "bash in_image.sh python" if platform == "local-docker" else "python"
+    scripts = ["prepare_data.py", "train.py --smoke --max_steps 2", *(["run_eval.py --baseline"] if baseline else [])]
+    return [f"{python} {script}" for script in (*scripts, "train.py --fresh", "run_eval.py", "infer.py")]
 
 
 def _troubles(facts: dict[str, dict]) -> list[str]:
@@ -161,16 +158,19 @@ def emitted_commands(text: str) -> list[str]:
 def command(run: Run) -> list[str]:
     from tunegate.stages import stage_python
 
-    return [*jobs.PYTHON_M, "tunegate.rerun", str(run.path), REPORT, stage_python(run)]
+    # in containers the commands themselves say which python
+    python = stage_python(run) if run.config().platform == "local-process" else "python"
+    return [*jobs.PYTHON_M, "tunegate.rerun", str(run.path), REPORT, python]
 
 
 def environment(run: Run) -> dict[str, str]:
     from tunegate.stages import HUB_SECRETS, hub_environment, needs_token
 
     with_token = needs_token(run)
-    return jobs.environment(
-        hub_environment(run.path / ".verify/project", with_token), HUB_SECRETS if with_token else ()
-    )
+    extra = hub_environment(run.path / ".verify/project", with_token)
+    if urlsplit(os.environ.get("HF_ENDPOINT", "")).hostname in ("127.0.0.1", "localhost", "::1"):
+        extra["NETWORK"] = "host"  # in_image.sh: a Hub on loopback
+    return jobs.environment(extra, HUB_SECRETS if with_token else ())
 
 
 def judge(run: Run, job: jobs.Job) -> tuple[float | None, list[str]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import re
@@ -13,7 +14,7 @@ from typing import Any, Literal
 from tunegate import evidence, jobs, ledger, verdicts
 from tunegate.config import RunConfig
 from tunegate.errors import NextCall, ToolFailure
-from tunegate.rundir import Run, hash_files
+from tunegate.rundir import Run, canonical, hash_files
 
 StageName = Literal["build", "check_api", "prepare", "smoke", "baseline", "train", "eval", "infer"]
 
@@ -81,7 +82,7 @@ def start(run: Run, config: RunConfig, stage: str) -> jobs.Job:
     resting_on = evidence.values(config, evidence.KINDS[f"stages/{stage}"].config)
     shutil.rmtree(run.path / "__pycache__", ignore_errors=True)  # what runs is the source that is hashed here
     files = _inputs(run, stage, row)
-    argv = _argv(run, stage, row)
+    argv = _argv(run, config, stage, row, resting_on, files)
     if stage == "train" and not _continues(earlier, resting_on, files):
         _set_checkpoints_aside(run)
     secrets = row.secrets if needs_token(run) else ()
@@ -122,7 +123,13 @@ def needs_token(run: Run) -> bool:
     return any(e and (e.facts.get("gated") or e.facts.get("private")) for e in found)
 
 
-def _argv(run: Run, stage: str, row: Stage) -> list[str]:
+def _argv(
+    run: Run, config: RunConfig, stage: str, row: Stage, resting_on: dict[str, Any], files: dict[str, str]
+) -> list[str]:
+    if config.platform == "local-docker":
+        # the same inputs are the same job: its container is found again by this name
+        inputs = hashlib.sha256(canonical([resting_on, files])).hexdigest()[:16]
+        return [*jobs.PYTHON_M, "tunegate.docker_stage", str(run.path), stage, inputs]
     if stage == "build":
         requirements = [str(run.path / name) for name in ("requirements-local.txt", "requirements.txt")]
         return [*jobs.PYTHON_M, "tunegate.envs", str(run.path / "reports/build.json"), *requirements]

@@ -64,10 +64,12 @@ def _rows(path: Path) -> list[dict]:
 
 def _build(run: Run, config: RunConfig) -> tuple[dict, list[str]]:
     report = _json(run, "reports/build.json")
+    # in a container, torch is the image's own
+    names = ["requirements.txt", *(["requirements-local.txt"] if config.platform == "local-process" else [])]
     pins = dict(
         re.findall(
             r"^([A-Za-z0-9_-]+)==([^\s;]+)",
-            "\n".join((run.path / name).read_text() for name in ("requirements-local.txt", "requirements.txt")),
+            "\n".join((run.path / name).read_text() for name in names),
             re.M,
         )
     )

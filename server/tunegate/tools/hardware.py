@@ -8,7 +8,8 @@ from mcp.server.mcpserver import Context
 from mcp.types import CallToolResult
 from pydantic import Field
 
-from tunegate import evidence, gates, host
+from tunegate import engine as engines
+from tunegate import evidence, gates, host, ngc
 from tunegate.tools.answer import answer
 from tunegate.tools.base import OutputDir, Result, keep, next_for, recorded, require_evidence, tool, workspace
 
@@ -55,7 +56,7 @@ def audit_gpu(ctx: Context, output_dir: OutputDir) -> Annotated[CallToolResult, 
             notes=facts.notes,
             next=next_for(run),
             platform=config.platform,
-            **facts.model_dump(exclude={"notes", "credentials"}),
+            **facts.model_dump(exclude={"notes", "credentials", "engine"}),
         )
     )
 
@@ -71,23 +72,34 @@ def pick_ngc_image(ctx: Context, output_dir: OutputDir) -> Annotated[CallToolRes
         config = run.config()
         model, audit = evidence.read(run, "model").facts, evidence.read(run, "host").facts
         fit = host.model_fit(model, audit)
+        image, digest, notes = _choose(config.platform)
+        config = config.model_copy(update={"ngc_image": image, "ngc_image_digest": digest})
+        run.save_config(config)
         facts = {
             "platform": config.platform,
-            "ngc_image": None,
-            "ngc_image_digest": None,
+            "ngc_image": image,
+            "ngc_image_digest": digest,
             "model_fit": fit.verdict,
             "terms_gb": fit.terms_gb,
-            "why": host.NO_CONTAINER,
+            "why": notes[0],
         }
         keep(run, "image", facts, config, wrote)
     return answer(
         ImageReport(
             output_dir=str(run.path),
-            notes=[host.NO_CONTAINER, *fit.notes],
+            notes=[*notes, *fit.notes],
             next=next_for(run),
-            ngc_image=None,
-            ngc_image_digest=None,
+            ngc_image=image,
+            ngc_image_digest=digest,
             model_fit=fit.verdict,
             terms_gb=fit.terms_gb,
         )
     )
+
+
+def _choose(platform: str) -> tuple[str | None, str | None, list[str]]:
+    """(image, digest, notes); no image on local-process."""
+    if platform == "local-process":
+        return None, None, [host.NO_CONTAINER]
+    choice = ngc.pick(engines.connect())
+    return choice.image, choice.digest, choice.notes

@@ -80,7 +80,9 @@ def probe_model(
     training_method: Annotated[
         Literal["full", "lora", "qlora", "dpo", "grpo"] | None, Field(description="default: by task")
     ] = None,
-    platform: Annotated[Literal["local-process"] | None, Field(description="where the stages run")] = None,
+    platform: Annotated[
+        Literal["local-process", "local-docker"] | None, Field(description="where the stages run")
+    ] = None,
     revision: str = "main",
     confirm: Confirm = None,
     approval: Annotated[ElicitationResult[Approval], Resolve(approve_model)] = None,

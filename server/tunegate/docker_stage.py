@@ -1,0 +1,182 @@
+"""`python -m tunegate.docker_stage RUN STAGE INPUTS`: what the runner runs for a stage on local-docker.
+
+`build` makes the image; every other stage is one container, and the container is the job: this process starts it, passes
+its output on and waits for its exit code. Killed and started again, it finds the container by its labels and goes on.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import sys
+import time
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from tunegate import containers, evidence, render
+from tunegate import engine as engines
+from tunegate.config import RunConfig
+from tunegate.containers import ContainerPlan
+from tunegate.engine import Engine
+from tunegate.errors import ToolFailure
+from tunegate.rundir import Run, atomic_write
+from tunegate.stages import STAGES, needs_token
+
+ENGINE_GONE_S = 600.0  # an engine that restarts or is upgraded is waited for this long
+TALKS_TO_HUB = ("prepare", "smoke", "baseline", "train")  # the other stages have no network
+LOOPBACK = ("127.0.0.1", "localhost", "::1")
+LIST = "import importlib.metadata as m, json, platform; print(json.dumps([platform.python_version(), {d.name.lower(): d.version for d in m.distributions()}]))"
+
+
+def main(run: Run, stage: str, inputs: str) -> int:
+    """Exit code of the stage; 1, with the remedy printed, when the engine refuses."""
+    try:
+        config = run.config()
+        return build(run, config) if stage == "build" else follow(run, config, stage, inputs)
+    except ToolFailure as failure:
+        print(f"{failure.code}: {failure}", flush=True)
+        return 1
+
+
+def image_tag(config: RunConfig) -> str:
+    return f"run-{config.short_name}:latest"
+
+
+def build(run: Run, config: RunConfig) -> int:
+    """Build the project's image and write reports/build.json: its id, its base by digest, the packages in it."""
+    engine = engines.connect()
+    wheels = _wheelhouse(run)
+    files = [name for name in ("Dockerfile", "requirements.txt") if (run.path / name).is_file()]
+    files += sorted(path.name for path in run.path.glob("*.py")) + wheels
+    steps = engines.build(
+        engine,
+        run.path,
+        image_tag(config),
+        files,
+        check=lambda texts: render.missing_headers(texts) + render.unresolved_placeholders(texts),
+        labels={"tunegate.run": str(run.path)},
+        network="none" if wheels else None,
+    )
+    while True:
+        try:
+            print(next(steps), flush=True)
+        except StopIteration as done:
+            image_id = done.value
+            break
+    version, packages = json.loads(_output(engine, run, config, image_id, "python", "-c", LIST).splitlines()[-1])
+    report = {
+        "python": "python",
+        "python_version": version,
+        "packages": dict(sorted(packages.items())),
+        "image": image_tag(config),
+        "image_id": image_id,
+        "base": f"{config.ngc_image}@{config.ngc_image_digest}",
+        "wheels": len(wheels),
+    }
+    atomic_write(run.path / "reports/build.json", json.dumps(report, indent=1) + "\n")
+    return 0
+
+
+def _wheelhouse(run: Run) -> list[str]:
+    """Wheels that the user gave (TUNEGATE_WHEELHOUSE), laid into the project so that its image builds without a network."""
+    given = os.environ.get("TUNEGATE_WHEELHOUSE")
+    if given:
+        (run.path / "wheelhouse").mkdir(exist_ok=True)
+        for wheel in sorted(Path(given).glob("*.whl")):
+            if not (run.path / "wheelhouse" / wheel.name).exists():
+                shutil.copy(wheel, run.path / "wheelhouse")
+    return sorted(f"wheelhouse/{path.name}" for path in (run.path / "wheelhouse").glob("*.whl"))
+
+
+def plan(
+    engine: Engine, run: Run, config: RunConfig, stage: str, labels: dict[str, str], argv: tuple[str, ...], image: str
+) -> ContainerPlan:
+    """The stage's container: no network and no GPU unless the stage needs them, the token only for gated or private sources."""
+    facts = engines.describe(engine)
+    gpus = facts.gpu_handover if config.gpu_count and stage != "prepare" else "none"
+    endpoint = os.environ.get("HF_ENDPOINT", "")
+    network = "none"
+    if stage in TALKS_TO_HUB:
+        network = "host" if urlsplit(endpoint).hostname in LOOPBACK else "default"
+    env = {"HF_ENDPOINT": endpoint} if endpoint else {}
+    env |= {"PYTORCH_CUDA_ALLOC_CONF": "expandable_segments:True"} if gpus != "none" else {}
+    env |= {name: os.environ[name] for name in ("OMP_NUM_THREADS",) if name in os.environ}
+    local = config.local_dataset_path
+    found = engines.image(engine, image)
+    return ContainerPlan(
+        image=image,
+        argv=argv,
+        name=f"tunegate-{config.short_name}-{stage}-{labels['tunegate.job']}"[:120],
+        labels=labels,
+        output_dir=run.path,
+        user=containers.user_for(facts),
+        gpus=gpus,
+        network=network,
+        env=env,
+        secrets=("HF_TOKEN",) if stage in TALKS_TO_HUB and needs_token(run) else (),
+        read_only=(Path(local),) if local else (),
+        path=found.env.get("PATH", "") if found else "",
+    )
+
+
+def follow(run: Run, config: RunConfig, stage: str, inputs: str) -> int:
+    """Start the stage's container, or find the one that an earlier follower left, and stay with it to its end."""
+    engine = engines.connect()
+    labels = {"tunegate.run": str(run.path), "tunegate.stage": stage, "tunegate.job": inputs}
+    found = containers.find(engine, labels)
+    if found is None or found.status in ("created", "gone"):
+        image = evidence.read(run, "stages/build").facts["image_id"]
+        container = containers.start(engine, plan(engine, run, config, stage, labels, _argv(config, stage), image))
+    else:
+        container = found.id
+        print(f"found the container of this {stage} ({found.status}): following it", flush=True)
+    state = _to_the_end(engine, container)
+    if state.status == "gone":
+        print(f"the container of {stage} was removed by someone else before it ended: run {stage} again", flush=True)
+        return 1
+    containers.remove(engine, container)
+    if state.oom_killed:
+        print(f"the system killed {stage} for want of memory (exit 137)", flush=True)
+    return state.exit_code if state.exit_code is not None else 1
+
+
+def _argv(config: RunConfig, stage: str) -> tuple[str, ...]:
+    if stage == "train" and (config.gpu_count or 0) > 1:
+        return ("torchrun", f"--nproc_per_node={config.gpu_count}", *STAGES[stage].argv)
+    return ("python", *STAGES[stage].argv)
+
+
+def _to_the_end(engine: Engine, container: str) -> containers.ContainerState:
+    """Pass the output on until the container has exited. The end of a log stream is not the end of the job: the engine may be gone."""
+    since, gone_since = None, None
+    while True:
+        try:
+            for line in containers.follow_logs(engine, container, since):
+                sys.stdout.buffer.write(line.data)
+                sys.stdout.buffer.flush()
+                since = line.at
+            state = containers.state(engine, container)
+            if state.status in ("exited", "gone"):
+                return state
+            gone_since = None
+        except ToolFailure as failure:
+            gone_since = gone_since or time.monotonic()
+            if failure.code != "unavailable" or time.monotonic() - gone_since > ENGINE_GONE_S:
+                raise
+        time.sleep(1)
+
+
+def _output(engine: Engine, run: Run, config: RunConfig, image: str, *argv: str) -> str:
+    """What a short command prints in the image."""
+    labels = {"tunegate.run": str(run.path), "tunegate.stage": "look", "tunegate.job": str(time.time_ns())}
+    container = containers.start(engine, plan(engine, run, config, "look", labels, argv, image))
+    try:
+        printed = b"".join(line.data for line in containers.follow_logs(engine, container))
+        return printed.decode(errors="replace")
+    finally:
+        containers.remove(engine, container)
+
+
+if __name__ == "__main__":
+    sys.exit(main(Run(Path(sys.argv[1])), sys.argv[2], sys.argv[3]))
