@@ -14,6 +14,7 @@ from tests.test_stages import META, PREPARE
 from tests.tiny import TOKEN
 from tunegate import gates, jobs, ledger, rundir, stages
 from tunegate.rundir import Run
+from tunegate.tools import base
 from tunegate.tools import stage as stage_tool
 from tunegate.tools.base import Workspace
 
@@ -25,7 +26,7 @@ KILLED = "import os\nos.killpg(0, 9)\n"  # itself and the process beside it, as 
 
 @pytest.fixture(autouse=True)
 def impatient(monkeypatch):
-    monkeypatch.setattr(stage_tool, "POLL_S", 0.03)
+    monkeypatch.setattr(base, "POLL_S", 0.03)
 
 
 @pytest.fixture

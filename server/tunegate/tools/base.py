@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
+import anyio
 from mcp.server.mcpserver import Context
 from mcp.types import ToolAnnotations
 from pydantic import BaseModel, Field
@@ -21,6 +23,10 @@ from tunegate.rundir import Run
 if TYPE_CHECKING:
     from tunegate.hub import Hub
     from tunegate.web import Web
+
+POLL_S = 0.5
+DEFAULT_WAIT_S = 45.0  # well under the two minutes after which the least patient client gives up
+Report = TypeVar("Report")
 
 OutputDir = Annotated[str, Field(description="the run's directory, below the server's root")]
 Confirm = Annotated[
@@ -145,6 +151,31 @@ def require_evidence(run: Run, *names: str, tool: str) -> None:
                 missing=[f"{name}: {problem}" for problem in found],
                 next=NextCall(tool=kind.tool, arguments=arguments, why=f"{name} {found[0]}"),
             )
+
+
+async def follow(
+    run: Run,
+    job: str,
+    wait_s: float,
+    advance: Callable[[], Report | None],
+    tell: Callable[[], Awaitable[None]],
+    again: NextCall,
+) -> Report | None:
+    """Call `advance` now, and again whenever the job has stopped running, until it answers or `wait_s` is over (None).
+
+    Raises ToolFailure(stage_failed), with `again` as the next call, when the job is gone without a result.
+    """
+    deadline = time.monotonic() + wait_s
+    report = await anyio.to_thread.run_sync(advance)
+    while report is None and time.monotonic() < deadline:
+        await tell()
+        await anyio.sleep(min(POLL_S, max(0.0, deadline - time.monotonic())))
+        state = jobs.look(run, job).state
+        if state == "lost":
+            raise killed(run, job, again)
+        if state != "running":
+            report = await anyio.to_thread.run_sync(advance)
+    return report
 
 
 def killed(run: Run, job: str, again: NextCall) -> ToolFailure:

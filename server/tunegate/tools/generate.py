@@ -19,28 +19,7 @@ from tunegate.tools.answer import answer
 from tunegate.tools.base import Confirm, OutputDir, Result, Workspace, keep, recorded, tool, workspace
 
 # What the agent may set here. Everything else is found by a tool, or is a substitution that the user decides.
-OVERRIDES = (
-    "n_train",
-    "n_eval",
-    "n_epochs",
-    "learning_rate",
-    "per_device_train_batch_size",
-    "per_device_eval_batch_size",
-    "gradient_accumulation_steps",
-    "weight_decay",
-    "warmup_steps",
-    "lr_scheduler_type",
-    "label_smoothing_factor",
-    "image_size",
-    "horizontal_flip",
-    "crop_scale_min",
-    "seed",
-    "training_arguments",
-    "hf_model_repo",
-    "skip_workarounds",
-    "training_method",
-    "monitoring",
-)
+OVERRIDES = ("n_train", "n_eval", *evidence.TRAINING_KEYS, "hf_model_repo", "skip_workarounds")
 SUBSTITUTIONS = ("training_method", "monitoring")
 NOT_YET = ("emit_report", "emit_unit_tests", "emit_progress_log")
 

@@ -2,26 +2,26 @@
 
 from __future__ import annotations
 
-import time
 from typing import Annotated, Any, Literal
 
-import anyio
 from mcp.server.mcpserver import Context, Elicit, ElicitationResult, Resolve
 from mcp.types import CallToolResult
 from pydantic import Field
 
 from tunegate import approvals, evidence, gates, jobs, rerun
 from tunegate.approvals import Approval
+from tunegate.config import RunConfig
 from tunegate.errors import NextCall, ToolFailure
 from tunegate.rundir import Run, hash_files
 from tunegate.tools.answer import answer
 from tunegate.tools.base import (
+    DEFAULT_WAIT_S,
     Confirm,
     OutputDir,
     Result,
     Workspace,
+    follow,
     keep,
-    killed,
     next_for,
     recorded,
     require_evidence,
@@ -68,8 +68,6 @@ def push_hub(
     approval: Annotated[ElicitationResult[Approval], Resolve(approve_push)] = None,
 ) -> Annotated[CallToolResult, PushReport]:
     """Push weights, card, results and samples in one commit to a private repository, then read it back and compare every hash."""
-    from tunegate import publish
-
     ws = workspace(ctx)
     run = ws.run(output_dir)
     arguments = {"output_dir": output_dir}
@@ -93,37 +91,27 @@ def push_hub(
         if notes:
             config = config.model_copy(update={"notes": [*config.notes, *notes]})
             run.save_config(config)
-        files = publish.assemble(run)
-        used = publish.used_files(run)
-        done = publish.push(ws.hub, config.hf_model_repo, files, f"Fine-tuned {config.model_id}")
-        wrong = publish.read_back(ws.hub, config.hf_model_repo, done["commit"], files)
-        keep(
-            run,
-            "push",
-            {**done, "repo": config.hf_model_repo, "files": sorted(files), "verified": not wrong, "problems": wrong},
-            config,
-            wrote,
-            files=used,
-        )
-        if wrong:
-            raise ToolFailure(
-                "stage_failed",
-                f"the repository read back differs from what was sent: {wrong[0]}: call push_hub again",
-                gate=6,
-                missing=wrong,
-            )
+        done = _push(ws, run, config, wrote)
     return answer(
-        PushReport(
-            output_dir=str(run.path),
-            notes=notes,
-            next=next_for(run),
-            pushed=True,
-            url=done["url"],
-            commit=done["commit"],
-            files=len(files),
-            verified=True,
-        )
+        PushReport(output_dir=str(run.path), notes=notes, next=next_for(run), pushed=True, verified=True, **done)
     )
+
+
+def _push(ws: Workspace, run: Run, config: RunConfig, wrote: dict[str, str]) -> dict[str, Any]:
+    """One commit, read back, its evidence written: {url, commit, files}. Raises ToolFailure(stage_failed) if it differs."""
+    from tunegate import publish
+
+    files = publish.assemble(run)
+    used = publish.used_files(run)
+    repo = config.hf_model_repo
+    done = publish.push(ws.hub, repo, files, f"Fine-tuned {config.model_id}")
+    wrong = publish.read_back(ws.hub, repo, done["commit"], files)
+    facts = {**done, "repo": repo, "files": sorted(files), "verified": not wrong, "problems": wrong}
+    keep(run, "push", facts, config, wrote, files=used)
+    if wrong:
+        message = f"the repository read back differs from what was sent: {wrong[0]}: call push_hub again"
+        raise ToolFailure("stage_failed", message, gate=6, missing=wrong)
+    return {**done, "files": len(files)}
 
 
 @tool("Emit the rerun skill", open_world=True)
@@ -136,28 +124,25 @@ async def emit_rerun_skill(
     ] = False,
     wait_s: Annotated[
         float, Field(ge=0, le=110, description="answer at the latest after this many seconds; the verification goes on")
-    ] = 45.0,
+    ] = DEFAULT_WAIT_S,
 ) -> Annotated[CallToolResult, RerunReport]:
     """Write the skill that reproduces this run without any research: every command, expected results, provenance."""
     run = workspace(ctx).run(output_dir)
     arguments = {"output_dir": output_dir, "verify": verify}
-    deadline = time.monotonic() + wait_s
-    report = await anyio.to_thread.run_sync(_emit, run, arguments)
-    while report.verified == "running" and time.monotonic() < deadline:
+
+    async def tell() -> None:
         tail = jobs.log_tail(run, rerun.JOB, lines=1)
         await ctx.report_progress(0, None, f"verify: {tail[0][:200] if tail else 'starting'}")
-        await anyio.sleep(0.5)
-        state = jobs.look(run, rerun.JOB).state
-        if state == "lost":
-            raise killed(run, rerun.JOB, _verify_again(run, "starts the verification again"))
-        if state != "running":
-            report = await anyio.to_thread.run_sync(_emit, run, arguments)
-    return answer(report)
+
+    again = _verify_again(run, "starts the verification again")
+    report = await follow(run, rerun.JOB, wait_s, lambda: _emit(run, arguments), tell, again)
+    return answer(report or _report(run, "running", None))
 
 
-def _emit(run: Run, arguments: dict[str, Any]) -> RerunReport:
+def _emit(run: Run, arguments: dict[str, Any]) -> RerunReport | None:
+    """Write the skill, start its verification or judge it. None while the verification runs."""
     if jobs.look(run, rerun.JOB).state == "running":
-        return _report(run, "running", None)
+        return None
     with recorded(run, "emit_rerun_skill", arguments) as wrote:
         gates.require(run, 5, "emit_rerun_skill")
         config = run.config()
@@ -182,7 +167,7 @@ def _emit(run: Run, arguments: dict[str, Any]) -> RerunReport:
                 resting_on={},
                 files=hash_files(run.path, rerun.USES),
             )
-            return _report(run, "running", None)
+            return None
         measured, problems = rerun.judge(run, job) if done else (None, [])
         facts = {
             "skill": path,

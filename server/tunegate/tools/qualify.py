@@ -103,14 +103,8 @@ def probe_model(
         facts = _probe(ws, model_id, task, revision)
         config = _model_config(run, facts, training_method, platform, notes)
         run.save_config(config)
-        keep(
-            run,
-            "model",
-            facts.model_dump(mode="json", exclude={"sources", "bytes_fetched"}),
-            config,
-            wrote,
-            sources=facts.sources,
-        )
+        kept = facts.model_dump(mode="json", exclude={"sources", "bytes_fetched"})
+        keep(run, "model", kept, config, wrote, sources=facts.sources)
     return answer(
         ModelReport(
             output_dir=str(run.path),
@@ -232,45 +226,39 @@ def probe_dataset(
         facts = _probe_data(
             ws, run, config, chosen, local_dataset_format, dataset_config, train_split, eval_split, column_map
         )
-        config = config.model_copy(
-            update={
-                **chosen,
-                "local_dataset_format": facts.local_format or "auto",
-                "dataset_revision": facts.revision,
-                "dataset_config": facts.config,
-                "train_split": facts.train_split,
-                "eval_split": facts.eval_split,
-                "column_map": facts.column_map,
-                "class_names": facts.class_names,
-                "n_train": n_train or config.n_train,
-                "n_eval": n_eval or config.n_eval,
-                "notes": [*config.notes, *notes],
-            }
-        )
-        run.save_config(RunConfig.model_validate(config.model_dump()))
-        keep(
-            run,
-            "dataset",
-            facts.model_dump(mode="json", exclude={"sources", "bytes_fetched"}),
-            config,
-            wrote,
-            sources=facts.sources,
-        )
-    return answer(
-        DatasetReport(
-            output_dir=str(run.path),
-            notes=notes,
-            next=next_for(run),
-            dataset=chosen["dataset_id"] or chosen["local_dataset_path"],
-            dataset_revision=facts.revision,
-            splits=facts.splits,
-            train_split=facts.train_split,
-            eval_split=facts.eval_split,
-            column_map=facts.column_map,
-            class_names=facts.class_names,
-            label_histogram=facts.label_histogram,
-            warnings=facts.warnings,
-        )
+        config = _dataset_config(config, chosen, facts, n_train, n_eval, notes)
+        run.save_config(config)
+        kept = facts.model_dump(mode="json", exclude={"sources", "bytes_fetched"})
+        keep(run, "dataset", kept, config, wrote, sources=facts.sources)
+    return answer(_dataset_report(run, config, facts, notes))
+
+
+def _dataset_config(
+    config: RunConfig, chosen: dict[str, Any], facts: Any, n_train: int | None, n_eval: int | None, notes: list[str]
+) -> RunConfig:
+    """The run's config with what the probe found."""
+    found = {
+        **chosen,
+        "local_dataset_format": facts.local_format or "auto",
+        "dataset_revision": facts.revision,
+        "dataset_config": facts.config,
+        "n_train": n_train or config.n_train,
+        "n_eval": n_eval or config.n_eval,
+        "notes": [*config.notes, *notes],
+        **{key: getattr(facts, key) for key in ("train_split", "eval_split", "column_map", "class_names")},
+    }
+    return RunConfig.model_validate({**config.model_dump(), **found})
+
+
+def _dataset_report(run: Run, config: RunConfig, facts: Any, notes: list[str]) -> DatasetReport:
+    same = ("splits", "train_split", "eval_split", "column_map", "class_names", "label_histogram", "warnings")
+    return DatasetReport(
+        output_dir=str(run.path),
+        notes=notes,
+        next=next_for(run),
+        dataset=config.dataset_id or config.local_dataset_path,
+        dataset_revision=facts.revision,
+        **{key: getattr(facts, key) for key in same},
     )
 
 

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import time
 from typing import Annotated, Any, Literal
 
-import anyio
 from mcp.server.mcpserver import Context, Elicit, ElicitationResult, Resolve
 from mcp.types import CallToolResult
 from pydantic import Field
@@ -18,11 +16,12 @@ from tunegate.rundir import Run
 from tunegate.stages import StageName
 from tunegate.tools.answer import answer
 from tunegate.tools.base import (
+    DEFAULT_WAIT_S,
     Confirm,
     OutputDir,
     Result,
     Workspace,
-    killed,
+    follow,
     next_for,
     recorded,
     require_evidence,
@@ -30,9 +29,7 @@ from tunegate.tools.base import (
     workspace,
 )
 
-POLL_S = 0.5
 RESUMES = "starts it again; training resumes from its last checkpoint"
-DEFAULT_WAIT_S = 45.0
 
 
 class StageReport(Result):
@@ -80,36 +77,33 @@ async def docker_run(
     """Run one stage, or follow it if it is running: build, check_api, prepare, smoke, baseline, train, eval, infer. Call again while state is 'running'."""
     ws = workspace(ctx)
     run = ws.run(output_dir)
-    deadline = time.monotonic() + wait_s
-    report = await anyio.to_thread.run_sync(_advance, ws, run, output_dir, stage, approval)
-    while report is None and time.monotonic() < deadline:
-        await _tell(ctx, run, stage)
-        await anyio.sleep(min(POLL_S, max(0.0, deadline - time.monotonic())))
-        state = jobs.look(run, stage).state
-        if state == "lost":
-            raise killed(
-                run,
-                stage,
-                NextCall(tool="docker_run", arguments={"output_dir": str(run.path), "stage": stage}, why=RESUMES),
-            )
-        if state != "running":
-            report = await anyio.to_thread.run_sync(_advance, ws, run, output_dir, stage, approval)
-    if report is None:
-        again = NextCall(
-            tool="docker_run",
-            arguments={"output_dir": str(run.path), "stage": stage},
-            why=f"{stage} is running: follow it",
-        )
-        report = StageReport(
-            output_dir=str(run.path),
-            next=again,
-            stage=stage,
-            state="running",
-            progress=stages.progress(run, stage),
-            facts={},
-            log=str(jobs.log_path(run, stage)),
-        )
-    return answer(report)
+    again = NextCall(tool="docker_run", arguments={"output_dir": str(run.path), "stage": stage}, why=RESUMES)
+    report = await follow(
+        run,
+        stage,
+        wait_s,
+        lambda: _advance(ws, run, output_dir, stage, approval),
+        lambda: _tell(ctx, run, stage),
+        again,
+    )
+    return answer(report or _running(run, stage))
+
+
+def _running(run: Run, stage: str) -> StageReport:
+    again = NextCall(
+        tool="docker_run",
+        arguments={"output_dir": str(run.path), "stage": stage},
+        why=f"{stage} is running: follow it",
+    )
+    return StageReport(
+        output_dir=str(run.path),
+        next=again,
+        stage=stage,
+        state="running",
+        progress=stages.progress(run, stage),
+        facts={},
+        log=str(jobs.log_path(run, stage)),
+    )
 
 
 async def _tell(ctx: Context, run: Run, stage: str) -> None:
