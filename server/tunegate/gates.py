@@ -54,6 +54,8 @@ class View:
     newest: dict[str, str]
     ledger_problem: str | None = None
     _problems: dict[str, list[str]] = field(default_factory=dict)
+    _facts: dict[str, dict[str, Any]] = field(default_factory=dict)
+    _steps: list[Step] = field(default_factory=list)
 
     def problems(self, name: str) -> list[str]:
         if name not in self._problems:
@@ -62,8 +64,10 @@ class View:
 
     def facts(self, name: str) -> dict[str, Any]:
         """Of evidence that is ours; stale facts are facts still, forged ones are none."""
-        found = evidence.read(self.run, name)
-        return found.facts if found and evidence.is_ours(self.run, name, found) else {}
+        if name not in self._facts:
+            found = evidence.read(self.run, name)
+            self._facts[name] = found.facts if found and evidence.is_ours(self.run, name, found) else {}
+        return self._facts[name]
 
 
 def view(run: Run) -> View:
@@ -236,7 +240,9 @@ GATES: dict[int, Callable[[View], list[Check]]] = {
 
 def steps(view: View) -> list[Step]:
     """All six, in order. A gate is open only if the one before it is: what closes one closes all behind it."""
-    found: list[Step] = []
+    if view._steps:
+        return view._steps
+    found = view._steps
     for number, look in GATES.items():
         checks = look(view)
         if found and not found[-1].passed:
