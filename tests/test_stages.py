@@ -257,3 +257,15 @@ def test_progress_is_the_last_logged_step_else_the_logs_last_line(run):
     sealed.put(run, {"logs/train.jsonl": text + '{"step": 3, "lo'})  # being written
     assert stages.progress(run, "train") == {"last_line": "loading"}
     assert stages.progress(run, "prepare") == {"last_line": "two"}
+
+
+def test_a_built_image_that_was_removed_is_built_again(run, monkeypatch):
+    from tunegate import engine as engines
+
+    sealed.write(run, "stages/build", {**sealed.FACTS["stages/build"], "image_id": "sha256:1"})
+    docker = CONFIG.model_copy(update={"platform": "local-docker"})
+    monkeypatch.setattr(engines, "connect", lambda: None)
+    for found, gone in ((None, True), ("an image", False)):
+        monkeypatch.setattr(engines, "image", lambda engine, reference, found=found: found)
+        assert stages.image_gone(run, docker, "build") is gone
+        assert not stages.image_gone(run, docker, "train") and not stages.image_gone(run, CONFIG, "build")

@@ -6,6 +6,7 @@ its output on and waits for its exit code. Killed and started again, it finds th
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
@@ -14,7 +15,7 @@ import time
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from tunegate import containers, evidence, render
+from tunegate import containers, engine_errors, evidence, render
 from tunegate import engine as engines
 from tunegate.config import RunConfig
 from tunegate.containers import ContainerPlan
@@ -25,6 +26,7 @@ from tunegate.stages import STAGES, needs_token
 
 ENGINE_GONE_S = 600.0  # an engine that restarts or is upgraded is waited for this long
 TALKS_TO_HUB = ("prepare", "smoke", "baseline", "train")  # the other stages have no network
+COMPUTES = ("smoke", "baseline", "train", "eval", "infer")  # the other stages have no GPU
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 LIST = "import importlib.metadata as m, json, platform; print(json.dumps([platform.python_version(), {d.name.lower(): d.version for d in m.distributions()}]))"
 
@@ -64,7 +66,7 @@ def build(run: Run, config: RunConfig) -> int:
         except StopIteration as done:
             image_id = done.value
             break
-    version, packages = json.loads(_output(engine, run, config, image_id, "python", "-c", LIST).splitlines()[-1])
+    version, packages = json.loads(_output(engine, run, config, image_id, "python", "-I", "-c", LIST).splitlines()[-1])
     report = {
         "python": "python",
         "python_version": version,
@@ -94,7 +96,7 @@ def plan(
 ) -> ContainerPlan:
     """The stage's container: no network and no GPU unless the stage needs them, the token only for gated or private sources."""
     facts = engines.describe(engine)
-    gpus = facts.gpu_handover if config.gpu_count and stage != "prepare" else "none"
+    gpus = facts.gpu_handover if config.gpu_count and stage in COMPUTES else "none"
     endpoint = os.environ.get("HF_ENDPOINT", "")
     network = "none"
     if stage in TALKS_TO_HUB:
@@ -125,7 +127,11 @@ def follow(run: Run, config: RunConfig, stage: str, inputs: str) -> int:
     engine = engines.connect()
     labels = {"tunegate.run": str(run.path), "tunegate.stage": stage, "tunegate.job": inputs}
     found = containers.find(engine, labels)
-    if found is None or found.status in ("created", "gone"):
+    if found and (found.status in ("created", "gone") or _cut_off(found)):  # it only holds the name
+        containers.remove(engine, found.id)
+        found = None
+    if found is None:
+        _token_from_store(run)
         image = evidence.read(run, "stages/build").facts["image_id"]
         container = containers.start(engine, plan(engine, run, config, stage, labels, _argv(config, stage), image))
     else:
@@ -135,10 +141,41 @@ def follow(run: Run, config: RunConfig, stage: str, inputs: str) -> int:
     if state.status == "gone":
         print(f"the container of {stage} was removed by someone else before it ended: run {stage} again", flush=True)
         return 1
-    containers.remove(engine, container)
+    with contextlib.suppress(ToolFailure):  # the stage has ended with this code, whatever becomes of the engine
+        containers.remove(engine, container)
     if state.oom_killed:
         print(f"the system killed {stage} for want of memory (exit 137)", flush=True)
+    elif _cut_off(state):
+        print(f"{stage} was stopped from outside, by an engine's restart or by hand: run {stage} again", flush=True)
     return state.exit_code if state.exit_code is not None else 1
+
+
+def _cut_off(state: containers.ContainerState) -> bool:
+    """Ended by a signal from outside, as when the engine or the machine restarts: no result of the stage's own."""
+    return state.status == "exited" and state.exit_code in (137, 143) and not state.oom_killed
+
+
+def end_others(run: Run, stage: str, inputs: str) -> None:
+    """End and remove containers that work on this stage from other inputs: their follower is gone, they would be rivals.
+
+    Called before a start, while no job of the stage runs. Raises ToolFailure(unavailable).
+    """
+    engine = engines.connect()
+    labels = {"tunegate.run": str(run.path), "tunegate.stage": stage}
+    with engine_errors.mapped(f"looking for other containers of {stage}", engine.host):
+        listed = engine.api.containers(all=True, filters={"label": [f"{k}={v}" for k, v in labels.items()]})
+    for row in listed:
+        if row["Labels"].get("tunegate.job") != inputs:
+            containers.stop(engine, row["Id"], grace_s=0)  # what it would save is not wanted
+            containers.remove(engine, row["Id"])
+
+
+def _token_from_store(run: Run) -> None:
+    """The user's own token store is not in the container: where the token is needed, take it from there."""
+    store = os.environ.get("HF_TOKEN_PATH")
+    if store and not os.environ.get("HF_TOKEN") and needs_token(run):
+        with contextlib.suppress(OSError):
+            os.environ["HF_TOKEN"] = Path(store).read_text().strip()
 
 
 def _argv(config: RunConfig, stage: str) -> tuple[str, ...]:
@@ -161,6 +198,8 @@ def _to_the_end(engine: Engine, container: str) -> containers.ContainerState:
                 return state
             gone_since = None
         except ToolFailure as failure:
+            if failure.code == "not_found":  # removed between two looks
+                return containers.ContainerState(container, "gone")
             gone_since = gone_since or time.monotonic()
             if failure.code != "unavailable" or time.monotonic() - gone_since > ENGINE_GONE_S:
                 raise
@@ -168,14 +207,17 @@ def _to_the_end(engine: Engine, container: str) -> containers.ContainerState:
 
 
 def _output(engine: Engine, run: Run, config: RunConfig, image: str, *argv: str) -> str:
-    """What a short command prints in the image."""
+    """What a short command prints in the image. Raises ToolFailure(stage_failed) when it fails there."""
     labels = {"tunegate.run": str(run.path), "tunegate.stage": "look", "tunegate.job": str(time.time_ns())}
     container = containers.start(engine, plan(engine, run, config, "look", labels, argv, image))
-    try:
-        printed = b"".join(line.data for line in containers.follow_logs(engine, container))
-        return printed.decode(errors="replace")
-    finally:
-        containers.remove(engine, container)
+    printed = b"".join(line.data for line in containers.follow_logs(engine, container)).decode(errors="replace")
+    while (state := containers.state(engine, container)).status == "running":  # its output may end before it does
+        time.sleep(0.1)
+    containers.remove(engine, container)
+    if state.exit_code != 0 or not printed.strip():
+        said = (printed.strip().splitlines() or ["no output"])[-1][:300]
+        raise ToolFailure("stage_failed", f"the image was built, but {argv[0]} does not run in it ({said})")
+    return printed
 
 
 if __name__ == "__main__":

@@ -39,6 +39,8 @@ def pick(engine: Engine) -> Choice:
             undigested.append(match[0])
             continue
         choice = Choice(match[0], digest, [f"{match[0]} is the newest NGC PyTorch image on this engine"])
+        if undigested:
+            choice.notes[0] += f" with a digest ({undigested[0]} was never pulled, so nothing pins it)"
         if any("standin" in label for label in facts.labels):
             choice.notes.append(f"{match[0]} is a stand-in for tests, not NVIDIA's image")
         return choice

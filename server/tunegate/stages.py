@@ -83,6 +83,10 @@ def start(run: Run, config: RunConfig, stage: str) -> jobs.Job:
     shutil.rmtree(run.path / "__pycache__", ignore_errors=True)  # what runs is the source that is hashed here
     files = _inputs(run, stage, row)
     argv = _argv(run, config, stage, row, resting_on, files)
+    if config.platform == "local-docker" and stage != "build":
+        from tunegate import docker_stage  # which knows this module's table
+
+        docker_stage.end_others(run, stage, argv[-1])
     if stage == "train" and not _continues(earlier, resting_on, files):
         _set_checkpoints_aside(run)
     secrets = row.secrets if needs_token(run) else ()
@@ -128,7 +132,7 @@ def _argv(
 ) -> list[str]:
     if config.platform == "local-docker":
         # the same inputs are the same job: its container is found again by this name
-        inputs = hashlib.sha256(canonical([resting_on, files])).hexdigest()[:16]
+        inputs = hashlib.sha256(canonical([str(run.path), resting_on, files])).hexdigest()[:16]
         return [*jobs.PYTHON_M, "tunegate.docker_stage", str(run.path), stage, inputs]
     if stage == "build":
         requirements = [str(run.path / name) for name in ("requirements-local.txt", "requirements.txt")]
@@ -246,6 +250,16 @@ def passed(run: Run, config: RunConfig, stage: str, newest: dict[str, str]) -> b
     name = f"stages/{stage}"
     found = evidence.read(run, name)
     return bool(found and found.facts.get("passed")) and not evidence.problems(run, name, config, newest)
+
+
+def image_gone(run: Run, config: RunConfig, stage: str) -> bool:
+    """Whether `build` must run again although it passed: somebody removed its image from the engine."""
+    if stage != "build" or config.platform != "local-docker":
+        return False
+    from tunegate import engine as engines  # the SDK: only where there is an engine to ask
+
+    built = evidence.read(run, "stages/build")
+    return built is not None and engines.image(engines.connect(), built.facts["image_id"]) is None
 
 
 def missing_before(run: Run, config: RunConfig, stage: str) -> list[str]:

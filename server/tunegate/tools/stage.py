@@ -8,7 +8,7 @@ from mcp.server.mcpserver import Context, Elicit, ElicitationResult, Resolve
 from mcp.types import CallToolResult
 from pydantic import Field
 
-from tunegate import approvals, evidence, gates, jobs, playbook, stages
+from tunegate import approvals, evidence, gates, jobs, ledger, playbook, stages
 from tunegate.approvals import Approval
 from tunegate.config import RunConfig
 from tunegate.errors import NextCall, ToolFailure
@@ -133,7 +133,7 @@ def _advance(ws: Workspace, run: Run, output_dir: str, stage: str, approval: Any
             wrote.update(written)
             if not found.facts["passed"]:
                 arguments["failed"] = stages.signature(found.facts["problems"])
-        elif (seen := gates.view(run)) and stages.passed(run, config, stage, seen.newest):
+        elif stages.passed(run, config, stage, ledger.latest(run)) and not stages.image_gone(run, config, stage):
             found = evidence.read(run, f"stages/{stage}")
         else:
             _begin(ws, run, arguments, approval, config)
@@ -201,7 +201,7 @@ def _brief(facts: dict[str, Any]) -> dict[str, Any]:
     return {
         key: value
         for key, value in facts.items()
-        if key not in ("packages", "job", "exit_code", "passed") and len(str(value)) < 400
+        if key not in ("packages", "job", "exit_code", "passed", "overcome") and len(str(value)) < 400
     }
 
 

@@ -1,0 +1,395 @@
+"""What a stage's process does with an engine: the real SDK against a fake one."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from tests import fake_engine, sealed
+from tests.fake_engine import IMAGE_ID, FakeEngine
+from tunegate import containers, docker_stage, engine, host
+from tunegate.config import RunConfig
+from tunegate.errors import ToolFailure
+from tunegate.rundir import Run
+
+CONFIG = sealed.CONFIG.model_copy(
+    update={"platform": "local-docker", "ngc_image": "nvcr.io/nvidia/pytorch:26.03-py3", "ngc_image_digest": "sha256:5"}
+)
+LISTED = json.dumps(["3.12.3", {"transformers": "5.23.0", "torch": "2.13.0+cpu"}])
+DOCKERFILE = "FROM nvcr.io/nvidia/pytorch:26.03-py3@sha256:5\n"
+
+
+@pytest.fixture
+def fake(tmp_path, monkeypatch):
+    for name in ("TUNEGATE_WHEELHOUSE", "OMP_NUM_THREADS"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(docker_stage.time, "sleep", lambda _: time_slice())
+    with FakeEngine(tmp_path / "docker.sock") as server:
+        monkeypatch.setenv("DOCKER_HOST", server.host)
+        server.images[IMAGE_ID] = {"Id": IMAGE_ID, "Config": {"Env": ["PATH=/opt/venv/bin:/bin"]}}
+        yield server
+
+
+def time_slice(wait=threading.Event().wait) -> None:
+    wait(0.01)
+
+
+@pytest.fixture
+def run(tmp_path) -> Run:
+    (tmp_path / "run").mkdir()
+    built = {**sealed.FACTS["stages/build"], "image_id": IMAGE_ID}
+    return sealed.build(Run(tmp_path / "run"), until="stages/smoke", config=CONFIG, facts={"stages/build": built})
+
+
+def labels(run: Run, stage: str = "train", job: str = "j1") -> dict[str, str]:
+    return {"tunegate.run": str(run.path), "tunegate.stage": stage, "tunegate.job": job}
+
+
+def planned(run: Run, stage: str, config: RunConfig = CONFIG) -> containers.ContainerPlan:
+    connected = engine.connect()
+    return docker_stage.plan(connected, run, config, stage, labels(run, stage), ("python", "x.py"), IMAGE_ID)
+
+
+# -- plan
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "hub"), [("", "default"), ("https://hub.example", "default"), ("http://127.0.0.1:9", "host")]
+)
+def test_only_stages_that_talk_to_the_hub_have_a_network(fake, run, monkeypatch, endpoint, hub):
+    monkeypatch.setenv("HF_ENDPOINT", endpoint)
+    for stage in ("prepare", "smoke", "baseline", "train"):
+        assert planned(run, stage).network == hub
+    for stage in ("check_api", "eval", "infer", "look"):
+        assert planned(run, stage).network == "none"
+    assert planned(run, "train").env == ({"HF_ENDPOINT": endpoint} if endpoint else {})
+
+
+def test_gpus_only_for_stages_that_compute_and_only_if_the_run_has_any(fake, run):
+    fake.info["Runtimes"]["nvidia"] = {"path": "nvidia-container-runtime"}
+    assert {planned(run, stage).gpus for stage in ("smoke", "train", "eval")} == {"none"}
+    with_gpus = CONFIG.model_copy(update={"gpu_count": 2})
+    for stage in ("smoke", "baseline", "train", "eval", "infer"):
+        asked = planned(run, stage, with_gpus)
+        assert asked.gpus == "nvidia-runtime" and "PYTORCH_CUDA_ALLOC_CONF" in asked.env
+    assert {planned(run, stage, with_gpus).gpus for stage in ("prepare", "check_api", "look")} == {"none"}
+
+
+@pytest.mark.parametrize(("source", "flag"), [("model", "gated"), ("dataset", "private")])
+def test_the_token_only_where_a_source_needs_one(fake, run, source, flag):
+    assert planned(run, "train").secrets == ()
+    sealed.write(run, source, {**sealed.FACTS[source], flag: True}, CONFIG)
+    assert {planned(run, stage).secrets for stage in ("prepare", "smoke", "baseline", "train")} == {("HF_TOKEN",)}
+    assert {planned(run, stage).secrets for stage in ("check_api", "eval", "infer", "look")} == {()}
+
+
+def test_local_data_is_read_only_at_its_own_path(fake, run):
+    config = CONFIG.model_copy(update={"dataset_id": None, "local_dataset_path": "/data/shapes"})
+    asked = planned(run, "prepare", config)
+    assert asked.read_only == (Path("/data/shapes"),)
+    mounts = {mount["Target"]: mount for mount in containers.container_spec(asked)["HostConfig"]["Mounts"]}
+    assert mounts["/data/shapes"]["ReadOnly"] and mounts["/workspace"]["Source"] == str(run.path)
+
+
+def test_the_rest_of_the_plan(fake, run, monkeypatch):
+    monkeypatch.setenv("OMP_NUM_THREADS", "3")
+    asked = planned(run, "eval")
+    assert asked.labels == labels(run, "eval") and asked.env == {"OMP_NUM_THREADS": "3"}
+    assert asked.image == IMAGE_ID and asked.path == "/opt/venv/bin:/bin" and asked.output_dir == run.path
+    assert asked.user == containers.user_for(engine.describe(engine.connect()))
+
+
+def test_several_gpus_train_under_torchrun():
+    several = CONFIG.model_copy(update={"gpu_count": 4})
+    assert docker_stage._argv(several, "train") == ("torchrun", "--nproc_per_node=4", "train.py")
+    assert docker_stage._argv(several, "eval") == ("python", "run_eval.py")
+    assert docker_stage._argv(CONFIG, "train") == ("python", "train.py")
+
+
+# -- follow
+
+
+def following(run: Run, stage: str = "train", job: str = "j1") -> tuple[threading.Thread, list[int]]:
+    codes: list[int] = []
+    thread = threading.Thread(target=lambda: codes.append(docker_stage.main(run, stage, job)), daemon=True)
+    thread.start()
+    return thread, codes
+
+
+def until(condition) -> None:
+    deadline = time.monotonic() + 20
+    while not condition():
+        assert time.monotonic() < deadline
+        time_slice()
+
+
+def only(fake: FakeEngine) -> fake_engine.Container:
+    until(lambda: fake.containers and next(iter(fake.containers.values())).state["Status"] == "running")
+    return next(iter(fake.containers.values()))
+
+
+def ended(thread: threading.Thread, codes: list[int]) -> int:
+    thread.join(20)
+    assert codes, "the follower did not end"
+    return codes[0]
+
+
+@pytest.mark.parametrize("code", [0, 3])
+def test_one_container_its_output_its_exit_code(fake, run, capfdbinary, code):
+    thread, codes = following(run)
+    made = only(fake)
+    assert made.config["Labels"] == labels(run) and made.config["Image"] == IMAGE_ID
+    assert "exec python train.py" in made.config["Cmd"][0]
+    fake.write(made, "step 1\n")
+    fake.write(made, "step 2\n")
+    fake.end(made, code)
+    assert ended(thread, codes) == code
+    assert capfdbinary.readouterr().out == b"step 1\nstep 2\n"
+    assert len(fake.asked("POST", "/containers/create")) == 1 and fake.containers == {}  # and none is left behind
+
+
+@pytest.mark.parametrize("still_running", [True, False])
+def test_what_an_earlier_follower_left_is_followed_and_not_started_again(fake, run, capfdbinary, still_running):
+    made = fake.running(**labels(run))
+    fake.write(made, "step 1\n")
+    if not still_running:
+        fake.end(made, 5)
+    thread, codes = following(run)
+    if still_running:
+        until(lambda: fake.asked("GET", "/logs"))
+        fake.write(made, "step 2\n")
+        fake.end(made, 5)
+    assert ended(thread, codes) == 5 and fake.asked("POST", "/containers/create") == []
+    said = capfdbinary.readouterr().out
+    assert said.count(b"step 1\n") == 1 and said.count(b"step 2\n") == still_running
+    assert (b"(running): following it" if still_running else b"(exited): following it") in said
+    assert fake.containers == {}
+
+
+@pytest.mark.parametrize("other", [{"job": "j0"}, {"stage": "eval"}])
+def test_another_jobs_container_is_not_ours(fake, run, other):
+    stranger = fake.running(**labels(run, **other))
+    thread, codes = following(run)
+    until(lambda: len(fake.containers) == 2)
+    ours = next(made for made in fake.containers.values() if made is not stranger)
+    until(lambda: ours.state["Status"] == "running")
+    fake.end(ours, 0)
+    assert ended(thread, codes) == 0 and list(fake.containers.values()) == [stranger]
+
+
+def test_one_that_was_made_and_never_started_does_not_block_the_name(fake, run):
+    left = fake.create(planned(run, "train").name, {"Labels": labels(run)})
+    thread, codes = following(run)
+    until(lambda: left.id not in fake.containers)
+    fake.end(only(fake), 0)
+    assert ended(thread, codes) == 0
+
+
+@pytest.mark.parametrize("code", [137, 143])
+def test_one_that_a_restart_of_the_engine_cut_off_is_no_result(fake, run, code):
+    left = fake.running(**labels(run))
+    fake.end(left, code)
+    thread, codes = following(run)
+    until(lambda: left.id not in fake.containers)
+    fake.end(only(fake), 0)
+    assert ended(thread, codes) == 0
+
+
+def test_a_container_that_someone_removed(fake, run, capfdbinary):
+    thread, codes = following(run)
+    made = only(fake)
+    del fake.containers[made.id]
+    fake.end(made, 137)
+    assert ended(thread, codes) == 1
+    said = capfdbinary.readouterr().out.decode()
+    assert "removed by someone else" in said and "run train again" in said
+
+
+def test_one_removed_between_two_looks(fake, run, capfdbinary):
+    made = fake.running(**labels(run))
+    fake.refuse("GET", f"^/containers/{made.id}/logs", 404, f"No such container: {made.id}")
+    assert docker_stage.main(run, "train", "j1") == 1
+    assert "run train again" in capfdbinary.readouterr().out.decode()
+
+
+@pytest.mark.parametrize(("state", "says"), [({"OOMKilled": True}, "for want of memory"), ({}, "stopped from outside")])
+def test_a_kill_is_said_for_what_it_was(fake, run, capfdbinary, state, says):
+    thread, codes = following(run)
+    fake.end(only(fake), 137, **state)
+    assert ended(thread, codes) == 137
+    assert says in capfdbinary.readouterr().out.decode().splitlines()[-1]
+
+
+def test_an_engine_that_was_gone_and_came_back(fake, run, capfdbinary):
+    thread, codes = following(run)
+    made = only(fake)
+    fake.write(made, "step 1\n")
+    until(lambda: fake.asked("GET", "/logs"))
+    fake.on("GET", "^/containers/", cut=True, left=6)  # as while it restarts: every connection breaks
+    fake.die()
+    until(lambda: fake.rules[0].left == 0)
+    fake.dead = False
+    fake.write(made, "step 2\n")
+    fake.end(made, 0)
+    assert ended(thread, codes) == 0
+    assert capfdbinary.readouterr().out == b"step 1\nstep 2\n"
+    assert len(fake.asked("POST", "/containers/create")) == 1
+
+
+def test_an_engine_that_stays_away(fake, run, monkeypatch, capfdbinary):
+    monkeypatch.setattr(docker_stage, "ENGINE_GONE_S", 0.2)
+    fake.running(**labels(run))
+    fake.on("GET", "^/containers/.*/logs", cut=True)
+    assert docker_stage.main(run, "train", "j1") == 1
+    assert "\nunavailable: reading the job's output" in capfdbinary.readouterr().out.decode()
+
+
+def test_an_engine_that_goes_away_after_the_end_takes_no_result_along(fake, run):
+    made = fake.running(**labels(run))
+    fake.end(made, 0)
+    fake.on("DELETE", "^/containers/", cut=True)
+    assert docker_stage.main(run, "train", "j1") == 0
+
+
+def test_the_token_of_the_users_store_reaches_a_gated_model(fake, run, tmp_path, monkeypatch):
+    sealed.write(run, "model", {**sealed.FACTS["model"], "gated": "manual"}, CONFIG)
+    (tmp_path / "token").write_text("hf_fromTheStore123456\n")
+    monkeypatch.setenv("HF_TOKEN", "")
+    monkeypatch.setenv("HF_TOKEN_PATH", str(tmp_path / "token"))
+    thread, codes = following(run)
+    made = only(fake)
+    assert "HF_TOKEN=hf_fromTheStore123456" in made.config["Env"]
+    fake.end(made, 0)
+    assert ended(thread, codes) == 0
+
+
+def test_rivals_of_other_inputs_are_ended_before_a_start(fake, run):
+    same, rival, other = (
+        fake.running(**labels(run, s, j)) for s, j in (("train", "j1"), ("train", "j0"), ("eval", "x"))
+    )
+    docker_stage.end_others(run, "train", "j1")
+    assert list(fake.containers.values()) == [same, other] and rival.state["Status"] == "exited"
+
+
+# -- build
+
+
+def lay(run: Run, **files: str) -> None:
+    sealed.put(run, {"Dockerfile": DOCKERFILE, "requirements.txt": "transformers==5.23.0\n", **files})
+
+
+def build(fake: FakeEngine, run: Run, printed: str = LISTED, code: int = 0) -> int:
+    """A whole build; the container that lists the packages prints `printed`."""
+    thread, codes = following(run, "build", "b1")
+    with contextlib.suppress(AssertionError):
+        until(lambda: codes or any(made.state["Status"] == "running" for made in fake.containers.values()))
+    for made in list(fake.containers.values()):
+        fake.write(made, printed)
+        fake.end(made, code)
+    return ended(thread, codes)
+
+
+def test_a_build_reports_the_image_and_what_is_in_it(fake, run, capfdbinary):
+    lay(run)
+    assert build(fake, run) == 0
+    assert json.loads((run.path / "reports/build.json").read_text()) == {
+        "python": "python",
+        "python_version": "3.12.3",
+        "packages": {"torch": "2.13.0+cpu", "transformers": "5.23.0"},
+        "image": "run-m:latest",
+        "image_id": IMAGE_ID,
+        "base": "nvcr.io/nvidia/pytorch:26.03-py3@sha256:5",
+        "wheels": 0,
+    }
+    assert b"Step 2/2" in capfdbinary.readouterr().out
+    request = fake.asked("POST", "^/build$")[0]
+    assert "networkmode" not in request.query and request.query["t"] == "run-m:latest"
+    assert json.loads(request.query["labels"]) == {"tunegate.run": str(run.path)}
+    assert set(fake.context().getnames()) == {"Dockerfile", "requirements.txt", "train.py"}
+    looked = json.loads(fake.asked("POST", "/containers/create")[0].body)
+    assert looked["HostConfig"]["NetworkMode"] == "none" and "python -I -c" in looked["Cmd"][0]
+    assert fake.containers == {}
+
+
+def test_with_wheels_it_is_built_without_a_network(fake, run, tmp_path, monkeypatch):
+    lay(run)
+    (tmp_path / "wheels").mkdir()
+    (tmp_path / "wheels/a-1-py3-none-any.whl").write_bytes(b"PK\x03\x04")
+    (tmp_path / "wheels/notes.txt").write_text("not a wheel")
+    monkeypatch.setenv("TUNEGATE_WHEELHOUSE", str(tmp_path / "wheels"))
+    assert build(fake, run) == 0
+    assert fake.asked("POST", "^/build$")[0].query["networkmode"] == "none"
+    assert "wheelhouse/a-1-py3-none-any.whl" in fake.context().getnames()
+    assert json.loads((run.path / "reports/build.json").read_text())["wheels"] == 1
+
+
+@pytest.mark.parametrize(
+    ("files", "says"), [({"infer.py": "print(1)\n"}, "infer.py"), ({"requirements.txt": "x=={{ version }}\n"}, "{{")]
+)
+def test_a_missing_header_or_a_placeholder_is_never_sent(fake, run, capfdbinary, files, says):
+    lay(run, **files)
+    assert build(fake, run) == 1
+    said = capfdbinary.readouterr().out.decode()
+    assert said.startswith("stage_failed: nothing was built") and says in said
+    assert fake.asked("POST", "^/build$") == [] and not (run.path / "reports/build.json").exists()
+
+
+def test_a_failing_step_is_told(fake, run, capfdbinary):
+    lay(run)
+    fake.build_events = [*fake_engine.BUILD, {"error": fake_engine.RUN_FAILED}]
+    assert build(fake, run) == 1
+    assert "failed at Step 2/2 : RUN pip install" in capfdbinary.readouterr().out.decode()
+
+
+@pytest.mark.parametrize(("printed", "code"), [("", 0), ("bash: line 1: exec: python: not found\n", 127)])
+def test_an_image_without_a_working_python(fake, run, capfdbinary, printed, code):
+    lay(run)
+    assert build(fake, run, printed, code) == 1
+    assert "python does not run in it" in capfdbinary.readouterr().out.decode()
+
+
+# -- audit_gpu on this platform
+
+
+def audit(run: Run, monkeypatch, gpus: int) -> host.HostFacts:
+    monkeypatch.setattr(host, "_nvidia_smi", lambda: [host.Gpu("NVIDIA H100", 580, 85.5)] * gpus)
+    return host.audit(CONFIG, run.path, token_present=True)
+
+
+def test_without_an_engine_gate_2_stays_shut(run, monkeypatch, tmp_path):
+    monkeypatch.setenv("DOCKER_HOST", f"unix://{tmp_path}/nobody.sock")
+    facts = audit(run, monkeypatch, 1)
+    assert "nobody.sock" in facts.hard_failures[0] and "start Docker" in facts.hard_failures[0]
+    assert facts.gpu_count == 0 and facts.engine is None
+
+
+@pytest.mark.parametrize("runtimes", [{"runc": {}}, {"runc": {}, "nvidia": {}}])
+def test_gpus_count_only_if_the_engine_can_hand_them_over(fake, run, monkeypatch, runtimes):
+    monkeypatch.setattr(engine.shutil, "which", lambda *_, **__: None)
+    fake.info["Runtimes"] = runtimes
+    facts = audit(run, monkeypatch, 2)
+    refused = [failure for failure in facts.hard_failures if "NVIDIA Container Toolkit" in failure]
+    if "nvidia" in runtimes:
+        assert refused == [] and (facts.gpu_count, facts.gpu_name, facts.driver_major) == (2, "NVIDIA H100", 580)
+    else:
+        assert len(refused) == 1 and "2 GPU(s)" in refused[0] and facts.gpu_count == 0
+    assert facts.engine["version"] == fake.version["Version"]
+
+
+def test_a_machine_without_gpus_may_try_a_run_out(fake, run, monkeypatch):
+    facts = audit(run, monkeypatch, 0)
+    assert facts.gpu_count == 0 and "the containers run on the CPU" in facts.notes[0]
+    assert not any("GPU" in failure for failure in facts.hard_failures)
+
+
+def test_a_refusal_is_printed_with_its_code(run, monkeypatch, tmp_path, capfdbinary):
+    monkeypatch.setenv("DOCKER_HOST", f"unix://{tmp_path}/nobody.sock")
+    assert docker_stage.main(run, "eval", "j1") == 1
+    assert capfdbinary.readouterr().out.decode().startswith("unavailable: the Docker engine at unix://")
+    with pytest.raises(ToolFailure):
+        docker_stage.end_others(run, "eval", "j1")
