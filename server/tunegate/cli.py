@@ -59,6 +59,7 @@ def main(argv: list[str] | None = None) -> int:
 def _serve(arguments: argparse.Namespace) -> int:
     from tunegate.mcp_server import build
     from tunegate.tools.base import Workspace
+    from tunegate.web import LOOPBACK
 
     server = build(Workspace(arguments.root.resolve(), tuple(arguments.data_root)))
     if not arguments.http:
@@ -68,7 +69,7 @@ def _serve(arguments: argparse.Namespace) -> int:
     host = host.strip("[]")
     if not host or not port.isdecimal() or not 0 < int(port) < 65536:
         raise ToolFailure("invalid_input", f"--http {arguments.http!r}: give HOST:PORT, e.g. 127.0.0.1:8000")
-    if host not in ("127.0.0.1", "localhost", "::1"):
+    if host not in LOOPBACK:
         raise ToolFailure(
             "invalid_input",
             f"--http {arguments.http!r}: there is no authentication, so only this machine is served: use 127.0.0.1:{port}, "

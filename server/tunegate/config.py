@@ -213,4 +213,9 @@ def load(path: Path) -> RunConfig:
 def dump(config: RunConfig) -> str:
     """RunConfig -> YAML text in field order."""
     header = "# Every value of this run. tunegate reads and writes this file; editing a value closes the gates that rest on it.\n"
-    return header + yaml.dump(config.model_dump(), Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=110)
+    return header + to_yaml(config.model_dump())
+
+
+def to_yaml(values: dict) -> str:
+    """A mapping of config values as text that `parse` reads back as the same values."""
+    return yaml.dump(values, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=110)

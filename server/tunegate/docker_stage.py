@@ -23,11 +23,11 @@ from tunegate.engine import Engine
 from tunegate.errors import ToolFailure
 from tunegate.rundir import Run, atomic_write
 from tunegate.stages import STAGES, needs_token
+from tunegate.web import LOOPBACK
 
 ENGINE_GONE_S = 600.0  # an engine that restarts or is upgraded is waited for this long
 TALKS_TO_HUB = ("prepare", "smoke", "baseline", "train")  # the other stages have no network
 COMPUTES = ("smoke", "baseline", "train", "eval", "infer")  # the other stages have no GPU
-LOOPBACK = ("127.0.0.1", "localhost", "::1")
 LIST = "import importlib.metadata as m, json, platform; print(json.dumps([platform.python_version(), {d.name.lower(): d.version for d in m.distributions()}]))"
 
 

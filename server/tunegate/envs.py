@@ -56,9 +56,8 @@ def _create(home: Path, python: Path, requirements: list[str]) -> None:
     print(f"creating the stage environment {home}", flush=True)
     shutil.rmtree(home, ignore_errors=True)
     venv.create(home, with_pip=True, symlinks=True)  # as `python -m venv`: a copied interpreter may miss its libpython
-    for number, text in enumerate(
-        requirements
-    ):  # one after the other: torch first, so that nothing else chooses its build
+    # one after the other: torch first, so that nothing else chooses its build
+    for number, text in enumerate(requirements):
         path = home / f"requirements-{number}.txt"
         path.write_text(text)
         subprocess.run(

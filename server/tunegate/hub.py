@@ -33,6 +33,7 @@ from pydantic import BaseModel, ConfigDict
 from tunegate import __version__
 from tunegate.errors import ToolFailure
 from tunegate.seal import redacted
+from tunegate.web import LOOPBACK
 
 RepoType = Literal["model", "dataset"]
 HUB = "https://huggingface.co"
@@ -41,7 +42,6 @@ CONNECT_S, READ_S, WHOLE_S = 10.0, 20.0, 60.0  # no answer to one request is wai
 MAX_JSON = 32 * 1024 * 1024  # a dataset's info lists every file: about 60 bytes each
 _REPO_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*(/[A-Za-z0-9][A-Za-z0-9._-]*)?")
 _REVISION = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/-]{0,199}")
-_LOOPBACK = ("localhost", "127.0.0.1", "::1")
 
 
 class Source(BaseModel):
@@ -121,7 +121,7 @@ class Hub:
     ):
         self.endpoint = _base(endpoint or os.environ.get("HF_ENDPOINT") or HUB, "HF_ENDPOINT")
         named = viewer or os.environ.get("TUNEGATE_VIEWER_ENDPOINT")
-        loopback = urlsplit(self.endpoint).hostname in _LOOPBACK
+        loopback = urlsplit(self.endpoint).hostname in LOOPBACK
         self.viewer_endpoint = _base(named or (self.endpoint if loopback else VIEWER), "TUNEGATE_VIEWER_ENDPOINT")
         # A token belongs to the endpoint. The public viewer gets it only when the endpoint is the public Hub.
         self._viewer_trusted = bool(named) or loopback or self.endpoint == HUB

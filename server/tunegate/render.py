@@ -72,10 +72,10 @@ def render_files(config: RunConfig, slots: dict[str, Any]) -> dict[str, str]:
     """
     folder = _folder(config.task)
     values = _values(config, slots)
-    environment = _environment(folder)
+    templates_of = environment(folder)
     shared = SHARED | ({"in_image.sh.j2": "in_image.sh"} if config.ngc_image else {})
     templates = {**shared, **{path.name: path.name.removesuffix(".j2") for path in sorted(folder.glob("*.j2"))}}
-    files = {name: environment.get_template(template).render(values) for template, name in templates.items()}
+    files = {name: templates_of.get_template(template).render(values) for template, name in templates.items()}
     files |= requirements(config.task)
     _check(files)
     return files
@@ -118,7 +118,8 @@ def _folder(task: str | None):
     return folder
 
 
-def _environment(folder):
+def environment(folder):
+    """Templates of a scaffold folder, and of _shared beside it; an unknown name is an error."""
     import jinja2  # 60 ms, and only this tool needs it
 
     loader = jinja2.FileSystemLoader([folder, folder.parent / "_shared"])

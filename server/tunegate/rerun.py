@@ -20,10 +20,12 @@ from urllib.parse import urlsplit
 
 import yaml
 
-from tunegate import __version__, card, evidence, gates, jobs
+from tunegate import __version__, card, evidence, gates, jobs, render
+from tunegate import config as config_module
 from tunegate.errors import ToolFailure
 from tunegate.paths import data_dir
 from tunegate.rundir import Run, atomic_write, file_sha256
+from tunegate.web import LOOPBACK
 
 JOB = "rerun"
 REPORT = "reports/rerun.json"
@@ -48,14 +50,9 @@ def expected(run: Run) -> dict[str, Any]:
 
 def emit(run: Run) -> tuple[str, str]:
     """Write the skill; (path in the run, text). Raises ToolFailure(internal) rather than keep one with a hole in it."""
-    import jinja2
-
     path = skill_path(run)
-    template = (data_dir("scaffolds") / "_shared/rerun_skill.md.j2").read_text()
-    environment = jinja2.Environment(
-        undefined=jinja2.StrictUndefined, keep_trailing_newline=True, trim_blocks=True, lstrip_blocks=True
-    )
-    text = environment.from_string(template).render(**_values(run, Path(path).parent.name))
+    template = render.environment(data_dir("scaffolds") / "_shared").get_template("rerun_skill.md.j2")
+    text = template.render(_values(run, Path(path).parent.name))
     wrong = problems(text, Path(path).parent.name)
     if wrong:
         raise ToolFailure(
@@ -86,7 +83,7 @@ def _values(run: Run, name: str) -> dict[str, Any]:
         "host": facts["host"],
         "description": f"Reproduce the fine-tuning of {config.model_id} on {card.dataset_name(config)} ({config.task}): expected {aim['metric']} "
         f"{aim['value']:.4f} ± {aim['tolerance']:.4f}. Use when asked to rerun, verify or vary this run.",
-        "snapshot": yaml.safe_dump(snapshot, sort_keys=False, allow_unicode=True, width=110).rstrip(),
+        "snapshot": config_module.to_yaml(snapshot).rstrip(),
         "dataset": card.dataset_name(config),
         "train": facts["stages/train"],
         "smoke": facts["stages/smoke"],
@@ -168,7 +165,7 @@ def environment(run: Run) -> dict[str, str]:
 
     with_token = needs_token(run)
     extra = hub_environment(run.path / ".verify/project", with_token)
-    if urlsplit(os.environ.get("HF_ENDPOINT", "")).hostname in ("127.0.0.1", "localhost", "::1"):
+    if urlsplit(os.environ.get("HF_ENDPOINT", "")).hostname in LOOPBACK:
         extra["NETWORK"] = "host"  # in_image.sh: a Hub on loopback
     return jobs.environment(extra, HUB_SECRETS if with_token else ())
 
