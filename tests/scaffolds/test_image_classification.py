@@ -59,6 +59,7 @@ cases = {
     "sound": (lambda trainer: None, {}),
     "sound with warm-up": (lambda trainer: None, {"warmup_steps": 0.5}),
     "sound with accumulation": (lambda trainer: None, {"gradient_accumulation_steps": 2, "label_smoothing_factor": 0.1}),
+    "sound in bf16": (lambda trainer: None, {"bf16": True}),  # as on a GPU
     "labels": (masked, {}),
     "loss nan": (lossy(lambda loss, model: loss * float("nan")), {}),
     "loss zero": (lossy(lambda loss, model: loss * 0), {}),
@@ -67,11 +68,13 @@ cases = {
     "parameters_changed frozen": (frozen, {}),
     "parameters_changed no learning rate": (no_learning_rate, {}),
     "checkpoint_reloads": (forgetful, {}),
+    "checkpoint_reloads in bf16": (forgetful, {"bf16": True}),
     "lora_gradients": (idle_lora, {}),
     "ran": (lossy(explode), {}),
 }
-results = {}
+results, arguments = {}, train.TrainingArguments
 for name, (break_it, values) in cases.items():
+    train.TrainingArguments = lambda **given: arguments(**{**given, **({"bf16": True, "use_cpu": True} if "bf16" in values else {})})
     def build():
         trainer = train.build_trainer({**load_config(), **values})
         break_it(trainer)
@@ -187,7 +190,7 @@ def broken(project, tmp_path_factory):
 CHECKS = ["labels", "loss", "grad_norm", "parameters_changed", "checkpoint_reloads", "ran"]
 
 
-@pytest.mark.parametrize("case", ["sound", "sound with warm-up", "sound with accumulation"])
+@pytest.mark.parametrize("case", ["sound", "sound with warm-up", "sound with accumulation", "sound in bf16"])
 def test_smoke_passes_on_a_sound_training(broken, case):
     report = broken[case]
     assert report["code"] == 0
@@ -213,6 +216,7 @@ def test_accumulated_loss_is_that_of_one_step(broken):
         "parameters_changed frozen",
         "parameters_changed no learning rate",
         "checkpoint_reloads",
+        "checkpoint_reloads in bf16",
         "lora_gradients",
         "ran",
         "ran before training",
