@@ -48,8 +48,8 @@ def test_every_package_is_pinned():
 ANSWERS = {
     "probe_model": {"task": "image-classification", "parameters": 4652008, "model_revision": "a" * 40},
     "probe_dataset": {"class_names": ["0", "1"], "splits": {"train": 10}, "column_map": {"image": "image"}},
-    "audit_gpu": {"cpu_count": 2, "memory_gb": 8.0},
-    "pick_ngc_image": {"model_fit": "fits"},
+    "audit_gpu": {"cpu_count": 2, "memory_gb": 8.0, "gpu_count": 2, "gpu_name": "NVIDIA H100"},
+    "pick_ngc_image": {"model_fit": "fits", "ngc_image": None},
     "fetch_recipe": {"slots": {"collator": "https://x", "metrics": "scaffold"}},
     "render_project": {"files": ["a", "b"]},
     "docker_run(train)": {"state": "running", "progress": {"step": 3}, "facts": {}},
@@ -64,6 +64,8 @@ ANSWERS = {
     [
         ("probe_model", "4,652,008 parameters"),
         ("probe_dataset", "2 classes"),
+        ("audit_gpu", "2x NVIDIA H100"),
+        ("pick_ngc_image", "no container; fits"),
         ("fetch_recipe", "1 of 2 slots from live pages"),
         ("docker_run(train)", "running {'step': 3}"),
         ("docker_run(eval)", "passed {'metric'"),

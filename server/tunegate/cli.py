@@ -31,7 +31,11 @@ def parser() -> argparse.ArgumentParser:
     )
 
     demo = commands.add_parser("demo", help="take a small model through all six steps, on this machine")
-    demo.add_argument("--platform", choices=["local-process", "local-docker"], default="local-process")
+    demo.add_argument(
+        "--platform",
+        choices=["local-process", "local-docker"],
+        help="default: local-docker where an engine answers, else local-process",
+    )
     demo.add_argument("--output-dir", type=Path, help="where the run goes (default: ./output/demo)")
     demo.add_argument("--seed", type=int, default=42)
 

