@@ -15,6 +15,7 @@ from tunegate.rundir import Run, atomic_write, hash_files
 
 SHA = "a" * 40
 CONFIG = RunConfig(
+    platform="local-process",
     model_id="org/m",
     model_revision=SHA,
     task="image-classification",

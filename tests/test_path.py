@@ -32,6 +32,7 @@ from tunegate.rundir import Run
 
 TOKEN = "hf_" + "Path" * 9
 CHOICES = {
+    "probe_model": {"platform": "local-process"},
     "probe_dataset": {"dataset_id": "me/shapes", "n_train": 150, "n_eval": 60},
     "render_project": {
         "overrides": {

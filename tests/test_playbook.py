@@ -9,6 +9,7 @@ from tunegate.config import RunConfig
 from tunegate.paths import data_dir
 
 CONFIG = RunConfig(
+    platform="local-process",
     model_id="org/model",
     learning_rate=1e-3,
     per_device_train_batch_size=32,

@@ -13,6 +13,7 @@ from tunegate.config import RunConfig
 from tunegate.rundir import Run
 
 CONFIG = RunConfig(
+    platform="local-process",
     model_id="org/m",
     task="image-classification",
     n_train=8,

@@ -14,7 +14,7 @@ from tunegate.errors import ToolFailure
 from tunegate.paths import data_dir
 from tunegate.workarounds import Condition, Detect, Fix
 
-CONFIG = RunConfig(model_id="org/model", task="image-classification", training_method="full")
+CONFIG = RunConfig(model_id="org/model", task="image-classification", training_method="full", platform="local-process")
 PINS = {"versions.transformers": "5.23.0"}
 HERE = {"task": "image-classification", "platform": "local-process", "training_method": "full", **PINS}
 VLM = {"task": "image-text-to-text", "platform": "slurm"}

@@ -77,7 +77,7 @@ class RunConfig(BaseModel):
 
     # where
     output_dir: str | None = None
-    platform: Literal["local-process", "local-docker"] = "local-process"
+    platform: Literal["local-docker", "local-process"] = "local-docker"
     gpu_count: int | None = Field(None, ge=0)
     gpu_name: str | None = None
     driver_major: int | None = Field(None, ge=0)

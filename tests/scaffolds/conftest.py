@@ -100,7 +100,14 @@ class Project:
 def make_project(path: Path, python: str, *, model_id: str = "local/tiny", **values) -> Project:
     """Rendered as the server would; then config.yaml names what is on this disk, which RunConfig's Hub ids cannot."""
     config = render.with_defaults(
-        RunConfig(model_id="local/tiny", task="image-classification", training_method="full", **values), {}
+        RunConfig(
+            model_id="local/tiny",
+            task="image-classification",
+            training_method="full",
+            platform="local-process",
+            **values,
+        ),
+        {},
     )
     path.mkdir(parents=True, exist_ok=True)
     for name, text in render.render_files(config, {}).items():

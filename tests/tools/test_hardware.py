@@ -17,7 +17,7 @@ from tunegate.rundir import Run
 @pytest.fixture
 def run(call, monkeypatch) -> Run:
     monkeypatch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(free=500e9))
-    assert "error" not in call("probe_model", model_id="me/vit", output_dir="run")
+    assert "error" not in call("probe_model", model_id="me/vit", output_dir="run", platform="local-process")
     assert "error" not in call("probe_dataset", output_dir="run", dataset_id="me/pets")
     return Run(call.workspace.root / "run")
 
