@@ -8,17 +8,32 @@ from hypothesis import strategies as st
 from packaging.version import Version
 from pydantic import ValidationError
 
+from tests import sealed
 from tunegate import workarounds
 from tunegate.config import RunConfig
 from tunegate.errors import ToolFailure
 from tunegate.paths import data_dir
+from tunegate.rundir import Run
 from tunegate.workarounds import Condition, Detect, Fix
 
 CONFIG = RunConfig(model_id="org/model", task="image-classification", training_method="full", platform="local-process")
-PINS = {"versions.transformers": "5.23.0"}
+PINS = {"versions.transformers": "5.23.0", "versions.datasets": "5.2.0"}
 HERE = {"task": "image-classification", "platform": "local-process", "training_method": "full", **PINS}
 VLM = {"task": "image-text-to-text", "platform": "slurm"}
 GQA = {"image.tag": "24.09", "model.grouped_query_attention": True}
+SMOL = {**VLM, "model.model_type": "smolvlm", "training_method": "lora"}
+DETR = {"task": "object-detection", "model.model_type": "detr"}
+IDEFICS = {"model.model_type": "idefics3", "versions.transformers": "4.57.3"}
+T4 = {"gpu.count": 1, "gpu.compute_capability": "7.5"}
+ADA = {"gpu.count": 2, "gpu.name": "NVIDIA GeForce RTX 4090", "gpu.driver_major": 535}
+TODAYS = [  # what every image-classification run gets
+    "warmup-ratio-removed",
+    "training-arguments-removed",
+    "trainer-processing-class",
+    "script-datasets-refused",
+    "nan-loss-hidden",
+    "evaluate-script-name",
+]
 
 # id -> contexts in which its rule fires, and contexts in which it does not
 CASES = {
@@ -26,6 +41,12 @@ CASES = {
         [PINS, {"versions.transformers": "5.15.0"}],
         [{"versions.transformers": "5.14.1"}, {"versions.transformers": "4"}, {}],
     ),
+    "training-arguments-removed": (
+        [PINS, {"versions.transformers": "5.0.0"}],
+        [{"versions.transformers": "4.57.3"}, {}],
+    ),
+    "trainer-processing-class": ([PINS], [{"versions.transformers": "4.57.3"}, {}]),
+    "script-datasets-refused": ([PINS], [{"versions.datasets": "3.6.0"}, {}]),
     "nan-loss-hidden": ([PINS], [{"versions.transformers": "4.11.0"}, {}]),
     "evaluate-script-name": ([HERE, VLM], [{}, {"task": None}]),
     "image-processor-without-torchvision": (
@@ -46,6 +67,37 @@ CASES = {
     "sdpa-gqa-2409": (
         [GQA],
         [{**GQA, "image.tag": "25.01"}, {**GQA, "model.grouped_query_attention": False}, {"image.tag": "24.09"}],
+    ),
+    "vlm-heterogeneous-tiles": ([SMOL], [{**SMOL, "model.model_type": "qwen2_vl"}, VLM, HERE]),
+    "lora-text-tower": (
+        [SMOL, {**SMOL, "training_method": "qlora"}],
+        [{**SMOL, "training_method": "full"}, {**HERE, "training_method": "lora"}],
+    ),
+    "idefics3-generate": (
+        [IDEFICS, {**IDEFICS, "versions.transformers": "4.51.0"}],
+        [
+            {**IDEFICS, "versions.transformers": "5.23.0"},
+            {**IDEFICS, "versions.transformers": "4.49.0"},
+            {**IDEFICS, "model.model_type": "qwen2_vl"},
+        ],
+    ),
+    "detr-pad-per-image": ([DETR], [{**DETR, "model.model_type": "rt_detr"}, {**DETR, "task": "image-classification"}]),
+    "sft-max-length": ([{"task": "text-generation"}], [HERE, VLM]),
+    "ngc-pip-constraint": ([{"image.tag": "25.03"}, {"image.tag": "26.09"}], [{"image.tag": "25.02"}, HERE]),
+    "pip-cache-purge": ([{"image.tag": "24.09"}], [HERE]),
+    "find-packages-empty": ([HERE], [{}]),
+    "bf16-emulated": (
+        [T4, {**T4, "gpu.compute_capability": "7.0"}],
+        [{**T4, "gpu.compute_capability": "8.0"}, {**T4, "gpu.compute_capability": "12.0"}, {"gpu.count": 1}, HERE],
+    ),
+    "rtx40-p2p": (
+        [ADA],
+        [
+            {**ADA, "gpu.count": 1},
+            {**ADA, "gpu.driver_major": 580},
+            {**ADA, "gpu.name": "NVIDIA H100 80GB HBM3"},
+            {**ADA, "gpu.name": "NVIDIA GeForce RTX 5090"},
+        ],
     ),
 }
 
@@ -117,18 +169,51 @@ def test_applicable_to_todays_image_classification(monkeypatch):
         pytest.skip("no scaffold with pinned requirements here")
     found = workarounds.applicable(workarounds.context(CONFIG, {"num_attention_heads": None}), skip=[])
     assert [w.id for w in found] == [
-        "warmup-ratio-removed",
-        "nan-loss-hidden",
-        "evaluate-script-name",
+        *TODAYS,
         "image-processor-without-torchvision",
         "full-finetune-float32",
+        "find-packages-empty",
     ]
+
+
+def test_a_container_s_torch_is_the_image_s_not_the_pinned_one():
+    docker = CONFIG.model_copy(update={"platform": "local-docker"})
+    assert workarounds.context(CONFIG, {})["versions.torch"] == workarounds.pinned_versions(CONFIG.task)["torch"]
+    assert workarounds.context(docker, {})["versions.torch"] is None
+    assert workarounds.context(docker, {}, {}, {"torch": "2.14.0a0"})["versions.torch"] == "2.14.0a0"
+    assert workarounds.context(docker, {})["versions.transformers"]
+
+
+def test_the_weakest_gpu_decides():
+    host = {"gpus": [{"compute_capability": "12.0"}, {"compute_capability": "7.5"}, {"compute_capability": None}, "x"]}
+    two = CONFIG.model_copy(update={"gpu_count": 2})
+    assert workarounds.context(two, {}, host)["gpu.compute_capability"] == "7.5"
+    assert workarounds.context(CONFIG.model_copy(update={"gpu_count": 0}), {}, host)["gpu.compute_capability"] is None
+    assert workarounds.context(two, {}, {})["gpu.compute_capability"] is None
+
+
+def test_hardware_and_image_decide_again_in_step_2(tmp_path):
+    run = sealed.build(Run(tmp_path), until="dataset")
+    first = workarounds.review(run, CONFIG)
+    assert "bf16-emulated" not in first.applicable_workarounds
+    host = {"gpus": [{"name": "Tesla T4", "compute_capability": "7.5"}]}
+    tag = {"platform": "local-docker", "ngc_image": "nvcr.io/nvidia/pytorch:26.09-py3", "gpu_count": 1}
+    second = workarounds.review(run, first.model_copy(update=tag), host=host)
+    gained = set(second.applicable_workarounds) - set(first.applicable_workarounds)
+    assert gained == {"bf16-emulated", "ngc-pip-constraint", "pip-cache-purge"}
+    assert "workaround bf16-emulated: mixed precision is fp16 with loss scaling" in second.notes
+    assert "workaround image-processor-without-torchvision: does not apply any more" in second.notes
+    assert workarounds.review(run, second, host=host) == second, "a second look changes nothing"
+    skipping = second.model_copy(update={"skip_workarounds": ["bf16-emulated"]})
+    third = workarounds.review(run, skipping, host=host)
+    assert "bf16-emulated" not in third.applicable_workarounds
+    assert third.notes[-1] == "workaround bf16-emulated: skipped by the user"
 
 
 def test_notes_say_applied_and_skipped_once():
     matching = workarounds.applicable({**HERE, **GQA}, skip=["nan-loss-hidden", "sdpa-gqa-2409", "vlm-max-length"])
     lines = workarounds.notes(matching, CONFIG)
-    assert "workaround evaluate-script-name: the evaluation script is run_eval.py" in lines
+    assert [line for line in lines if line.startswith("workaround full-finetune-float32: the model is loaded")]
     assert "workaround sdpa-gqa-2409: skipped by the user" in lines
     assert "workaround nan-loss-hidden: skipped by the user; the scaffold keeps to it until its file is edited" in lines
     assert not [line for line in lines if "vlm-max-length" in line], "skipped but not matching: nothing to say"
@@ -200,6 +285,15 @@ def test_versions_order_as_packaging_does(found, bound):
         lambda: Fix(kind="rule", values={"a": 1}),
         lambda: Fix(kind="env"),
         lambda: Fix(kind="config", values={"no_such_key": 1}),
+        lambda: Fix(kind="config", lines=["RUN true"]),
+        lambda: Fix(kind="dockerfile", values={"a": 1}),
+        lambda: Fix(kind="dockerfile", lines=["COPY secret /"]),
+        lambda: Fix(kind="dockerfile", lines=["RUN true\nUSER root"]),
+        lambda: Fix(kind="requirement", values={"torch": "2.13.0"}),
+        lambda: Fix(kind="requirement", values={"tokenizers": ">=0.21"}),
+        lambda: Fix(kind="env", values={"A B": "1"}),
+        lambda: Fix(kind="env", values={"LD_PRELOAD": "x; rm -rf /"}),
+        lambda: Fix(kind="rule", forbids=[{"text": "x"}]),
         lambda: Detect.model_validate({"all": [{"field": "task", "op": "exists", "eval": "1"}]}),
     ],
 )

@@ -54,6 +54,7 @@ TRAINING_KEYS = (
 )
 HARDWARE_KEYS = ("platform", "gpu_count", "gpu_name", "driver_major", "vram_gb_per_gpu")
 IMAGE_KEYS = ("platform", "ngc_image", "ngc_image_digest")
+WORKAROUND_KEYS = ("applicable_workarounds", "skip_workarounds")
 RUN_KEYS = tuple(dict.fromkeys((*MODEL_KEYS, *DATA_KEYS, *TRAINING_KEYS, "platform")))
 
 
@@ -73,7 +74,9 @@ KINDS: dict[str, Kind] = {
     "host": Kind("audit_gpu", HARDWARE_KEYS),
     "image": Kind("pick_ngc_image", ("model_id", "model_revision", *HARDWARE_KEYS, *IMAGE_KEYS), ("model", "host")),
     "recipe": Kind("fetch_recipe", (*MODEL_KEYS, "training_method"), ("model",)),
-    "project": Kind("render_project", (*RUN_KEYS, *IMAGE_KEYS), ("model", "dataset", "recipe", "image")),
+    "project": Kind(
+        "render_project", (*RUN_KEYS, *IMAGE_KEYS, *WORKAROUND_KEYS), ("model", "dataset", "recipe", "image")
+    ),
     "stages/build": Kind("docker_run", IMAGE_KEYS, ("image",), (("stage", "build"),)),
     "stages/check_api": Kind("docker_run", (*IMAGE_KEYS, "training_arguments"), (), (("stage", "check_api"),)),
     "stages/prepare": Kind("docker_run", (*DATA_KEYS, "platform"), ("dataset",), (("stage", "prepare"),)),

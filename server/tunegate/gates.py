@@ -8,7 +8,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from tunegate import evidence, jobs, ledger, stages
+from tunegate import evidence, fixes, jobs, ledger, stages
 from tunegate.config import RunConfig
 from tunegate.errors import NextCall, ToolFailure
 from tunegate.recipe.slots import RecipeFacts, gate_problems
@@ -139,6 +139,8 @@ def _qualify(view: View) -> list[Check]:
 
 def _fit(facts: dict) -> list[str]:
     fit = facts.get("model_fit") or "no model-fit verdict"
+    if facts.get("workarounds") is None:
+        return ["the workarounds that depend on hardware or image were not evaluated"]
     return [fit] if fit.startswith(("does not fit", "no ")) else []
 
 
@@ -171,7 +173,7 @@ def _generate(view: View) -> list[Check]:
 def _project_files(view: View) -> Check:
     """Every rendered file is there, every .py has its header, and what measures is as rendered."""
     facts = view.facts("project")
-    wrong = guarded_edits(view)
+    wrong = [*guarded_edits(view), *_forbidden(view)]
     for name in facts.get("files", {}):
         path = view.run.path / name
         if not path.is_file():
@@ -186,6 +188,12 @@ def _project_files(view: View) -> Check:
         detail="; ".join(wrong) or (note if facts else "nothing rendered"),
         evidence="meta/project.json",
     )
+
+
+def _forbidden(view: View) -> list[str]:
+    """What a workaround's rule refuses in the files as they lie there, whoever wrote them."""
+    paths = [view.run.path / "Dockerfile", *view.run.path.glob("*.py")]
+    return fixes.forbidden(view.config, {p.name: p.read_text(errors="replace") for p in paths if p.is_file()})
 
 
 def edited_files(view: View) -> list[str]:

@@ -14,6 +14,7 @@ from typing import Any
 import yaml
 
 from tunegate import config as config_module
+from tunegate import fixes
 from tunegate.config import RunConfig
 from tunegate.errors import ToolFailure
 from tunegate.paths import data_dir
@@ -77,7 +78,10 @@ def render_files(config: RunConfig, slots: dict[str, Any]) -> dict[str, str]:
     templates = {**shared, **{path.name: path.name.removesuffix(".j2") for path in sorted(folder.glob("*.j2"))}}
     files = {name: templates_of.get_template(template).render(values) for template, name in templates.items()}
     files |= requirements(config.task)
+    files["requirements.txt"] = fixes.requirements(config, files["requirements.txt"])
     _check(files)
+    if wrong := fixes.forbidden(config, files):
+        raise ToolFailure("internal", f"{wrong[0]}; nothing was written: please report this")
     return files
 
 
@@ -141,7 +145,8 @@ def _values(config: RunConfig, slots: dict[str, Any]) -> dict[str, Any]:
         "processor_class": "AutoImageProcessor",
         "attention": attention,
         "training_arguments": list(_checked_arguments(config)),
-        "workarounds": _image_workarounds(config),
+        "workarounds": fixes.image_lines(config),
+        "environment": fixes.environment(config),
         "dataset": " ".join(f"{config.dataset_id or config.local_dataset_path}".split()),
     }
 
@@ -190,18 +195,6 @@ def _check_image(config: RunConfig) -> None:
             f"ngc_image = {config.ngc_image!r}, ngc_image_digest = {config.ngc_image_digest!r}: an image name and "
             "its sha256:… digest are needed: call pick_ngc_image",
         )
-
-
-def _image_workarounds(config: RunConfig) -> dict[str, dict[str, str]]:
-    """Workaround id -> environment variables that it sets in the image. The other kinds leave no trace there."""
-    from tunegate import workarounds  # reads a page: only when rendering
-
-    chosen = set(config.applicable_workarounds or []) - set(config.skip_workarounds)
-    return {
-        w.id: {key: str(value) for key, value in w.fix.values.items()}
-        for w in workarounds.load()
-        if w.id in chosen and w.fix.kind == "env"
-    }
 
 
 def _without_fstrings(text: str) -> str:

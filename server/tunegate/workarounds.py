@@ -1,6 +1,8 @@
 """The registry of workarounds: what is known to break, a typed rule that says when, and what is done about it.
 
-references/compat-workarounds.md is the page that people read and the only place where the data lies.
+references/compat-workarounds.md is the page that people read and the only place where the data lies. Which rules match is
+decided again whenever a tool learns more: the model (step 1), the hardware and the image (step 2), the user's overrides
+(step 4). fixes.py does what the matching ones ask for.
 """
 
 from __future__ import annotations
@@ -12,15 +14,18 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from tunegate import evidence
 from tunegate.config import RunConfig, Scalar
 from tunegate.errors import ToolFailure
 from tunegate.paths import data_dir
 from tunegate.reference_pages import Section, sections
+from tunegate.rundir import Run
 
 PAGE = "compat-workarounds.md"
+TORCH = ("torch", "torchvision", "triton", "numpy")  # a container brings its own; no fix may pin another
 ENV_SEEN = ("HF_HUB_DISABLE_XET", "HF_HUB_OFFLINE")  # what a rule may ask of the server's environment; never a secret
 FieldName = Annotated[
-    str, Field(pattern=r"^(task|training_method|platform|(model|gpu|image|versions|env)\.[A-Za-z0-9_.-]+)$")
+    str, Field(pattern=r"^(task|training_method|platform|(model|gpu|image|host|versions|env)\.[A-Za-z0-9_.-]+)$")
 ]
 
 
@@ -68,20 +73,49 @@ class Detect(_Strict):
         return all(c.holds(context) for c in self.all) and (not self.any or any(c.holds(context) for c in self.any))
 
 
+class Forbidden(_Strict):
+    """A file of the project that may not exist, or, with `text`, a text that no line of it may hold (comments apart)."""
+
+    file: str
+    text: str | None = None
+
+
 class Fix(_Strict):
-    """`rule` is a way in which the scaffolds are written; the other kinds carry what is put into Dockerfile, requirements, config or environment."""
+    """What is done about it, by kind:
+
+    rule         a way in which the scaffolds are written; `forbids` is what the project's files may not hold
+    config       `values`: config.yaml key (or training_arguments.<keyword>) -> value, set where nobody else set one
+    requirement  `values`: package -> version, pinned in requirements.txt
+    env          `values`: environment variables of every stage
+    dockerfile   `lines`: instructions for the image, after the dependencies and before the code
+    """
 
     kind: Literal["dockerfile", "requirement", "config", "env", "rule"]
     values: dict[str, Scalar] = {}
+    lines: list[Annotated[str, Field(pattern=r"^(RUN|ENV) [^\n]+$")]] = []
+    forbids: list[Forbidden] = []
 
     @model_validator(mode="after")
-    def _values_fit(self) -> Fix:
-        if (self.kind == "rule") == bool(self.values):
-            raise ValueError(f"fix of kind {self.kind!r}: `rule` has no values, every other kind has some")
-        unknown = [key for key in self.values if key not in RunConfig.model_fields] if self.kind == "config" else []
-        if unknown:
-            raise ValueError(f"fix: config.yaml has no key {unknown[0]!r}")
+    def _content_fits(self) -> Fix:
+        held = {name for name in ("values", "lines", "forbids") if getattr(self, name)}
+        allowed = {"rule": {"forbids"}, "dockerfile": {"lines"}}.get(self.kind, {"values"})
+        if held - allowed or (self.kind != "rule" and not held):
+            raise ValueError(
+                f"fix of kind {self.kind!r} holds {sorted(held) or 'nothing'} instead of {sorted(allowed)}"
+            )
+        _check_values(self.kind, self.values)
         return self
+
+
+def _check_values(kind: str, values: dict[str, Scalar]) -> None:
+    for name, value in values.items():
+        key = name.removeprefix("training_arguments.")
+        if kind == "config" and key == name and name not in RunConfig.model_fields:
+            raise ValueError(f"fix: config.yaml has no key {name!r}")
+        if kind == "requirement" and (name in TORCH or not re.fullmatch(r"\d+(\.\d+)*", str(value))):
+            raise ValueError(f"fix: {name}: {value!r} is no version to pin, or a package that belongs to the image")
+        if kind == "env" and not re.fullmatch(r"[A-Z][A-Z0-9_]*=[A-Za-z0-9_.:/-]*", f"{name}={value}"):
+            raise ValueError(f"fix: {name}={value} is no environment variable with a plain value")
 
 
 class Workaround(_Strict):
@@ -118,23 +152,63 @@ def _workaround(section: Section) -> Workaround:
         raise ValueError(f"{PAGE}, section {section.id!r}: {error}") from None
 
 
-def context(config: RunConfig, model_facts: dict[str, Any]) -> dict[str, Any]:
-    """What rules can ask, flat: task, platform, model.<fact>, gpu.name, image.tag, versions.<package>, env.<NAME>.
+def review(run: Run, config: RunConfig, **fresh: dict[str, Any]) -> RunConfig:
+    """config with `applicable_workarounds` as of now, and a note for each change.
 
-    model_facts: the `model` evidence's facts; nested mappings become dotted names (`model.processor.size`).
+    fresh: facts (model, host, image) that are not evidence yet; the others are read from the run. Raises
+    ToolFailure(invalid_config) for an id in skip_workarounds that does not exist.
     """
+    facts = {name: fresh.get(name) or _facts(run, name) for name in ("model", "host", "image")}
+    matching = applicable(context(config, facts["model"], facts["host"], facts["image"]), config.skip_workarounds)
+    return config.model_copy(
+        update={
+            "applicable_workarounds": [w.id for w in matching],
+            "notes": [*config.notes, *notes(matching, config)],
+        }
+    )
+
+
+def _facts(run: Run, name: str) -> dict[str, Any]:
+    found = evidence.read(run, name)
+    return found.facts if found else {}
+
+
+def context(
+    config: RunConfig,
+    model_facts: dict[str, Any],
+    host_facts: dict[str, Any] | None = None,
+    image_facts: dict[str, Any] | None = None,
+) -> dict[str, Any]:
+    """What rules can ask, flat: task, platform, model.<fact>, gpu.name, host.<fact>, image.tag, versions.<package>, env.<NAME>.
+
+    The facts are those of the `model`, `host` and `image` evidence; nested mappings become dotted names
+    (`model.processor.size`). gpu.compute_capability is the lowest of the GPUs.
+    """
+    host_facts, image_facts = host_facts or {}, image_facts or {}
     flat = {"task": config.task, "training_method": config.training_method, "platform": config.platform}
     flat |= {"gpu.count": config.gpu_count, "gpu.name": config.gpu_name}
     flat |= {"gpu.driver_major": config.driver_major, "gpu.vram_gb": config.vram_gb_per_gpu}
+    flat["gpu.compute_capability"] = _lowest_capability(host_facts) if config.gpu_count else None
     flat |= {f"versions.{name}": version for name, version in pinned_versions(config.task).items()}
+    if config.platform != "local-process":  # the image's own torch runs, whatever requirements-local.txt says
+        flat |= {f"versions.{name}": None for name in TORCH} | {"versions.torch": image_facts.get("torch")}
     flat |= {f"env.{name}": os.environ[name] for name in ENV_SEEN if os.environ.get(name)}
+    _flatten("model", model_facts, flat)
+    _flatten("host", host_facts, flat)
+    _flatten("image", image_facts, flat)
     tag = re.search(r":(\d\d\.\d\d)(-|$)", config.ngc_image or "")
     flat["image.tag"] = tag[1] if tag else None
-    _flatten("model", model_facts, flat)
     heads, kv_heads = (model_facts.get(key) for key in ("num_attention_heads", "num_key_value_heads"))
     if isinstance(heads, int) and isinstance(kv_heads, int):
         flat["model.grouped_query_attention"] = kv_heads < heads
     return flat
+
+
+def _lowest_capability(host_facts: dict[str, Any]) -> str | None:
+    """`7.5` for a T4 beside an A100: the stages run on all of them."""
+    gpus = [gpu for gpu in host_facts.get("gpus") or [] if isinstance(gpu, dict)]
+    found = [str(gpu["compute_capability"]) for gpu in gpus if gpu.get("compute_capability")]
+    return min(found, key=lambda text: _version(text) or (0,), default=None)
 
 
 def _flatten(prefix: str, value: dict[str, Any], into: dict[str, Any]) -> None:
@@ -173,8 +247,10 @@ def applicable(context: dict[str, Any], skip: list[str]) -> Matching:
 
 
 def notes(matching: Matching, config: RunConfig) -> list[str]:
-    """One line for each workaround applied or skipped, without those that config.notes holds already."""
+    """One line for each workaround applied, skipped or no longer applied, without those that config.notes holds already."""
     lines = [f"workaround {w.id}: {w.applied}" for w in matching]
+    gone = set(config.applicable_workarounds or []) - {w.id for w in [*matching, *matching.skipped]}
+    lines += [f"workaround {name}: does not apply any more" for name in sorted(gone)]
     lines += [
         f"workaround {w.id}: skipped by the user"
         + ("; the scaffold keeps to it until its file is edited" if w.fix.kind == "rule" else "")

@@ -165,3 +165,23 @@ def test_a_copied_run_is_verified_from_the_beginning(call, run):
     shutil.copytree(run.path, call.workspace.root / "copy")
     error = call("render_project", output_dir="copy")["error"]
     assert error["code"] == "gate_closed" and error["gate"] == 1 and error["next"]["tool"] == "probe_model"
+
+
+def test_workarounds_are_applied_logged_and_taken_back(call):
+    host = {**sealed.FACTS["host"], "gpu_count": 1, "gpus": [{"compute_capability": "7.5"}]}
+    config = CONFIG.model_copy(update={"gpu_count": 1, "gpu_name": "Tesla T4", "driver_major": 580})
+    config = config.model_copy(update={"vram_gb_per_gpu": 16.0})
+    run = sealed.build(Run(call.workspace.root / "t4"), until="recipe", config=config, facts={"host": host})
+    (run.path / "train.py").unlink()
+    found = call("render_project", output_dir="t4")
+    assert found["settings"]["training_arguments"] == {"bf16": False, "fp16": True}
+    assert "bf16-emulated" in run.config().applicable_workarounds
+    assert "workaround bf16-emulated: training_arguments.fp16 is set to True" in run.config().notes
+    assert 'fp16=cfg["training_arguments"]["fp16"]' in (run.path / "train.py").read_text()
+    found = call("render_project", output_dir="t4", overrides={"skip_workarounds": ["bf16-emulated"]})
+    assert found["settings"]["training_arguments"] == {} and "fp16" not in (run.path / "train.py").read_text()
+    assert run.config().notes[-1] == "workaround bf16-emulated: skipped by the user"
+    run.save_config(run.config().model_copy(update={"skip_workarounds": []}))
+    assert gates.view(run).problems("project") == ['is stale: skip_workarounds was ["bf16-emulated"], is now []']
+    refused = call("render_project", output_dir="t4", overrides={"skip_workarounds": ["bf16"]})["error"]
+    assert refused["code"] == "invalid_config" and "bf16-emulated" in refused["message"]

@@ -87,3 +87,22 @@ def test_a_model_that_does_not_fit_is_said_not_to(call):
     assert evidence.read(run, "image").facts["terms_gb"]["optimizer"] == 80.0
     error = call("fetch_recipe", output_dir="big")["error"]
     assert error["gate"] == 2 and "does not fit" in error["missing"][0]
+
+
+def test_the_hardware_s_workarounds_are_evaluated_here_and_gate_2_asks_for_it(call):
+    gpu = {"name": "Tesla T4", "compute_capability": "7.5"}
+    config = sealed.CONFIG.model_copy(update={"gpu_count": 1, "gpu_name": "Tesla T4", "driver_major": 580})
+    config = config.model_copy(update={"vram_gb_per_gpu": 16.0})
+    host = {**sealed.FACTS["host"], "gpu_count": 1, "gpus": [gpu]}
+    run = sealed.build(
+        Run(call.workspace.root / "t4"),
+        until="image",
+        config=config,
+        facts={"host": host, "image": {"model_fit": "fits"}},
+    )
+    assert "workarounds" in call("fetch_recipe", output_dir="t4")["error"]["missing"][0]
+    image = call("pick_ngc_image", output_dir="t4")
+    assert "workaround bf16-emulated: mixed precision is fp16 with loss scaling" in image["notes"]
+    assert "bf16-emulated" in run.config().applicable_workarounds
+    assert evidence.read(run, "image").facts["workarounds"] == run.config().applicable_workarounds
+    assert call("gate_status", output_dir="t4")["steps"][1]["passed"]

@@ -9,7 +9,7 @@ from mcp.server.mcpserver import Context, Elicit, ElicitationResult, Resolve
 from mcp.types import CallToolResult
 from pydantic import Field
 
-from tunegate import approvals, evidence, gates, render
+from tunegate import approvals, evidence, fixes, gates, render, workarounds
 from tunegate import config as config_module
 from tunegate.approvals import Approval
 from tunegate.config import RunConfig
@@ -62,7 +62,8 @@ def render_project(
     with recorded(run, "render_project", arguments) as wrote:
         gates.require(run, 3, "render_project")
         notes = approvals.settle(approval, _substitution(ws, output_dir, overrides), arguments)
-        config = _overridden(run.config(), overrides or {})
+        config = workarounds.review(run, _overridden(run.config(), overrides or {}))
+        config, settings = fixes.with_settings(config, _rendered(run).get("workarounds", {}))
         config = render.with_defaults(config, _hyperparameters(run))
         config = config.model_copy(update={"notes": [*config.notes, *notes], "hf_model_repo": _push_target(ws, config)})
         files = render.render_files(config, _slot_values(run))
@@ -74,6 +75,7 @@ def render_project(
         facts = {
             "files": {name: hashlib.sha256(text.encode()).hexdigest() for name, text in files.items()},
             "guarded": list(render.GUARDED),
+            "workarounds": settings,
         }
         keep(run, "project", facts, config, wrote)
     seen = gates.view(run)
@@ -123,6 +125,11 @@ def _slot_values(run: Run) -> dict[str, Any]:
     }
 
 
+def _rendered(run: Run) -> dict[str, Any]:
+    """What the last rendering wrote down."""
+    return found.facts if (found := evidence.read(run, "project")) else {}
+
+
 def _push_target(ws: Workspace, config: RunConfig) -> str | None:
     """`<whoami>/<short>-finetuned` unless the user named one."""
     if not config.push_to_hub or config.hf_model_repo:
@@ -132,7 +139,7 @@ def _push_target(ws: Workspace, config: RunConfig) -> str | None:
 
 def _refuse_to_lose_edits(run: Run, files: dict[str, str]) -> None:
     """Raises ToolFailure(ambiguous) for an edited file, and for one that lay there before the first rendering."""
-    rendered = (found.facts if (found := evidence.read(run, "project")) else {}).get("files", {})
+    rendered = _rendered(run).get("files", {})
     edited = [
         name
         for name, text in files.items()

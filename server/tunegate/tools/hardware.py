@@ -9,7 +9,7 @@ from mcp.types import CallToolResult
 from pydantic import Field
 
 from tunegate import engine as engines
-from tunegate import evidence, gates, host, ngc
+from tunegate import evidence, gates, host, ngc, workarounds
 from tunegate.tools.answer import answer
 from tunegate.tools.base import OutputDir, Result, keep, next_for, recorded, require_evidence, tool, workspace
 
@@ -74,7 +74,6 @@ def pick_ngc_image(ctx: Context, output_dir: OutputDir) -> Annotated[CallToolRes
         fit = host.model_fit(model, audit)
         image, digest, notes = _choose(config.platform)
         config = config.model_copy(update={"ngc_image": image, "ngc_image_digest": digest})
-        run.save_config(config)
         facts = {
             "platform": config.platform,
             "ngc_image": image,
@@ -83,6 +82,10 @@ def pick_ngc_image(ctx: Context, output_dir: OutputDir) -> Annotated[CallToolRes
             "terms_gb": fit.terms_gb,
             "why": notes[0],
         }
+        before, config = config, workarounds.review(run, config, image=facts)  # now that hardware and image are known
+        facts["workarounds"] = config.applicable_workarounds
+        notes = [*notes, *config.notes[len(before.notes) :]]
+        run.save_config(config)
         keep(run, "image", facts, config, wrote)
     return answer(
         ImageReport(

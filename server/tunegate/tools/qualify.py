@@ -153,15 +153,8 @@ def _model_config(
             "out_of_scope",
             f"training_method = {training_method or config.training_method!r}: {facts.task} is trained with 'full' in this version",
         )
-    matching = workarounds.applicable(
-        workarounds.context(config, facts.model_dump(mode="json")), skip=config.skip_workarounds
-    )
-    return config.model_copy(
-        update={
-            "applicable_workarounds": [w.id for w in matching],
-            "notes": [*config.notes, *notes, *workarounds.notes(matching, config)],
-        }
-    )
+    config = config.model_copy(update={"notes": [*config.notes, *notes]})
+    return workarounds.review(run, config, model=facts.model_dump(mode="json"))
 
 
 def approve_dataset(
