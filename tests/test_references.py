@@ -1,0 +1,180 @@
+"""Where a page and the code say the same thing, they agree: whoever changes one is sent to the other."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import get_args
+
+import pytest
+
+from tunegate import card, config, containers, docker_stage, host, ngc, publish, render, rerun, stages, workarounds
+from tunegate.config import RunConfig
+from tunegate.paths import data_dir
+from tunegate.probe import tasks
+from tunegate.recipe import ladder
+from tunegate.recipe.slots import SLOTS
+from tunegate.tools import generate
+
+REFERENCES = data_dir("references")
+
+
+def page(name: str) -> str:
+    return (REFERENCES / name).read_text(encoding="utf-8")
+
+
+def table(name: str, first: str) -> list[list[str]]:
+    """The rows of the table of that page whose header begins with `first`; backticks are dropped."""
+    found = re.search(rf"^\| `?{re.escape(first)}`? .*\n\|[-| ]+\|\n((?:\|.*\n)+)", page(name), re.M)
+    assert found, f"{name} has no table that begins with {first!r}"
+    return [[cell.strip().replace("`", "") for cell in line.strip("|").split("|")] for line in found[1].splitlines()]
+
+
+def test_tasks_auto_classes_and_metrics():
+    rows = table("model-discovery.md", "head in the architecture's name")
+    assert {row[1]: (row[2], row[3]) for row in rows} == {
+        task: (tasks.AUTO_CLASS[task], tasks.PRIMARY_METRIC[task]) for task in tasks.SUPPORTED
+    }
+
+
+def test_what_this_version_trains():
+    """When this fails: the pages below say which tasks are only recognised, and have to be told."""
+    assert tasks.TRAINABLE == ("image-classification",)
+    for name in ("model-discovery.md", "cv-notes.md", "vlm-llm-notes.md", "research-priorities.md"):
+        assert "this version" in page(name).lower(), name
+    for workaround in workarounds.load():
+        wants = [c for c in workaround.detect.all if c.field == "task" and c.op in ("eq", "in")]
+        served = {task for c in wants for task in (c.value if isinstance(c.value, list) else [c.value])}
+        if wants and not served & set(tasks.TRAINABLE):
+            assert "renders no" in workaround.holds_for, f"{workaround.id} promises what is not rendered"
+
+
+def test_stages_in_containers():
+    rows = {row[0]: row[1:] for row in table("docker-runs.md", "stage")}
+    assert list(rows) == list(stages.STAGES)
+    for name, stage in stages.STAGES.items():
+        command, network, gpu = rows[name]
+        assert not stage.argv or f"python {' '.join(stage.argv)}" in command, name
+        assert (network == "yes") is (name in docker_stage.TALKS_TO_HUB), name
+        assert (gpu == "yes") is (name in docker_stage.COMPUTES), name
+
+
+def test_flags_of_containers():
+    text = page("docker-runs.md")
+    plan = containers.ContainerPlan("i", ("a",), "n", {}, REFERENCES, "1:1")
+    spec = containers.container_spec(plan, {})
+    assert f"--entrypoint {' '.join(spec['Entrypoint'])}" in text
+    assert f"--shm-size={spec['HostConfig']['ShmSize'] // 2**30}g" in text
+    assert f"HF_HOME={containers.ENV['HF_HOME']}" in text and {"HOME", "USER"} <= set(containers.ENV)
+    assert spec["HostConfig"]["CapDrop"] == ["ALL"] and "--cap-drop ALL" in text
+    assert spec["HostConfig"]["Mounts"][0]["Target"] == "/workspace" and "`/workspace`" in text
+
+
+def test_priorities_of_research():
+    rows = table("research-priorities.md", "priority")
+    assert [(int(row[0]), re.split(r"[ :]", row[1])[0]) for row in rows] == [
+        (rung.priority, rung.name.split()[0]) for rung in ladder.RUNGS
+    ]
+    where = {task: row[1:] for row in table("research-priorities.md", "task") for task in row[0].split(", ")}
+    assert set(where) == set(tasks.SUPPORTED)
+    for task, sources in ladder.TASKS.items():
+        script, docs = where[task]
+        assert all(path.startswith(script + "/") for path in sources.examples), task
+        assert all(docs.split("/")[-1].split(",")[0] in path for path in sources.docs), task
+
+
+def test_slots():
+    rows = table("step3-research.md", "slot")
+    api, method = ({name.strip() for name in row[0].split(",")} for row in rows)
+    assert api == {name for name, kind in SLOTS.items() if kind == "api"}
+    assert method == {name for name, kind in SLOTS.items() if kind == "method"}
+
+
+def test_deliverables_are_the_rendered_files_and_what_stages_make():
+    text = page("deliverables.md")
+    values = RunConfig(model_id="o/m", task="image-classification")
+    files = render.render_files(render.with_defaults(values, {}), {})
+    assert [name for name in files if not name.startswith(".") and f"`{name}`" not in text] == []
+    made = {re.sub(r"[*].*", "", pattern) for stage in stages.STAGES.values() for pattern in stage.makes}
+    missing = [path for path in made if path not in text and path.split("/")[0] + "/" not in text]
+    assert missing == []
+
+
+def test_what_is_pushed():
+    text = page("hub-push.md")
+    for pattern, folder in publish.PUSHED.items():
+        assert (folder or pattern.split("*")[0].rstrip("/").split(".")[0]) in text, pattern
+    assert all(name in text for name in publish.NOT_PUSHED)
+
+
+def test_options_that_are_refused():
+    assert [row[0] for row in table("progress-testing-reporting.md", "option")] == [
+        "emit_progress_log",
+        "emit_unit_tests",
+        "emit_report",
+    ]
+    assert set(generate.NOT_YET) == {"emit_progress_log", "emit_unit_tests", "emit_report"}
+
+
+def test_rerun_template():
+    text = page("rerun-template.md")
+    assert [key for key in rerun.METADATA if key not in text] == []
+    assert "1.41 times" in text
+
+
+def test_platforms_and_images():
+    rows = table("hardware-container.md", "platform")
+    assert {row[0].split()[0] for row in rows} == set(get_args(RunConfig.model_fields["platform"].annotation))
+    images = table("hardware-container.md", "release")
+    assert [row[0] for row in images] == sorted((row[0] for row in images), reverse=True)
+    hint = re.search(r"pytorch:(\d\d\.\d\d)-py3", Path(ngc.__file__).read_text())
+    assert hint is None or hint[1] == images[0][0], "the image that the refusal names is the newest of the page"
+    for release, torch, cuda, driver in images:
+        assert re.fullmatch(r"\d\d\.\d\d", release) and re.match(r"2\.\d+\.\d+a0", torch)
+        assert driver.startswith("580" if cuda.startswith("13") else "525"), release
+
+
+def test_the_arithmetic_of_step_2():
+    for parameters, *cells in [row[:4] for row in table("step2-hardware.md", "parameters")]:
+        billions = float(parameters.split()[0])
+        for cell, bytes_each in zip(cells, (16, 2, 0.6), strict=True):
+            assert cell == "–" or abs(float(cell.replace(",", "")) - billions * bytes_each) <= 0.5, parameters
+    fit = host.model_fit({"parameters": 10**9}, {"memory_gb": 1000.0})
+    assert sum(fit.terms_gb.values()) == 16
+
+
+def test_sizes_of_step_1():
+    fields = RunConfig.model_fields
+    assert f"({fields['n_train'].default:,} and {fields['n_eval'].default:,})" in page("step1-qualify.md")
+    assert round(card.interval(0.9, 100), 2) == 0.06
+
+
+def test_kinds_of_fixes():
+    kinds = get_args(workarounds.Fix.model_fields["kind"].annotation)
+    assert {row[0] for row in table("compat-workarounds.md", "kind")} == set(kinds)
+
+
+def test_kinds_of_baseline():
+    assert [kind for kind in card.BASELINE_KINDS if f"`{kind}`" not in page("step5-train.md")] == []
+
+
+def test_versions_of_the_workarounds_page_are_the_pinned_ones():
+    first = page(workarounds.PAGE).split("## ")[0]
+    pins = workarounds.pinned_versions("image-classification")
+    for package in ("transformers", "datasets", "accelerate", "torch"):
+        assert f"{package} {'.'.join(pins[package].split('.')[:2])}" in first, package
+
+
+@pytest.mark.parametrize("name", sorted(path.name for path in REFERENCES.glob("*.md")))
+def test_a_page_is_short_and_its_links_exist(name):
+    text = page(name)
+    assert all((REFERENCES / link).is_file() for link in re.findall(r"\]\(([a-z0-9-]+\.md)\)", text))
+    prose = re.sub(r"^```yaml\n.*?^```$", "", text, flags=re.M | re.S)
+    limit = 20_000 if name in ("compat-workarounds.md", "error-playbook.md") else 6_500
+    assert len(prose) < limit, "an agent reads it whole: split it"
+    assert max(map(len, text.splitlines())) < 220 or "|" in max(text.splitlines(), key=len)
+
+
+def test_config_keys_of_the_pages_have_their_defaults():
+    assert config.RunConfig.model_fields["min_disk_gb"].default == 100
+    assert "100 GB free (`min_disk_gb`)" in page("hardware-container.md")
