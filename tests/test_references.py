@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import get_args
 
 import pytest
+import yaml
 
 from tunegate import card, config, containers, docker_stage, host, ngc, publish, render, rerun, stages, workarounds
 from tunegate.config import RunConfig
@@ -175,6 +176,15 @@ def test_a_page_is_short_and_its_links_exist(name):
     assert max(map(len, text.splitlines())) < 220 or "|" in max(text.splitlines(), key=len)
 
 
-def test_config_keys_of_the_pages_have_their_defaults():
+def test_inputs_and_their_defaults():
+    fields = RunConfig.model_fields
+    rows = {row[0]: row[1] for row in table("inputs.md", "key")}
+    assert set(generate.OVERRIDES) | {"push_to_hub", "skip_baseline", *generate.NOT_YET} <= set(rows)
+    for key, told in rows.items():
+        default = "required" if fields[key].is_required() else fields[key].get_default(call_default_factory=True)
+        assert told == (default if isinstance(default, str) else yaml.safe_dump(default).split("\n")[0]), key
+
+
+def test_the_disk_that_a_run_wants():
     assert config.RunConfig.model_fields["min_disk_gb"].default == 100
     assert "100 GB free (`min_disk_gb`)" in page("hardware-container.md")
