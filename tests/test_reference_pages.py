@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import pytest
 
+from tunegate import reference_pages
 from tunegate.reference_pages import parse
 
 PAGE = """# Title
@@ -41,3 +42,16 @@ def test_parse():
 def test_malformed_pages_are_refused(text):
     with pytest.raises(ValueError):
         parse(text)
+
+
+def test_table(tmp_path, monkeypatch):
+    monkeypatch.setattr(reference_pages, "data_dir", lambda name: tmp_path)
+    (tmp_path / "p.md").write_text(
+        "# T\n\n| other | x |\n|---|---|\n| 1 | 2 |\n\n| a | b c |\n|---|---|\n| `1` | 2 |\n| 3 | |\n\nend\n"
+    )
+    assert reference_pages.table("p.md", "a") == [{"a": "1", "b c": "2"}, {"a": "3", "b c": ""}]
+    with pytest.raises(ValueError, match="no table"):
+        reference_pages.table("p.md", "b")
+    (tmp_path / "p.md").write_text("| a | b |\n|---|---|\n| 1 |\n")
+    with pytest.raises(ValueError):
+        reference_pages.table("p.md", "a")

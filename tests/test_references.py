@@ -3,19 +3,31 @@
 from __future__ import annotations
 
 import re
-from pathlib import Path
 from typing import get_args
 
 import pytest
 import yaml
 
-from tunegate import card, config, containers, docker_stage, host, ngc, publish, render, rerun, stages, workarounds
+from tunegate import (
+    card,
+    config,
+    containers,
+    docker_stage,
+    host,
+    publish,
+    reference_pages,
+    render,
+    rerun,
+    stages,
+    workarounds,
+)
 from tunegate.config import RunConfig
 from tunegate.paths import data_dir
 from tunegate.probe import tasks
 from tunegate.recipe import ladder
 from tunegate.recipe.slots import SLOTS
 from tunegate.tools import generate
+from tunegate.workarounds import Condition
 
 REFERENCES = data_dir("references")
 
@@ -25,10 +37,7 @@ def page(name: str) -> str:
 
 
 def table(name: str, first: str) -> list[list[str]]:
-    """The rows of the table of that page whose header begins with `first`; backticks are dropped."""
-    found = re.search(rf"^\| `?{re.escape(first)}`? .*\n\|[-| ]+\|\n((?:\|.*\n)+)", page(name), re.M)
-    assert found, f"{name} has no table that begins with {first!r}"
-    return [[cell.strip().replace("`", "") for cell in line.strip("|").split("|")] for line in found[1].splitlines()]
+    return [list(row.values()) for row in reference_pages.table(name, first)]
 
 
 def test_tasks_auto_classes_and_metrics():
@@ -128,11 +137,12 @@ def test_platforms_and_images():
     assert {row[0].split()[0] for row in rows} == set(get_args(RunConfig.model_fields["platform"].annotation))
     images = table("hardware-container.md", "release")
     assert [row[0] for row in images] == sorted((row[0] for row in images), reverse=True)
-    hint = re.search(r"pytorch:(\d\d\.\d\d)-py3", Path(ngc.__file__).read_text())
-    assert hint is None or hint[1] == images[0][0], "the image that the refusal names is the newest of the page"
-    for release, torch, cuda, driver in images:
-        assert re.fullmatch(r"\d\d\.\d\d", release) and re.match(r"2\.\d+\.\d+a0", torch)
-        assert driver.startswith("580" if cuda.startswith("13") else "525"), release
+    for release, torch, cuda, driver, runs in images:
+        assert re.fullmatch(r"\d\d\.\d\d", release) and re.fullmatch(r"2\.\d+\.\d+a0", torch)
+        assert driver == ("580" if cuda.startswith("13") else "525"), release
+        assert (runs == "yes") is Condition(field="versions.torch", op="gte", value="2.6").holds(
+            {"versions.torch": torch}
+        )
 
 
 def test_the_arithmetic_of_step_2():

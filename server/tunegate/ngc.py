@@ -9,7 +9,7 @@ import re
 from dataclasses import dataclass, field
 
 from tunegate import engine as engines
-from tunegate import engine_errors
+from tunegate import engine_errors, reference_pages
 from tunegate.engine import Engine
 from tunegate.errors import ToolFailure
 
@@ -47,8 +47,9 @@ def pick(engine: Engine) -> Choice:
     why = (
         f"{undigested[0]} has no digest (it was never pulled)" if undigested else "the engine has no NGC PyTorch image"
     )
+    newest = reference_pages.table("hardware-container.md", "release")[0]
     raise ToolFailure(
         "not_found",
-        f"{why}: pull one, e.g. `docker pull nvcr.io/nvidia/pytorch:26.09-py3` (CUDA 13.x images need driver 580 or newer), "
-        "then call pick_ngc_image again",
+        f"{why}: pull one, e.g. `docker pull nvcr.io/nvidia/pytorch:{newest['release']}-py3` (CUDA {newest['CUDA']}, which needs "
+        f"driver branch {newest['driver branch']} or newer), then call pick_ngc_image again",
     )

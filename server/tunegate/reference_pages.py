@@ -1,4 +1,4 @@
-"""Reference pages that are data too: `## <id>` sections with `- **Label:** text` bullets and one yaml fence each.
+"""Reference pages that are data too: a table (`table`), or sections (`sections`) of this form, with one yaml fence each:
 
 ## some-id
 
@@ -39,6 +39,21 @@ class Section:
 
     def urls(self, label: str) -> list[str]:
         return _URL.findall(self.labels.get(label, ""))
+
+
+def table(page: str, first: str) -> list[dict[str, str]]:
+    """The rows of the table of references/<page> whose header begins with `first`: column -> cell, without backticks.
+
+    Raises ValueError when there is no such table, or a row has another number of cells.
+    """
+    text = (data_dir("references") / page).read_text(encoding="utf-8").replace("`", "")
+    found = re.search(rf"^(\| {re.escape(first)} \|.*)\n\|[-| ]+\|\n((?:\|.*\n)+)", text, re.M)
+    if not found:
+        raise ValueError(f"{page} has no table that begins with {first!r}")
+    header, *rows = [
+        [cell.strip() for cell in line.strip("|").split("|")] for line in (found[1] + "\n" + found[2]).splitlines()
+    ]
+    return [dict(zip(header, row, strict=True)) for row in rows]
 
 
 def sections(page: str) -> list[Section]:
