@@ -62,11 +62,15 @@ def test_a_config_fix_is_taken_back_when_it_no_longer_applies(registry):
     assert fixes.with_settings(changed, settings)[0].attn_implementation == "sdpa", "the user's own value stays"
 
 
-def test_a_value_of_the_user_s_stays(registry):
-    config = registry(made("w", kind="config", values={"attn_implementation": "eager"}), attn_implementation="sdpa")
-    found, settings = fixes.with_settings(config, {})
-    assert found.attn_implementation == "sdpa" and settings == {}
-    assert found.notes == ["workaround w: attn_implementation stays 'sdpa', which was set already"]
+def test_a_value_of_the_user_s_stays_and_no_half_of_a_fix_is_set(registry):
+    fix = {"kind": "config", "values": {"training_arguments.bf16": False, "training_arguments.fp16": True}}
+    found, settings = fixes.with_settings(registry(made("w", **fix), training_arguments={"bf16": True}), {})
+    assert found.training_arguments == {"bf16": True} and settings == {}
+    assert found.notes == ["workaround w: not set, because training_arguments.bf16 is True already"]
+    same = registry(made("w", **fix), training_arguments={"bf16": False})
+    found, settings = fixes.with_settings(same, {})
+    assert found.training_arguments == {"bf16": False, "fp16": True}
+    assert settings == {"w": {"training_arguments.fp16": True}}, "what the user set is not ours to take back"
 
 
 def test_a_requirement_is_pinned_in_place_or_at_the_end(registry):

@@ -24,7 +24,7 @@ def applied(config: RunConfig) -> list[Workaround]:
 
 
 def with_settings(config: RunConfig, before: Settings) -> tuple[RunConfig, Settings]:
-    """config with the values that its workarounds set, and which those are. A value that someone else set stays, with a note.
+    """config with the values that its workarounds set, and which those are. Where someone set another value, it stays: see notes.
 
     before: what the last rendering set; a value of a workaround that no longer applies is taken back.
     """
@@ -32,14 +32,17 @@ def with_settings(config: RunConfig, before: Settings) -> tuple[RunConfig, Setti
     settings: Settings = {}
     notes = []
     for w in applied(config):
-        for key, value in w.fix.values.items() if w.fix.kind == "config" else ():
-            found = _get(config, key)
-            if found is None or (found == value and before.get(w.id, {}).get(key) == value):
+        wanted = w.fix.values if w.fix.kind == "config" else {}
+        found = {key: _get(config, key) for key in wanted}
+        others = [key for key, value in found.items() if value not in (None, wanted[key])]
+        if others:  # all of a fix or none of it: half of one may be worse than neither
+            notes.append(f"workaround {w.id}: not set, because {others[0]} is {found[others[0]]!r} already")
+            continue
+        for key, value in wanted.items():
+            if found[key] is None or before.get(w.id, {}).get(key) == value:
                 config = _set(config, key, value)
                 settings.setdefault(w.id, {})[key] = value
                 notes.append(f"workaround {w.id}: {key} is set to {value!r}")
-            elif found != value:
-                notes.append(f"workaround {w.id}: {key} stays {found!r}, which was set already")
     fresh = [note for note in notes if note not in config.notes]
     return config.model_copy(update={"notes": [*config.notes, *fresh]}), settings
 
