@@ -152,6 +152,8 @@ class FakeEngine(socketserver.ThreadingMixIn, socketserver.UnixStreamServer):
         }
         self.containers: dict[str, Container] = {}
         self.build_events = [*BUILD, *BUILT]
+        self.dangling: dict[str, set[str]] = {}  # nameless image -> its labels, as "name=value"
+        self.tags: dict[str, str] = {}  # name:tag -> image
         self.rules: list[Rule] = []
         self.requests: list[Request] = []
         self.changed = threading.Condition()
@@ -304,6 +306,19 @@ class _Handler(BaseHTTPRequestHandler):
             self._chunk(json.dumps(event).encode() + b"\r\n")
         self._chunk(b"")
 
+    def list_images(self, request: Request) -> None:
+        """Of the nameless ones that a test put into `dangling`, those with all the labels asked for."""
+        wanted = set(json.loads(request.query.get("filters", "{}")).get("label", []))
+        rows = [{"Id": key} for key, labels in self.server.dangling.items() if wanted <= labels]
+        self._json(200, rows)
+
+    def tag_image(self, request: Request, name: str) -> None:
+        self.server.tags[f"{request.query['repo']}:{request.query['tag']}"] = name
+        self._whole(201, b"")
+
+    def delete_image(self, _: Request, name: str) -> None:
+        self._json(200 if self.server.dangling.pop(name, None) else 404, [])
+
     def inspect_image(self, _: Request, name: str) -> None:
         found = self.server.images.get(name)
         self._json(200, found) if found else self._json(404, {"message": f"No such image: {name}"})
@@ -392,7 +407,10 @@ ROUTES = (
     ("GET", "/version", _Handler.show_version),
     ("GET", "/info", _Handler.show_info),
     ("POST", "/build", _Handler.build),
+    ("GET", "/images/json", _Handler.list_images),
     ("GET", "/images/(.+)/json", _Handler.inspect_image),
+    ("POST", "/images/(.+)/tag", _Handler.tag_image),
+    ("DELETE", "/images/(.+)", _Handler.delete_image),
     ("POST", "/containers/create", _Handler.create),
     ("GET", "/containers/json", _Handler.list),
     ("GET", f"{KEY}/json", _Handler.inspect),

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import json
 import threading
 import time
 from pathlib import Path
@@ -12,7 +10,7 @@ import pytest
 
 from tests import fake_engine, sealed
 from tests.fake_engine import IMAGE_ID, FakeEngine
-from tunegate import containers, docker_stage, engine, host
+from tunegate import containers, docker_stage, engine, host, wheelhouse
 from tunegate.config import RunConfig
 from tunegate.errors import ToolFailure
 from tunegate.rundir import Run
@@ -20,13 +18,11 @@ from tunegate.rundir import Run
 CONFIG = sealed.CONFIG.model_copy(
     update={"platform": "local-docker", "ngc_image": "nvcr.io/nvidia/pytorch:26.03-py3", "ngc_image_digest": "sha256:5"}
 )
-LISTED = json.dumps(["3.12.3", {"transformers": "5.23.0", "torch": "2.13.0+cpu"}])
-DOCKERFILE = "FROM nvcr.io/nvidia/pytorch:26.03-py3@sha256:5\n"
 
 
 @pytest.fixture
 def fake(tmp_path, monkeypatch):
-    for name in ("TUNEGATE_WHEELHOUSE", "OMP_NUM_THREADS"):
+    for name in ("OMP_NUM_THREADS", *wheelhouse.PROXIES):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr(docker_stage.time, "sleep", lambda _: time_slice())
     with FakeEngine(tmp_path / "docker.sock") as server:
@@ -86,6 +82,18 @@ def test_the_token_only_where_a_source_needs_one(fake, run, source, flag):
     sealed.write(run, source, {**sealed.FACTS[source], flag: True}, CONFIG)
     assert {planned(run, stage).secrets for stage in ("prepare", "smoke", "baseline", "train")} == {("HF_TOKEN",)}
     assert {planned(run, stage).secrets for stage in ("check_api", "eval", "infer", "look")} == {()}
+
+
+def test_a_proxy_reaches_stages_with_a_network_by_name_only(fake, run, monkeypatch):
+    monkeypatch.setenv("HTTPS_PROXY", "http://me:pa55word@proxy.example:3128")
+    monkeypatch.setenv("no_proxy", "localhost")
+    asked = planned(run, "prepare")
+    assert asked.secrets == ("HTTPS_PROXY", "no_proxy") and asked.network == "default"
+    assert "pa55word" not in repr(asked)  # the value goes from our environment into the container's, past every record
+    assert "HTTPS_PROXY=http://me:pa55word@proxy.example:3128" in containers.container_spec(asked)["Env"]
+    assert planned(run, "eval").secrets == ()
+    monkeypatch.setenv("HTTPS_PROXY", "http://127.0.0.1:3128")
+    assert planned(run, "prepare").network == "host"  # a proxy on this machine's loopback
 
 
 def test_local_data_is_read_only_at_its_own_path(fake, run):
@@ -274,83 +282,6 @@ def test_rivals_of_other_inputs_are_ended_before_a_start(fake, run):
     )
     docker_stage.end_others(run, "train", "j1")
     assert list(fake.containers.values()) == [same, other] and rival.state["Status"] == "exited"
-
-
-# -- build
-
-
-def lay(run: Run, **files: str) -> None:
-    sealed.put(run, {"Dockerfile": DOCKERFILE, "requirements.txt": "transformers==5.23.0\n", **files})
-
-
-def build(fake: FakeEngine, run: Run, printed: str = LISTED, code: int = 0) -> int:
-    """A whole build; the container that lists the packages prints `printed`."""
-    thread, codes = following(run, "build", "b1")
-    with contextlib.suppress(AssertionError):
-        until(lambda: codes or any(made.state["Status"] == "running" for made in fake.containers.values()))
-    for made in list(fake.containers.values()):
-        fake.write(made, printed)
-        fake.end(made, code)
-    return ended(thread, codes)
-
-
-def test_a_build_reports_the_image_and_what_is_in_it(fake, run, capfdbinary):
-    lay(run)
-    assert build(fake, run) == 0
-    assert json.loads((run.path / "reports/build.json").read_text()) == {
-        "python": "python",
-        "python_version": "3.12.3",
-        "packages": {"torch": "2.13.0+cpu", "transformers": "5.23.0"},
-        "image": "run-m:latest",
-        "image_id": IMAGE_ID,
-        "base": "nvcr.io/nvidia/pytorch:26.03-py3@sha256:5",
-        "wheels": 0,
-    }
-    assert b"Step 2/2" in capfdbinary.readouterr().out
-    request = fake.asked("POST", "^/build$")[0]
-    assert "networkmode" not in request.query and request.query["t"] == "run-m:latest"
-    assert json.loads(request.query["labels"]) == {"tunegate.run": str(run.path)}
-    assert set(fake.context().getnames()) == {"Dockerfile", "requirements.txt", "train.py"}
-    looked = json.loads(fake.asked("POST", "/containers/create")[0].body)
-    assert looked["HostConfig"]["NetworkMode"] == "none" and "python -I -c" in looked["Cmd"][0]
-    assert fake.containers == {}
-
-
-def test_with_wheels_it_is_built_without_a_network(fake, run, tmp_path, monkeypatch):
-    lay(run)
-    (tmp_path / "wheels").mkdir()
-    (tmp_path / "wheels/a-1-py3-none-any.whl").write_bytes(b"PK\x03\x04")
-    (tmp_path / "wheels/notes.txt").write_text("not a wheel")
-    monkeypatch.setenv("TUNEGATE_WHEELHOUSE", str(tmp_path / "wheels"))
-    assert build(fake, run) == 0
-    assert fake.asked("POST", "^/build$")[0].query["networkmode"] == "none"
-    assert "wheelhouse/a-1-py3-none-any.whl" in fake.context().getnames()
-    assert json.loads((run.path / "reports/build.json").read_text())["wheels"] == 1
-
-
-@pytest.mark.parametrize(
-    ("files", "says"), [({"infer.py": "print(1)\n"}, "infer.py"), ({"requirements.txt": "x=={{ version }}\n"}, "{{")]
-)
-def test_a_missing_header_or_a_placeholder_is_never_sent(fake, run, capfdbinary, files, says):
-    lay(run, **files)
-    assert build(fake, run) == 1
-    said = capfdbinary.readouterr().out.decode()
-    assert said.startswith("stage_failed: nothing was built") and says in said
-    assert fake.asked("POST", "^/build$") == [] and not (run.path / "reports/build.json").exists()
-
-
-def test_a_failing_step_is_told(fake, run, capfdbinary):
-    lay(run)
-    fake.build_events = [*fake_engine.BUILD, {"error": fake_engine.RUN_FAILED}]
-    assert build(fake, run) == 1
-    assert "failed at Step 2/2 : RUN pip install" in capfdbinary.readouterr().out.decode()
-
-
-@pytest.mark.parametrize(("printed", "code"), [("", 0), ("bash: line 1: exec: python: not found\n", 127)])
-def test_an_image_without_a_working_python(fake, run, capfdbinary, printed, code):
-    lay(run)
-    assert build(fake, run, printed, code) == 1
-    assert "python does not run in it" in capfdbinary.readouterr().out.decode()
 
 
 # -- audit_gpu on this platform

@@ -1,4 +1,4 @@
-"""The command line: serve, demo, gates, skill install."""
+"""The command line: serve, demo, gates, wheelhouse, skill install."""
 
 from __future__ import annotations
 
@@ -42,6 +42,12 @@ def parser() -> argparse.ArgumentParser:
     gates = commands.add_parser("gates", help="print the gates of a run")
     gates.add_argument("run", type=Path)
     gates.add_argument("--json", action="store_true", help="as gate_status answers")
+
+    wheels = commands.add_parser(
+        "wheelhouse", help="fetch the wheels that a run's image needs, so that it can be built without a network"
+    )
+    wheels.add_argument("run", type=Path)
+    wheels.add_argument("to", type=Path, metavar="DIRECTORY", help="new; TUNEGATE_WHEELHOUSE then names it")
 
     skill = commands.add_parser("skill", help="the agent skill").add_subparsers(
         dest="action", required=True, metavar="ACTION"
@@ -109,6 +115,16 @@ def _gates(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def _wheelhouse(arguments: argparse.Namespace) -> int:
+    from tunegate import engine, rundir, wheelhouse
+
+    path = arguments.run.resolve()
+    run = rundir.existing(path.parent, path.name)
+    count = wheelhouse.fill(engine.connect(), run, run.config(), arguments.to.resolve())
+    print(f"{count} wheels in {arguments.to}: build with TUNEGATE_WHEELHOUSE={arguments.to.resolve()}")
+    return 0
+
+
 def _skill(arguments: argparse.Namespace) -> int:
     from tunegate import skill
 
@@ -116,7 +132,7 @@ def _skill(arguments: argparse.Namespace) -> int:
     return 0
 
 
-COMMANDS = {"serve": _serve, "demo": _demo, "gates": _gates, "skill": _skill}
+COMMANDS = {"serve": _serve, "demo": _demo, "gates": _gates, "wheelhouse": _wheelhouse, "skill": _skill}
 
 if __name__ == "__main__":
     sys.exit(main())

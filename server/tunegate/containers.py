@@ -281,3 +281,27 @@ def remove(engine: Engine, container: str) -> None:
         except docker.errors.APIError as error:
             if "already in progress" not in (error.explanation or ""):
                 raise
+
+
+def run_to_end(engine: Engine, plan: ContainerPlan) -> Iterator[str]:
+    """A short command in a container of its own: yields the lines it prints, and leaves no container behind.
+
+    Raises ToolFailure: stage_failed (with its last lines) when it fails, and as `start` and `follow_logs` do.
+    """
+    container, rest, tail = start(engine, plan), b"", []
+    try:
+        for piece in follow_logs(engine, container):
+            *lines, rest = (rest + piece.data).split(b"\n")
+            for line in lines:
+                tail = [*tail, line.decode(errors="replace").rstrip("\r")][-12:]
+                yield tail[-1]
+        if rest:
+            yield (tail := [*tail, rest.decode(errors="replace")])[-1]
+        while (found := state(engine, container)).status == "running":  # its output may end before it does
+            time.sleep(0.1)
+    finally:
+        stop(engine, container, grace_s=0)
+        remove(engine, container)
+    if found.exit_code != 0:
+        said = seal.redacted("\n".join(tail) or "it printed nothing")[-1500:]
+        raise ToolFailure("stage_failed", f"{plan.argv[0]} failed in {plan.image} (exit {found.exit_code}): {said}")

@@ -7,88 +7,35 @@ its output on and waits for its exit code. Killed and started again, it finds th
 from __future__ import annotations
 
 import contextlib
-import json
 import os
-import shutil
 import sys
 import time
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from tunegate import containers, engine_errors, evidence, render
+from tunegate import containers, engine_errors, evidence, image_build, wheelhouse
 from tunegate import engine as engines
 from tunegate.config import RunConfig
 from tunegate.containers import ContainerPlan
 from tunegate.engine import Engine
 from tunegate.errors import ToolFailure
-from tunegate.rundir import Run, atomic_write
+from tunegate.rundir import Run
 from tunegate.stages import STAGES, needs_token
 from tunegate.web import LOOPBACK
 
 ENGINE_GONE_S = 600.0  # an engine that restarts or is upgraded is waited for this long
 TALKS_TO_HUB = ("prepare", "smoke", "baseline", "train")  # the other stages have no network
 COMPUTES = ("smoke", "baseline", "train", "eval", "infer")  # the other stages have no GPU
-LIST = "import importlib.metadata as m, json, platform; print(json.dumps([platform.python_version(), {d.name.lower(): d.version for d in m.distributions()}]))"
 
 
 def main(run: Run, stage: str, inputs: str) -> int:
     """Exit code of the stage; 1, with the remedy printed, when the engine refuses."""
     try:
         config = run.config()
-        return build(run, config) if stage == "build" else follow(run, config, stage, inputs)
+        return image_build.build(run, config) if stage == "build" else follow(run, config, stage, inputs)
     except ToolFailure as failure:
         print(f"{failure.code}: {failure}", flush=True)
         return 1
-
-
-def image_tag(config: RunConfig) -> str:
-    return f"run-{config.short_name}:latest"
-
-
-def build(run: Run, config: RunConfig) -> int:
-    """Build the project's image and write reports/build.json: its id, its base by digest, the packages in it."""
-    engine = engines.connect()
-    wheels = _wheelhouse(run)
-    files = [name for name in ("Dockerfile", "requirements.txt") if (run.path / name).is_file()]
-    files += sorted(path.name for path in run.path.glob("*.py")) + wheels
-    steps = engines.build(
-        engine,
-        run.path,
-        image_tag(config),
-        files,
-        check=lambda texts: render.missing_headers(texts) + render.unresolved_placeholders(texts),
-        labels={"tunegate.run": str(run.path)},
-        network="none" if wheels else None,
-    )
-    while True:
-        try:
-            print(next(steps), flush=True)
-        except StopIteration as done:
-            image_id = done.value
-            break
-    version, packages = json.loads(_output(engine, run, config, image_id, "python", "-I", "-c", LIST).splitlines()[-1])
-    report = {
-        "python": "python",
-        "python_version": version,
-        "packages": dict(sorted(packages.items())),
-        "image": image_tag(config),
-        "image_id": image_id,
-        "base": f"{config.ngc_image}@{config.ngc_image_digest}",
-        "wheels": len(wheels),
-    }
-    atomic_write(run.path / "reports/build.json", json.dumps(report, indent=1) + "\n")
-    return 0
-
-
-def _wheelhouse(run: Run) -> list[str]:
-    """Wheels that the user gave (TUNEGATE_WHEELHOUSE), laid into the project so that its image builds without a network."""
-    given = os.environ.get("TUNEGATE_WHEELHOUSE")
-    if given:
-        (run.path / "wheelhouse").mkdir(exist_ok=True)
-        for wheel in sorted(Path(given).glob("*.whl")):
-            if not (run.path / "wheelhouse" / wheel.name).exists():
-                shutil.copy(wheel, run.path / "wheelhouse")
-    return sorted(f"wheelhouse/{path.name}" for path in (run.path / "wheelhouse").glob("*.whl"))
 
 
 def plan(
@@ -100,10 +47,13 @@ def plan(
     endpoint = os.environ.get("HF_ENDPOINT", "")
     network = "none"
     if stage in TALKS_TO_HUB:
-        network = "host" if urlsplit(endpoint).hostname in LOOPBACK else "default"
+        network = "host" if urlsplit(endpoint).hostname in LOOPBACK else wheelhouse.network_for(*wheelhouse.PROXIES)
     env = {"HF_ENDPOINT": endpoint} if endpoint else {}
     env |= {"PYTORCH_CUDA_ALLOC_CONF": "expandable_segments:True"} if gpus != "none" else {}
     env |= {name: os.environ[name] for name in ("OMP_NUM_THREADS",) if name in os.environ}
+    secrets = ("HF_TOKEN",) if stage in TALKS_TO_HUB and needs_token(run) else ()
+    if network != "none":  # a proxy's address may hold credentials
+        secrets += tuple(name for name in wheelhouse.PROXIES if os.environ.get(name))
     local = config.local_dataset_path
     found = engines.image(engine, image)
     return ContainerPlan(
@@ -116,7 +66,7 @@ def plan(
         gpus=gpus,
         network=network,
         env=env,
-        secrets=("HF_TOKEN",) if stage in TALKS_TO_HUB and needs_token(run) else (),
+        secrets=secrets,
         read_only=(Path(local),) if local else (),
         path=found.env.get("PATH", "") if found else "",
     )
@@ -204,20 +154,6 @@ def _to_the_end(engine: Engine, container: str) -> containers.ContainerState:
             if failure.code != "unavailable" or time.monotonic() - gone_since > ENGINE_GONE_S:
                 raise
         time.sleep(1)
-
-
-def _output(engine: Engine, run: Run, config: RunConfig, image: str, *argv: str) -> str:
-    """What a short command prints in the image. Raises ToolFailure(stage_failed) when it fails there."""
-    labels = {"tunegate.run": str(run.path), "tunegate.stage": "look", "tunegate.job": str(time.time_ns())}
-    container = containers.start(engine, plan(engine, run, config, "look", labels, argv, image))
-    printed = b"".join(line.data for line in containers.follow_logs(engine, container)).decode(errors="replace")
-    while (state := containers.state(engine, container)).status == "running":  # its output may end before it does
-        time.sleep(0.1)
-    containers.remove(engine, container)
-    if state.exit_code != 0 or not printed.strip():
-        said = (printed.strip().splitlines() or ["no output"])[-1][:300]
-        raise ToolFailure("stage_failed", f"the image was built, but {argv[0]} does not run in it ({said})")
-    return printed
 
 
 if __name__ == "__main__":

@@ -205,24 +205,26 @@ def image(engine: Engine, reference: str) -> ImageFacts | None:
 def build(
     engine: Engine,
     context_dir: Path,
-    tag: str,
+    tag: str | None,
     files: list[str],
     *,
     check: Checker,
+    elsewhere: dict[str, Path] | None = None,
     buildargs: dict[str, str] | None = None,
     labels: dict[str, str] | None = None,
     network: Literal["none", "host"] | None = None,
 ) -> Iterator[str]:
     """Build exactly `files` (relative to context_dir, a Dockerfile among them). Yields log lines; *returns* the image id.
 
-    check: {name: text} of what is about to be sent -> problems; any refuses the build.
+    check: {name: text} of what is about to be sent -> problems; any refuses the build. elsewhere: see build_context.
+    tag: None leaves the image without a name, for `retag` once it has proved good.
     Raises ToolFailure: stage_failed (with the failing step and its last lines), disk_full, not_found, access_denied,
     unavailable (the engine went away: what it had built is in its cache), invalid_input.
     """
     tail: deque[str] = deque(maxlen=12)
     step, image_id = "", None
-    doing = f"building {tag}"
-    with packed(context_dir, files, check) as context, engine_errors.mapped(doing, engine.host):
+    doing = f"building {tag or 'the image'}"
+    with packed(context_dir, files, check, elsewhere) as context, engine_errors.mapped(doing, engine.host):
         events = engine.api.build(
             fileobj=context,
             custom_context=True,
@@ -250,6 +252,33 @@ def build(
             "(`docker info`), then build again: finished layers are in its cache",
         )
     return image_id
+
+
+def pull(engine: Engine, reference: str) -> Iterator[str]:
+    """Fetch an image from its registry; yields what the engine says. Raises ToolFailure as `build` does."""
+    doing = f"pulling {reference}"
+    with engine_errors.mapped(doing, engine.host):
+        for event in engine.api.pull(reference, stream=True, decode=True):
+            if error := event.get("error"):
+                raise engine_errors.build_failure(doing, "the registry", error, [])
+            yield from _lines(event)
+
+
+def retag(engine: Engine, image_id: str, tag: str, labels: dict[str, str]) -> None:
+    """Give the image its name, and remove the nameless images with the same labels that it replaces.
+
+    One that a container uses, or that other images are built on, stays. Raises ToolFailure(unavailable).
+    """
+    import docker.errors
+
+    repository, _, version = tag.rpartition(":")
+    wanted = {"dangling": True, "label": [f"{name}={value}" for name, value in labels.items()]}
+    with engine_errors.mapped(f"naming the image {tag}", engine.host):
+        engine.api.tag(image_id, repository, version)
+        for old in engine.api.images(filters=wanted):
+            if old["Id"] != image_id:
+                with contextlib.suppress(docker.errors.APIError):  # in use, or gone already: it is only tidied up
+                    engine.api.remove_image(old["Id"])
 
 
 def _lines(event: dict[str, Any]) -> list[str]:

@@ -21,8 +21,10 @@ from pathlib import Path
 
 from tunegate.paths import cache_dir
 
-_LIST = (
-    "import importlib.metadata as m, json; print(json.dumps({d.name.lower(): d.version for d in m.distributions()}))"
+# Prints [Python's version, {package: version}]. Of two copies of a package, Python imports the one that comes first.
+LIST = (
+    "import importlib.metadata as m, json, platform; print(json.dumps([platform.python_version(), "
+    "{d.name.lower(): d.version for d in reversed(list(m.distributions())) if d.name}]))"
 )
 
 
@@ -43,12 +45,13 @@ def ensure(requirements: list[str]) -> dict:
         if not reused:
             _create(home, python, requirements)
             ready.touch()
-        packages = json.loads(subprocess.run([python, "-c", _LIST], check=True, capture_output=True, text=True).stdout)
+        listed = subprocess.run([python, "-c", LIST], check=True, capture_output=True, text=True).stdout
+        version, packages = json.loads(listed)
     return {
         "python": str(python),
         "packages": dict(sorted(packages.items())),
         "reused": reused,
-        "python_version": platform.python_version(),
+        "python_version": version,
     }
 
 

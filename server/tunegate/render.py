@@ -19,6 +19,13 @@ from tunegate.config import RunConfig
 from tunegate.errors import ToolFailure
 from tunegate.paths import data_dir
 
+FROZEN = (
+    "torch",
+    "torchvision",
+    "triton",
+    "pytorch-triton",
+    "numpy",
+)  # the image's own, built for its CUDA and each other
 GUARDED = ("check_api.py", "run_eval.py", "smoke.py")  # they measure: an edit of one of these is never accepted
 SHARED = {  # template in _shared -> file in the project
     "project.py.j2": "project.py",
@@ -147,6 +154,7 @@ def _values(config: RunConfig, slots: dict[str, Any]) -> dict[str, Any]:
         "training_arguments": list(_checked_arguments(config)),
         "workarounds": fixes.image_lines(config),
         "environment": fixes.environment(config),
+        "frozen": FROZEN,
         "dataset": " ".join(f"{config.dataset_id or config.local_dataset_path}".split()),
     }
 

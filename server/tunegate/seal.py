@@ -15,6 +15,7 @@ from tunegate.rundir import canonical
 
 SECRET_NAMES = ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "WANDB_API_KEY", "NGC_API_KEY")
 _TOKEN_SHAPE = re.compile(r"\bhf_[A-Za-z0-9]{16,}\b")
+_IN_URL = re.compile(r"(?<=://)[^/\s@?#\"']+(?=@)")  # user:password of an index, a proxy, a repository
 
 
 def sign(payload: dict[str, Any]) -> str:
@@ -62,7 +63,7 @@ def _read_token(path: Path) -> str:
 
 
 def redacted(value: Any) -> Any:
-    """The same JSON value with every known secret's value, and anything shaped like a Hub token, replaced."""
+    """The same JSON value with every known secret's value, anything shaped like a Hub token and credentials in URLs replaced."""
     if isinstance(value, str):
         for name, secret in [
             *((name, os.environ.get(name, "")) for name in SECRET_NAMES),
@@ -70,7 +71,7 @@ def redacted(value: Any) -> Any:
         ]:
             if len(secret) >= 6:
                 value = value.replace(secret, f"<{name}>")
-        return _TOKEN_SHAPE.sub("<HF_TOKEN>", value)
+        return _IN_URL.sub("<credentials>", _TOKEN_SHAPE.sub("<HF_TOKEN>", value))
     if isinstance(value, dict):
         return {redacted(key): redacted(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
