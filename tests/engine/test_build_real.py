@@ -8,10 +8,12 @@ import io
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
 import tarfile
+import tempfile
 import threading
 import time
 import zipfile
@@ -22,7 +24,10 @@ import docker.errors
 import pytest
 
 from tests import sealed
+from tests.engine.conftest import STANDIN
 from tunegate import cli, render, wheelhouse
+from tunegate import engine as engines
+from tunegate.errors import ToolFailure
 from tunegate.rundir import Run
 
 pytestmark = pytest.mark.slow  # needs a real engine: `make test-all`, as root with docker.io installed
@@ -309,3 +314,46 @@ def test_a_base_that_the_engine_has_not_and_cannot_fetch(run, wheels):
     said = build(run, expect=1, TUNEGATE_WHEELHOUSE=str(wheels)).splitlines()[-1]
     assert re.match(r"(unavailable|not_found): building the image, at Step 1/\d+ : FROM", said), said
     assert "pull or `docker load` it there once" in said or "pick_ngc_image" in said
+
+
+# -- a disk that is full
+
+
+@pytest.fixture
+def small_engine(engine, tmp_path, monkeypatch):
+    """An engine of its own, whose disk has 200 MB, with an image of a shell."""
+    home = Path(tempfile.mkdtemp(prefix="tunegate-small-engine-"))  # a short path: its sockets lie below it
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=200m", "tmpfs", home], capture_output=True).returncode:
+        pytest.skip("no file system can be mounted here")
+    env = {**os.environ, "TUNEGATE_ENGINE_DIR": str(home), "TUNEGATE_ENGINE_SUBNET": "87"}
+    try:
+        started = subprocess.run([STANDIN / "engine.sh", "start"], env=env, check=True, capture_output=True, text=True)
+        monkeypatch.setenv("DOCKER_HOST", started.stdout.strip().removeprefix("export DOCKER_HOST="))
+        connected = engines.connect()
+        files = {f"/bin/{name}": shutil.which(name) for name in ("bash", "sh", "cat")}
+        for path in list(files.values()):
+            files |= {name: name for name in re.findall(r"(/\S+)", subprocess.check_output(["ldd", path], text=True))}
+        with tarfile.open(tmp_path / "root.tar", "w") as tar:
+            for name, path in files.items():
+                tar.add(os.path.realpath(path), name)
+        connected.api.import_image(src=str(tmp_path / "root.tar"), repository="tools", tag="1")
+        yield connected
+    finally:
+        subprocess.run([STANDIN / "engine.sh", "stop"], env=env, check=True)
+        subprocess.run(["umount", "--recursive", home], check=True)
+        home.rmdir()
+
+
+@pytest.mark.parametrize(
+    ("last", "megabytes"), [("RUN cat /dev/zero > /big", 0), ("COPY big.whl /a", 120), ("COPY big.whl /a", 230)]
+)
+def test_an_engine_whose_disk_is_full(small_engine, tmp_path, last, megabytes):
+    """In a step's own writing, while a file is copied, and while the context arrives."""
+    (tmp_path / "Dockerfile").write_text(f"FROM tools:1\n{last}\n")
+    with (tmp_path / "big.whl").open("wb") as file:
+        file.truncate(megabytes << 20)
+    with pytest.raises(ToolFailure) as refused:
+        list(engines.build(small_engine, tmp_path, "full:1", ["Dockerfile", "big.whl"], check=lambda texts: []))
+    assert refused.value.code == "disk_full" and "docker system df" in str(refused.value)
+    assert [image["RepoTags"] for image in small_engine.api.images()] == [["tools:1"]]
+    assert small_engine.api.containers(all=True) == []
