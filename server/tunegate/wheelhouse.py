@@ -116,6 +116,10 @@ def _prepare(work: Path, run: Run) -> None:
         if value := os.environ.get(name, "").split():
             lines.append(f"{name.removeprefix('PIP_').lower().replace('_', '-')} = " + "\n    ".join(value))
     if bundle := next((os.environ[name] for name in CA_BUNDLES if os.environ.get(name)), ""):
+        if not Path(bundle).is_file():
+            raise ToolFailure(
+                "invalid_input", f"the CA bundle {bundle} ({', '.join(CA_BUNDLES)}) is no file: correct it"
+            )
         shutil.copyfile(bundle, work / "ca.pem")
         lines.append("cert = /workspace/ca.pem")
     with os.fdopen(os.open(work / "pip.conf", os.O_WRONLY | os.O_CREAT, 0o600), "w") as file:

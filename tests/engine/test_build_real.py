@@ -72,8 +72,10 @@ def run(tmp_path, ngc_image, engine, monkeypatch):
     yield made
     for container in engine.api.containers(all=True, filters={"label": f"tunegate.run={made.path}"}):
         engine.api.remove_container(container["Id"], force=True)
-    for image in engine.api.images(filters={"label": f"tunegate.run={made.path}"}):
-        engine.api.remove_image(image["Id"], force=True)
+    own = engine.api.images(filters={"label": f"tunegate.run={made.path}"})
+    for image in [tag(made), *(image["Id"] for image in own)]:
+        with contextlib.suppress(docker.errors.APIError):
+            engine.api.remove_image(image, force=True)
 
 
 def tag(run: Run) -> str:
