@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import pytest
+
 from tunegate import paths, seal
 
 
@@ -37,3 +39,21 @@ def test_secrets_are_redacted_wherever_they_stand(monkeypatch):
         "a": ["x <HF_TOKEN> y", "<WANDB_API_KEY>"],
         "<HF_TOKEN>": 1,
     }
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        (
+            "Looking in indexes: https://me:pa%40ss@index.example/simple",
+            "Looking in indexes: https://<credentials>@index.example/simple",
+        ),
+        ("https_proxy=http://me@proxy:3128", "https_proxy=http://<credentials>@proxy:3128"),
+        ("https://medium.com/@someone?x=a@b", "https://medium.com/@someone?x=a@b"),
+        ("image nvcr.io/nvidia/pytorch:26.03-py3@sha256:55", "image nvcr.io/nvidia/pytorch:26.03-py3@sha256:55"),
+        ('f"https://{user}:{password}@host"', 'f"https://{user}:{password}@host"'),
+    ],
+)
+def test_credentials_in_a_url(text, shown):
+    assert seal.redacted(text) == shown
+    assert seal.redacted(shown) == shown

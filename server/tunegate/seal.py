@@ -15,7 +15,7 @@ from tunegate.rundir import canonical
 
 SECRET_NAMES = ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "WANDB_API_KEY", "NGC_API_KEY")
 _TOKEN_SHAPE = re.compile(r"\bhf_[A-Za-z0-9]{16,}\b")
-_IN_URL = re.compile(r"(?<=://)[^/\s@?#\"']+(?=@)")  # user:password of an index, a proxy, a repository
+_IN_URL = re.compile(r"(?<=://)[^/\s@?#\"'{}<>]+(?=@)")  # user:password of an index, a proxy, a repository
 
 
 def sign(payload: dict[str, Any]) -> str:

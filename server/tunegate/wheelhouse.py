@@ -32,17 +32,19 @@ CA_BUNDLES = ("PIP_CERT", "REQUESTS_CA_BUNDLE", "SSL_CERT_FILE")  # in the order
 # What the base has already is not fetched: a dry run first, then exactly what it would have installed.
 FILL = f"""
 import importlib.metadata as m, json, subprocess, sys
+def pip(*arguments):
+    common = ["--disable-pip-version-check", "--no-input", "--no-cache-dir"]
+    if code := subprocess.call([sys.executable, "-m", "pip", *common, *arguments]):
+        sys.exit(code)  # pip has said why
 have = {{d.name.lower(): d.version for d in reversed(list(m.distributions())) if d.name}}
 with open("frozen.txt", "w") as file:
     file.writelines(f"{{n}}=={{have[n]}}\\n" for n in {render.FROZEN!r} if n in have)
-pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "--no-input", "--no-cache-dir"]
-wanted = ["-c", "frozen.txt", "-r", "requirements.txt"]
-subprocess.run([*pip, "install", "--quiet", "--dry-run", "--report", "report.json", *wanted], check=True)
+pip("install", "--quiet", "--dry-run", "--report", "report.json", "-c", "frozen.txt", "-r", "requirements.txt")
 with open("report.json") as file:
     found = [item["metadata"] for item in json.load(file)["install"]]
 pins = [f"{{package['name']}}=={{package['version']}}" for package in found]
 if pins:
-    subprocess.run([*pip, "wheel", "--progress-bar=off", "--no-deps", "--wheel-dir", "wheels", *pins], check=True)
+    pip("wheel", "--progress-bar=off", "--no-deps", "--wheel-dir", "wheels", *pins)
 """
 
 
@@ -76,7 +78,11 @@ def cached(engine: Engine, run: Run, config: RunConfig) -> list[Path]:
     key = hashlib.sha256(f"{base}\0{(run.path / 'requirements.txt').read_text()}".encode()).hexdigest()[:16]
     home = cache_dir() / "wheels" / key
     if not home.is_dir():
-        fill(engine, run, config, home)
+        try:
+            fill(engine, run, config, home)
+        except ToolFailure:
+            if not home.is_dir():  # another build was first: its wheels are as good
+                raise
     return sorted(home.glob("*.whl"))
 
 
