@@ -66,8 +66,8 @@ def given(folder: Path) -> list[Path]:
     if not wheels:
         raise ToolFailure(
             "invalid_input",
-            f"TUNEGATE_WHEELHOUSE = {str(folder)!r} holds no wheels: fill it with `tunegate wheelhouse RUN DIRECTORY` on a "
-            "machine that reaches a package index, or unset it",
+            f"TUNEGATE_WHEELHOUSE = {str(folder)!r} (here {folder.resolve()}) holds no wheels: fill it with "
+            "`tunegate wheelhouse RUN DIRECTORY` on a machine that reaches a package index, or unset it",
         )
     return wheels
 
