@@ -31,7 +31,8 @@ INDEX = ("PIP_INDEX_URL", "PIP_EXTRA_INDEX_URL", "PIP_FIND_LINKS", "PIP_TRUSTED_
 CA_BUNDLES = ("PIP_CERT", "REQUESTS_CA_BUNDLE", "SSL_CERT_FILE")  # in the order in which pip takes them
 # What the base has already is not fetched: a dry run first, then exactly what it would have installed.
 FILL = f"""
-import importlib.metadata as m, json, subprocess, sys
+import importlib.metadata as m, json, os, subprocess, sys
+os.environ["PIP_CONSTRAINT"] = "frozen.txt"  # as in the Dockerfile: an NGC image's own list names every package's version
 def pip(*arguments):
     common = ["--disable-pip-version-check", "--no-input", "--no-cache-dir"]
     if code := subprocess.call([sys.executable, "-m", "pip", *common, *arguments]):
@@ -39,7 +40,7 @@ def pip(*arguments):
 have = {{d.name.lower(): d.version for d in reversed(list(m.distributions())) if d.name}}
 with open("frozen.txt", "w") as file:
     file.writelines(f"{{n}}=={{have[n]}}\\n" for n in {render.FROZEN!r} if n in have)
-pip("install", "--quiet", "--dry-run", "--report", "report.json", "-c", "frozen.txt", "-r", "requirements.txt")
+pip("install", "--quiet", "--dry-run", "--report", "report.json", "-r", "requirements.txt")
 with open("report.json") as file:
     found = [item["metadata"] for item in json.load(file)["install"]]
 pins = [f"{{package['name']}}=={{package['version']}}" for package in found]
