@@ -15,6 +15,7 @@ import struct
 import tarfile
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler
@@ -154,6 +155,7 @@ class FakeEngine(socketserver.ThreadingMixIn, socketserver.UnixStreamServer):
         self.build_events = [*BUILD, *BUILT]
         self.dangling: dict[str, set[str]] = {}  # nameless image -> its labels, as "name=value"
         self.tags: dict[str, str] = {}  # name:tag -> image
+        self.on_start: Callable[[Container], None] = lambda container: None  # after a start; may `write` and `end` it
         self.rules: list[Rule] = []
         self.requests: list[Request] = []
         self.changed = threading.Condition()
@@ -307,9 +309,11 @@ class _Handler(BaseHTTPRequestHandler):
         self._chunk(b"")
 
     def list_images(self, request: Request) -> None:
-        """Of the nameless ones that a test put into `dangling`, those with all the labels asked for."""
+        """All named ones; by labels, those of the nameless ones that a test put into `dangling`."""
         wanted = set(json.loads(request.query.get("filters", "{}")).get("label", []))
         rows = [{"Id": key} for key, labels in self.server.dangling.items() if wanted <= labels]
+        if not wanted:
+            rows = [{"RepoTags": [name], **found} for name, found in self.server.images.items()]
         self._json(200, rows)
 
     def tag_image(self, request: Request, name: str) -> None:
@@ -325,7 +329,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def create(self, request: Request) -> None:
         config, name = json.loads(request.body), request.query["name"]
-        if config["Image"] not in self.server.images:
+        if config["Image"] not in {*self.server.images, *(found["Id"] for found in self.server.images.values())}:
             return self._json(404, {"message": f"No such image: {config['Image']}"})
         if any(other.name == name for other in self.server.containers.values()):
             return self._json(409, {"message": NAME_TAKEN})
@@ -348,6 +352,7 @@ class _Handler(BaseHTTPRequestHandler):
     def start(self, _: Request, key: str) -> None:
         if found := self._container(key):
             found.state.update(Status="running", StartedAt=stamp())
+            self.server.on_start(found)
             self._json(204, None)
 
     def stop(self, _: Request, key: str) -> None:
@@ -395,7 +400,7 @@ class _Handler(BaseHTTPRequestHandler):
             sent += len(fresh)
             for at, data in fresh:
                 if datetime.fromisoformat(at).timestamp() >= since:
-                    line = at.encode() + b" " + data
+                    line = (at.encode() + b" " if request.query.get("timestamps") in ("1", "True") else b"") + data
                     self._chunk(struct.pack(">BxxxL", 1, len(line)) + line)
             if over and sent == len(found.output):
                 return self._chunk(b"")

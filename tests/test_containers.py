@@ -80,6 +80,13 @@ def test_the_two_ways_to_ask_for_gpus(gpus, requests):
     assert containers.container_spec(plan(gpus=gpus), {})["HostConfig"]["DeviceRequests"] == requests
 
 
+def test_an_image_that_asks_for_gpus_by_itself_gets_none():
+    """NGC images set NVIDIA_VISIBLE_DEVICES=all; an engine whose default runtime is NVIDIA's obeys."""
+    for gpus, void in (("none", True), ("cdi", True), ("nvidia-runtime", False)):
+        env = containers.container_spec(plan(gpus=gpus), {})["Env"]
+        assert ("NVIDIA_VISIBLE_DEVICES=void" in env) == void
+
+
 def test_secrets_come_by_name_and_only_the_named_ones():
     environ = {"HF_TOKEN": "hf_secret", "WANDB_API_KEY": "other", "EMPTY": ""}
     asked = plan(secrets=("HF_TOKEN", "ABSENT", "EMPTY"), env={"WANDB_MODE": "disabled"})

@@ -10,7 +10,7 @@ import pytest
 
 from tests import fake_engine, sealed
 from tests.fake_engine import IMAGE_ID, FakeEngine
-from tunegate import containers, docker_stage, engine, host, wheelhouse
+from tunegate import containers, docker_stage, engine, gpu_handover, wheelhouse
 from tunegate.config import RunConfig
 from tunegate.errors import ToolFailure
 from tunegate.rundir import Run
@@ -66,13 +66,13 @@ def test_only_stages_that_talk_to_the_hub_have_a_network(fake, run, monkeypatch,
     assert planned(run, "train").env == ({"HF_ENDPOINT": endpoint} if endpoint else {})
 
 
-def test_gpus_only_for_stages_that_compute_and_only_if_the_run_has_any(fake, run):
-    fake.info["Runtimes"]["nvidia"] = {"path": "nvidia-container-runtime"}
+def test_gpus_only_for_stages_that_compute_and_only_if_the_run_has_any(fake, run, monkeypatch):
     assert {planned(run, stage).gpus for stage in ("smoke", "train", "eval")} == {"none"}
+    monkeypatch.setattr(gpu_handover, "proven", lambda run, config: "cdi")
     with_gpus = CONFIG.model_copy(update={"gpu_count": 2})
     for stage in ("smoke", "baseline", "train", "eval", "infer"):
         asked = planned(run, stage, with_gpus)
-        assert asked.gpus == "nvidia-runtime" and "PYTORCH_CUDA_ALLOC_CONF" in asked.env
+        assert asked.gpus == "cdi" and "PYTORCH_CUDA_ALLOC_CONF" in asked.env
     assert {planned(run, stage, with_gpus).gpus for stage in ("prepare", "check_api", "look")} == {"none"}
 
 
@@ -284,38 +284,7 @@ def test_rivals_of_other_inputs_are_ended_before_a_start(fake, run):
     assert list(fake.containers.values()) == [same, other] and rival.state["Status"] == "exited"
 
 
-# -- audit_gpu on this platform
-
-
-def audit(run: Run, monkeypatch, gpus: int) -> host.HostFacts:
-    monkeypatch.setattr(host, "_nvidia_smi", lambda: [host.Gpu("NVIDIA H100", 580, 85.5)] * gpus)
-    return host.audit(CONFIG, run.path, token_present=True)
-
-
-def test_without_an_engine_gate_2_stays_shut(run, monkeypatch, tmp_path):
-    monkeypatch.setenv("DOCKER_HOST", f"unix://{tmp_path}/nobody.sock")
-    facts = audit(run, monkeypatch, 1)
-    assert "nobody.sock" in facts.hard_failures[0] and "start Docker" in facts.hard_failures[0]
-    assert facts.gpu_count == 0 and facts.engine is None
-
-
-@pytest.mark.parametrize("runtimes", [{"runc": {}}, {"runc": {}, "nvidia": {}}])
-def test_gpus_count_only_if_the_engine_can_hand_them_over(fake, run, monkeypatch, runtimes):
-    monkeypatch.setattr(engine.shutil, "which", lambda *_, **__: None)
-    fake.info["Runtimes"] = runtimes
-    facts = audit(run, monkeypatch, 2)
-    refused = [failure for failure in facts.hard_failures if "NVIDIA Container Toolkit" in failure]
-    if "nvidia" in runtimes:
-        assert refused == [] and (facts.gpu_count, facts.gpu_name, facts.driver_major) == (2, "NVIDIA H100", 580)
-    else:
-        assert len(refused) == 1 and "2 GPU(s)" in refused[0] and facts.gpu_count == 0
-    assert facts.engine["version"] == fake.version["Version"]
-
-
-def test_a_machine_without_gpus_may_try_a_run_out(fake, run, monkeypatch):
-    facts = audit(run, monkeypatch, 0)
-    assert facts.gpu_count == 0 and "the containers run on the CPU" in facts.notes[0]
-    assert not any("GPU" in failure for failure in facts.hard_failures)
+# -- refusals
 
 
 def test_a_refusal_is_printed_with_its_code(run, monkeypatch, tmp_path, capfdbinary):

@@ -122,47 +122,66 @@ def test_a_host_that_is_no_url(monkeypatch):
 
 
 def test_a_plain_engine(fake, tmp_path):
+    fake.info["MemTotal"] = 8_000_000_000
     facts = engine.describe(engine.connect())
-    assert (facts.kind, facts.rootless, facts.remote, facts.gpu_handover) == ("docker", False, False, "none")
+    assert (facts.kind, facts.rootless, facts.remote, facts.gpu_handovers) == ("docker", False, False, [])
     assert facts.version == "20.10.24+dfsg1" and facts.storage_driver == "overlay2" and facts.runtimes == ["runc"]
-    assert facts.root_dir == str(tmp_path) and facts.free_disk_gb > 0
+    assert facts.root_dir == str(tmp_path) and facts.free_disk_gb > 0 and facts.memory_gb == 8.0
 
 
-def test_the_ways_to_hand_over_gpus(fake, tmp_path):
-    def handover() -> str:
-        return engine.describe(engine.connect()).gpu_handover
+def test_the_ways_to_hand_over_gpus_that_an_engine_declares(fake, tmp_path):
+    def handovers() -> list[str]:
+        return engine.describe(engine.connect()).gpu_handovers
 
     fake.info["Runtimes"]["nvidia"] = {"path": "nvidia-container-runtime"}
-    assert handover() == "nvidia-runtime"
+    assert handovers() == ["nvidia-runtime"]
     del fake.info["Runtimes"]["nvidia"]
     fake.version["ApiVersion"] = "1.51"
     fake.info["CDISpecDirs"] = ["/etc/cdi", "/var/run/cdi"]
-    assert handover() == "none"  # CDI is on, and there is no NVIDIA spec
-    fake.info["DiscoveredDevices"] = [{"Source": "cdi", "ID": "nvidia.com/gpu=all"}]
-    assert handover() == "cdi"
-    hook = tmp_path / "nvidia-container-runtime-hook"
-    hook.touch(0o755)
-    assert handover() == "nvidia-runtime"
+    assert handovers() == []  # CDI is on, and there is no NVIDIA spec
+    fake.info["DiscoveredDevices"] = [{"Source": "cdi", "ID": "nvidia.com/gpu=0"}]
+    assert handovers() == []
+    fake.info["DiscoveredDevices"] += [{"Source": "cdi", "ID": "nvidia.com/gpu=all"}]
+    assert handovers() == ["cdi"]
+    (tmp_path / "nvidia-container-runtime-hook").touch(0o755)
+    assert handovers() == ["cdi", "nvidia-runtime"]
 
 
 def test_cdi_before_the_engine_listed_its_devices(fake, tmp_path):
     fake.version["ApiVersion"] = "1.45"
     fake.info["CDISpecDirs"] = [str(tmp_path / "cdi"), "/nonexistent"]
     (tmp_path / "cdi").mkdir()
-    assert engine.describe(engine.connect()).gpu_handover == "none"
+    assert engine.describe(engine.connect()).gpu_handovers == []
     (tmp_path / "cdi/nvidia.yaml").write_text('cdiVersion: "0.5.0"\nkind: nvidia.com/gpu\ndevices:\n- name: all\n')
     facts = engine.describe(engine.connect())
-    assert facts.cdi and facts.gpu_handover == "cdi"
+    assert facts.cdi and facts.gpu_handovers == ["cdi"]
     (tmp_path / "cdi/nvidia.yaml").rename(tmp_path / "cdi/nvidia.json")
     (tmp_path / "cdi/nvidia.json").write_text(json.dumps({"cdiVersion": "0.5.0", "kind": "nvidia.com/gpu"}))
-    assert engine.describe(engine.connect()).gpu_handover == "cdi"
+    assert engine.describe(engine.connect()).gpu_handovers == ["cdi"]
 
 
 def test_podman_is_recognised_and_gets_no_gpu_job(fake):
     fake.version["Components"] = [{"Name": "Podman Engine", "Version": "4.3.1"}]
     fake.info |= {"Runtimes": {"nvidia": {}}, "Rootless": True}
     facts = engine.describe(engine.connect())
-    assert (facts.kind, facts.rootless, facts.gpu_handover) == ("podman", True, "none")
+    assert (facts.kind, facts.rootless, facts.gpu_handovers) == ("podman", True, [])
+
+
+@pytest.mark.parametrize(
+    ("host", "remote"),
+    [
+        ("unix:///var/run/docker.sock", False),
+        ("npipe:////./pipe/docker_engine", False),
+        ("tcp://127.0.0.1:2375", False),
+        ("tcp://localhost:2375", False),
+        ("tcp://gpu-box:2376", True),
+        ("https://192.0.2.7:2376", True),
+        ("ssh://me@localhost", True),
+        ("ssh://me@gpu-box", True),
+    ],
+)
+def test_an_engine_on_another_machine(host, remote):
+    assert engine.is_remote(host) == remote
 
 
 def test_rootless_docker(fake):

@@ -124,6 +124,13 @@ def test_a_script_that_is_itself_a_check_may_not_be_edited(run):
     assert 4 not in passed(run)
 
 
+def test_preflight_names_the_gpus(run):
+    config = CONFIG.model_copy(update={"gpu_count": 2, "gpu_name": "NVIDIA H100", "driver_major": 580})
+    facts = {"host": {"hard_failures": [], "gpu_count": 2, "compute_capability": "9.0"}}
+    build(run, until="host", config=config, facts=facts)
+    assert gates.preflight(gates.view(run))["hardware"] == "2x NVIDIA H100 (compute capability 9.0)"
+
+
 def test_a_blank_preflight_field_keeps_gate_4_closed(run):
     run.save_config(CONFIG.model_copy(update={"hf_model_repo": None}))
     view = gates.view(run)

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import pytest
 
 from tests.sealed import CONFIG
-from tunegate import host
+from tunegate import gpus, host
 
 
 def disk(monkeypatch, free_gb: float) -> None:
@@ -24,6 +24,7 @@ def fake_gpu(tmp_path, monkeypatch, script: str) -> None:
 @pytest.fixture(autouse=True)
 def no_gpu(tmp_path, monkeypatch):
     fake_gpu(tmp_path, monkeypatch, "exit 9")
+    monkeypatch.setattr(gpus, "_from_child", gpus.Gpus)  # no library of this machine's
     disk(monkeypatch, 500)
 
 
@@ -35,28 +36,22 @@ def test_this_machine_passes_and_claims_no_gpu(tmp_path):
     facts = audit(tmp_path)
     assert facts.hard_failures == [] and facts.warnings == [] and facts.notes == [host.NO_GPU]
     assert (facts.gpu_count, facts.gpu_name, facts.driver_major, facts.vram_gb_per_gpu) == (0, None, None, None)
+    assert facts.shm_gb > 0 and facts.gpu_handover == "none" and facts.install_plan == []
     assert facts.cpu_count == len(os.sched_getaffinity(0)) and facts.memory_gb > 0 and facts.free_disk_gb == 500
 
 
 def test_a_gpu_that_is_there_is_told_and_not_counted(tmp_path, monkeypatch):
-    fake_gpu(tmp_path, monkeypatch, "echo 'NVIDIA A100, 580.95.05, 81920'; echo 'NVIDIA A100, 580.95.05, 81920'")
+    line = "echo 'NVIDIA A100, 580.95.05, 81920, 81000, 8.0'"
+    fake_gpu(tmp_path, monkeypatch, f"{line}; {line}")
     facts = audit(tmp_path)
-    assert facts.gpu_count == 0 and facts.gpus_seen == ["NVIDIA A100"] * 2
-    assert "2 GPU(s)" in facts.warnings[0] and "not used" in facts.warnings[0]
-
-
-def test_on_local_docker_the_gpus_count_only_if_the_engine_can_hand_them_over(tmp_path, monkeypatch):
-    fake_gpu(tmp_path, monkeypatch, "echo 'NVIDIA A100, 580.95.05, 81920'")
-    monkeypatch.setenv("DOCKER_HOST", f"unix://{tmp_path}/nobody.sock")
-    facts = audit(tmp_path, platform="local-docker")
-    assert (
-        facts.gpu_count == 0 and "nobody.sock" in facts.hard_failures[0]
-    )  # no engine: a hard failure, with its remedy
+    assert facts.gpu_count == 0 and [gpu["name"] for gpu in facts.gpus] == ["NVIDIA A100"] * 2
+    assert "2x NVIDIA A100" in facts.warnings[0] and "not used" in facts.warnings[0]
 
 
 def test_without_nvidia_smi(tmp_path, monkeypatch):
     monkeypatch.setenv("PATH", "/nowhere")
-    assert audit(tmp_path).gpus_seen == []
+    facts = audit(tmp_path)
+    assert facts.gpus == [] and facts.container_toolkit is None and facts.cuda_toolkit is None
 
 
 def test_disk_space(tmp_path, monkeypatch):

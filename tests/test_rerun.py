@@ -217,6 +217,12 @@ def test_a_report_that_was_changed_after_the_end(run):
     assert "left no report" in rerun.judge(run, ended)[1][0]
 
 
+def test_the_rerun_gets_its_gpus_as_the_stages_did(run):
+    assert "GPU_FLAGS" not in rerun.environment(run)
+    sealed.build(run, until="host", facts={"host": {"hard_failures": [], "gpu_handover": "cdi"}})
+    assert rerun.environment(run)["GPU_FLAGS"] == "--device nvidia.com/gpu=all"
+
+
 def test_without_the_environment_there_is_nothing_to_verify_with(run):
     sealed.write(run, "stages/build", {**FACTS["stages/build"], "python": "/no/such/python"})
     with pytest.raises(ToolFailure, match="build it again"):

@@ -51,6 +51,8 @@ DEVICE_REQUESTS: dict[str, list[dict[str, Any]]] = {
     "nvidia-runtime": [{"Driver": "", "Count": -1, "Capabilities": [["gpu"]]}],
     "cdi": [{"Driver": "cdi", "DeviceIDs": ["nvidia.com/gpu=all"]}],
 }
+# Images of NVIDIA's ask for all GPUs by themselves, which an engine whose default runtime is NVIDIA's obeys.
+NO_GPU_BY_IMAGE = {"NVIDIA_VISIBLE_DEVICES": "void"}
 _STATUS = {  # the engine's word -> ours; Podman's words too
     "created": "created",
     "configured": "created",
@@ -120,7 +122,8 @@ def container_spec(plan: ContainerPlan, environ: Mapping[str, str] = os.environ)
         mounts.append({"Type": "bind", "Source": str(path), "Target": str(path), "ReadOnly": True})
     # one pipe for both outputs: the engine reads two at its own pace, so that their lines change places
     command = (f"export PATH={shlex.quote(plan.path)}; " if plan.path else "") + f"exec {shlex.join(plan.argv)} 2>&1"
-    env = {**ENV, **plan.env, **{name: environ[name] for name in plan.secrets if environ.get(name)}}
+    by_image = {} if plan.gpus == "nvidia-runtime" else NO_GPU_BY_IMAGE
+    env = {**ENV, **by_image, **plan.env, **{name: environ[name] for name in plan.secrets if environ.get(name)}}
     return {
         "Image": plan.image,
         "Entrypoint": ["/bin/bash", "-lc"],  # NGC's own entrypoint would swallow the command

@@ -13,7 +13,7 @@ import time
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from tunegate import containers, engine_errors, evidence, image_build, wheelhouse
+from tunegate import containers, engine_errors, evidence, gpu_handover, image_build, wheelhouse
 from tunegate import engine as engines
 from tunegate.config import RunConfig
 from tunegate.containers import ContainerPlan
@@ -43,7 +43,7 @@ def plan(
 ) -> ContainerPlan:
     """The stage's container: no network and no GPU unless the stage needs them, the token only for gated or private sources."""
     facts = engines.describe(engine)
-    gpus = facts.gpu_handover if config.gpu_count and stage in COMPUTES else "none"
+    gpus = gpu_handover.proven(run, config) if config.gpu_count and stage in COMPUTES else "none"
     endpoint = os.environ.get("HF_ENDPOINT", "")
     network = "none"
     if stage in TALKS_TO_HUB:

@@ -14,12 +14,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
+from urllib.parse import urlsplit
 
 from pydantic import BaseModel
 
 from tunegate import engine_errors
 from tunegate.build_context import Checker, packed
 from tunegate.errors import ToolFailure
+from tunegate.web import LOOPBACK
 
 if TYPE_CHECKING:  # the SDK costs 150 ms: only a call that needs the engine imports it
     import docker
@@ -44,7 +46,11 @@ class Engine:
 
 
 class EngineFacts(BaseModel):
-    """What the engine says of itself. free_disk_gb: where it keeps its images, None when that is not on this machine."""
+    """What the engine says of itself. free_disk_gb: where it keeps its images, None when that is not on this machine.
+
+    gpu_handovers: the ways that it declares, best first. That one works is known when a container has been started so:
+    gpu_handover.py. memory_gb: what containers can have, less than this machine's when the engine is in a VM.
+    """
 
     host: str
     version: str
@@ -59,7 +65,8 @@ class EngineFacts(BaseModel):
     default_runtime: str
     cdi: bool
     cdi_devices: list[str]
-    gpu_handover: GpuHandover
+    gpu_handovers: list[GpuHandover]
+    memory_gb: float | None
     live_restore: bool
     storage_driver: str
     security_options: list[str]
@@ -85,7 +92,7 @@ def connect() -> Engine:
     import docker
     from docker.utils import kwargs_from_env
 
-    host = os.environ.get("DOCKER_HOST") or _default_host()
+    host = address()
     with engine_errors.mapped(f"the Docker engine at {host}", host):
         settings = kwargs_from_env(environment={**os.environ, "DOCKER_HOST": host})
         api = docker.APIClient(**settings, timeout=CONNECT_S)
@@ -103,6 +110,18 @@ def _parsed(api_version: str) -> tuple[int, ...]:
     return tuple(int(part) for part in re.findall(r"\d+", api_version)[:2])
 
 
+def address() -> str:
+    """The engine's URL, as in DOCKER_HOST, without asking whether it answers."""
+    return os.environ.get("DOCKER_HOST") or _default_host()
+
+
+def is_remote(host: str) -> bool:
+    """An engine on another machine, whose bind mounts are that machine's directories. A loopback address counts as here."""
+    return not host.startswith(("unix://", "npipe://")) and (
+        host.startswith("ssh://") or urlsplit(host).hostname not in LOOPBACK
+    )
+
+
 def _default_host() -> str:
     rootless = Path(os.environ.get("XDG_RUNTIME_DIR") or "/nonexistent") / "docker.sock"
     return f"unix://{rootless}" if not Path(SOCKET).exists() and rootless.exists() else f"unix://{SOCKET}"
@@ -114,7 +133,7 @@ def describe(engine: Engine) -> EngineFacts:
         info, version = engine.api.info(), engine.api.version()
         names = [part.get("Name", "") for part in version.get("Components") or []]
         kind = "podman" if any("podman" in name.lower() for name in names) else "docker"
-        remote = not engine.host.startswith(("unix://", "npipe://"))
+        remote = is_remote(engine.host)
         options = info.get("SecurityOptions") or []
         image_dir = _image_dir(info)
         devices = _cdi_devices(info, version["ApiVersion"], remote)
@@ -132,7 +151,8 @@ def describe(engine: Engine) -> EngineFacts:
             default_runtime=info.get("DefaultRuntime") or "",
             cdi=bool(info.get("CDISpecDirs")),
             cdi_devices=devices,
-            gpu_handover=_handover(kind, info, devices, remote),
+            gpu_handovers=_handovers(kind, info, devices, remote),
+            memory_gb=round(info["MemTotal"] / 1e9, 1) if info.get("MemTotal") else None,
             live_restore=bool(info.get("LiveRestoreEnabled")),
             storage_driver=info["Driver"],
             security_options=options,
@@ -169,15 +189,18 @@ def _cdi_devices(info: dict[str, Any], api_version: str, remote: bool) -> list[s
     return []
 
 
-def _handover(kind: str, info: dict[str, Any], cdi_devices: list[str], remote: bool) -> GpuHandover:
+def _handovers(kind: str, info: dict[str, Any], cdi_devices: list[str], remote: bool) -> list[GpuHandover]:
     """Podman takes a GPU request over this API and silently ignores it: the job would run on the CPU."""
     if kind == "podman":
-        return "none"
+        return []
+    # CDI first: with the runtime's hook, a `systemctl daemon-reload` can take the GPU from a running container
+    # (https://github.com/NVIDIA/nvidia-container-toolkit/issues/48).
+    found: list[GpuHandover] = ["cdi"] if "nvidia.com/gpu=all" in cdi_devices else []
     # Docker takes `--gpus` as soon as the toolkit's hook is installed, whether or not the runtime is configured.
     hook = not remote and shutil.which("nvidia-container-runtime-hook", path=f"{os.environ.get('PATH', '')}:/usr/bin")
     if "nvidia" in (info.get("Runtimes") or {}) or hook:
-        return "nvidia-runtime"
-    return "cdi" if "nvidia.com/gpu=all" in cdi_devices else "none"
+        found.append("nvidia-runtime")
+    return found
 
 
 # -- images

@@ -76,9 +76,10 @@ TABLE: tuple[tuple[str, Code, str], ...] = (  # pattern in the engine's words, c
         "the engine refuses a mount: check output_dir and local_dataset_path",
     ),
     (
-        r"docker-init|\binit\b.*executable file not found",
+        r"docker-init|container-init binary not found|\binit\b.*executable file not found",
         "unavailable",
-        "the engine lacks its init helper: install it (package tini, or docker-init), then make the same call again",
+        "the engine lacks its init helper: install it (package tini or docker-init; Podman's is catatonit), then make the "
+        "same call again",
     ),
     (
         r"error setting rlimit|operation not permitted|permission denied",

@@ -262,8 +262,9 @@ def steps(view: View) -> list[Step]:
 def preflight(view: View) -> dict[str, str]:
     """What a person reads before training starts; a blank field keeps gate 4 closed."""
     config, recipe, smoke = view.config, view.facts("recipe"), view.facts("stages/smoke")
+    capability = view.facts("host").get("compute_capability")
     hardware = (
-        f"{config.gpu_count}x {config.gpu_name}"
+        f"{config.gpu_count}x {config.gpu_name}" + (f" (compute capability {capability})" if capability else "")
         if config.gpu_count
         else f"CPU only ({config.platform})"
         if config.gpu_count == 0

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import os
 import shutil
-import subprocess
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from pydantic import BaseModel
 
-from tunegate import engine as engines
+from tunegate import docker_audit, gpu_handover, gpus
 from tunegate.config import RunConfig
-from tunegate.errors import ToolFailure
 
 NO_CONTAINER = (
     "platform local-process: stages run in a virtual environment on this machine, without a container; "
@@ -22,24 +20,30 @@ NO_GPU = "platform local-process trains on the CPU: expect hours where a GPU tak
 MIN_FREE_GB = 5.0  # the CPU stage environment and a small model's checkpoints; min_disk_gb speaks of container images
 
 
-class Gpu(NamedTuple):
-    name: str
-    driver_major: int
-    memory_gb: float
-
-
 class HostFacts(BaseModel):
+    """gpu_count: what the run will use. gpu_source: who saw the GPUs: nvml, nvidia-smi, container or none. GB are 1e9 bytes."""
+
     gpu_count: int
     gpu_name: str | None = None
     driver_major: int | None = None
     vram_gb_per_gpu: float | None = None
-    gpus_seen: list[str] = []
+    free_vram_gb: float | None = None
+    compute_capability: str | None = None
+    gpus: list[dict[str, Any]] = []
+    gpu_source: str = "none"
+    gpu_handover: str = "none"
+    handover_image: str | None = None
+    driver: str | None = None
+    container_toolkit: str | None = None
+    cuda_toolkit: str | None = None
     cpu_count: int
     memory_gb: float
+    shm_gb: float | None = None
     free_disk_gb: float
     credentials: dict[str, bool]
     engine: dict[str, Any] | None = None
     hard_failures: list[str] = []
+    install_plan: list[str] = []
     warnings: list[str] = []
     notes: list[str] = []
 
@@ -52,21 +56,26 @@ class Fit(BaseModel):
 
 def audit(config: RunConfig, run_path: Path, *, token_present: bool) -> HostFacts:
     """Facts of this machine now. `gpu_count` is what the run will use: on local-process 0, whatever is installed."""
-    gpus = _nvidia_smi()
+    seen = gpus.find()
     facts = HostFacts(
         gpu_count=0,
-        gpus_seen=[gpu.name for gpu in gpus],
+        gpus=[vars(gpu) for gpu in seen.gpus],
+        gpu_source=seen.source,
+        driver=seen.driver,
+        container_toolkit=docker_audit.toolkit_version(),
+        cuda_toolkit=docker_audit.cuda_toolkit(),
         cpu_count=len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1,
         memory_gb=_memory_gb(),
+        shm_gb=_shm_gb(),
         free_disk_gb=round(shutil.disk_usage(run_path).free / 1e9, 1),
         credentials={"HF_TOKEN": token_present},
     )
     if config.platform == "local-docker":
-        _audit_engine(facts, gpus)
+        docker_audit.look(facts, seen, config, run_path)
     else:
         facts.notes.append(NO_GPU)
-        if gpus:
-            facts.warnings.append(f"{len(gpus)} GPU(s) here ({gpus[0].name}) are not used by local-process")
+        if seen.gpus:
+            facts.warnings.append(f"{gpu_handover.describe_gpu(seen.gpus)} here, not used by local-process")
     _audit_disk(facts, config, run_path)
     if config.push_to_hub and not token_present:
         facts.hard_failures.append(
@@ -76,54 +85,30 @@ def audit(config: RunConfig, run_path: Path, *, token_present: bool) -> HostFact
     return facts
 
 
-def _audit_engine(facts: HostFacts, gpus: list[Gpu]) -> None:
-    """What the Docker engine offers, and whether it can hand this machine's GPUs to a container."""
-    try:
-        engine = engines.describe(engines.connect())
-    except ToolFailure as failure:
-        facts.hard_failures.append(str(failure))
-        return
-    facts.engine = engine.model_dump()
-    if engine.free_disk_gb is not None:
-        facts.free_disk_gb = min(facts.free_disk_gb, engine.free_disk_gb)
-    if not gpus:
-        facts.notes.append("no GPU was found: the containers run on the CPU, which is for trying a run out")
-    elif engine.gpu_handover == "none":
-        facts.hard_failures.append(
-            f"this machine has {len(gpus)} GPU(s) ({gpus[0].name}), but the engine at {engine.host} ({engine.kind} {engine.version}) "
-            "cannot hand them to a container: install the NVIDIA Container Toolkit, run `nvidia-ctk runtime configure "
-            "--runtime=docker` (or `nvidia-ctk cdi generate`), restart the engine, then call audit_gpu again"
-        )
-    else:
-        facts.gpu_count, facts.gpu_name = len(gpus), gpus[0].name
-        facts.driver_major = gpus[0].driver_major
-        facts.vram_gb_per_gpu = min(gpu.memory_gb for gpu in gpus)
-
-
 def _audit_disk(facts: HostFacts, config: RunConfig, run_path: Path) -> None:
-    free = facts.free_disk_gb
-    if free < MIN_FREE_GB:
+    """The disk of the run and, where containers run, that of the engine's images."""
+    disks = {f"the disk of {run_path}": facts.free_disk_gb}
+    if facts.engine and facts.engine["free_disk_gb"] is not None:
+        disks[f"the engine's disk ({facts.engine['image_dir']})"] = facts.engine["free_disk_gb"]
+    facts.free_disk_gb = min(disks.values())
+    where = min(disks, key=lambda name: disks[name])
+    if facts.free_disk_gb < MIN_FREE_GB:
         facts.hard_failures.append(
-            f"{free} GB free on the disk of {run_path}, {MIN_FREE_GB} GB needed: free disk space, then call audit_gpu again"
+            f"{facts.free_disk_gb} GB free on {where}, {MIN_FREE_GB} GB needed: free disk space, then call audit_gpu again"
         )
-    elif free < config.min_disk_gb:
+    elif facts.free_disk_gb < config.min_disk_gb:
         facts.warnings.append(
-            f"{free} GB free, below min_disk_gb = {config.min_disk_gb} (which allows for container images)"
+            f"{facts.free_disk_gb} GB free on {where}, below min_disk_gb = {config.min_disk_gb} (which allows for container images)"
         )
 
 
-def _nvidia_smi() -> list[Gpu]:
-    """The GPUs that the driver lists; none where there is no driver."""
-    query = ["nvidia-smi", "--query-gpu=name,driver_version,memory.total", "--format=csv,noheader,nounits"]
+def _shm_gb() -> float | None:
+    """/dev/shm of this machine. A container has its own, of 16 GB, whatever this says."""
     try:
-        found = subprocess.run(query, capture_output=True, text=True, timeout=10)
-    except (OSError, subprocess.TimeoutExpired):
-        return []
-    rows = [[cell.strip() for cell in line.split(",")] for line in found.stdout.splitlines() if found.returncode == 0]
-    return [
-        Gpu(name, int(driver.split(".")[0]), round(float(memory) * 2**20 / 1e9, 1))
-        for name, driver, memory in (row for row in rows if len(row) == 3)
-    ]
+        found = os.statvfs("/dev/shm")
+    except OSError:
+        return None
+    return round(found.f_frsize * found.f_blocks / 1e9, 1)
 
 
 def _memory_gb() -> float:

@@ -20,7 +20,7 @@ from urllib.parse import urlsplit
 
 import yaml
 
-from tunegate import __version__, card, evidence, gates, jobs, render
+from tunegate import __version__, card, evidence, gates, gpu_handover, jobs, render
 from tunegate import config as config_module
 from tunegate.errors import ToolFailure
 from tunegate.paths import data_dir
@@ -167,6 +167,9 @@ def environment(run: Run) -> dict[str, str]:
     extra = hub_environment(run.path / ".verify/project", with_token)
     if urlsplit(os.environ.get("HF_ENDPOINT", "")).hostname in LOOPBACK:
         extra["NETWORK"] = "host"  # in_image.sh: a Hub on loopback
+    host = evidence.read(run, "host")
+    if host and host.facts.get("gpu_handover") == "cdi":
+        extra["GPU_FLAGS"] = gpu_handover.CDI_FLAGS  # in_image.sh says --gpus all
     return jobs.environment(extra, HUB_SECRETS if with_token else ())
 
 

@@ -20,10 +20,15 @@ class HostReport(Result):
     gpu_name: str | None
     driver_major: int | None
     vram_gb_per_gpu: float | None
+    free_vram_gb: float | None = Field(description="of the fullest GPU")
+    compute_capability: str | None
+    gpu_handover: str = Field(description="how containers get the GPUs: cdi, nvidia-runtime or none")
+    engine: str | None
     cpu_count: int
     memory_gb: float
     free_disk_gb: float
     hard_failures: list[str]
+    install_plan: list[str] = Field(description="commands for the user to run, in order; never run by the server")
     warnings: list[str]
 
 
@@ -38,7 +43,7 @@ class ImageReport(Result):
 
 @tool("Audit the hardware")
 def audit_gpu(ctx: Context, output_dir: OutputDir) -> Annotated[CallToolResult, HostReport]:
-    """Record what this machine offers to the run: GPUs, memory, disk, and the credentials this run needs (presence only)."""
+    """Record what this machine offers to the run: GPUs, how containers get them (tried), memory, disk, credentials needed (presence only)."""
     ws = workspace(ctx)
     run = ws.run(output_dir)
     with recorded(run, "audit_gpu", {"output_dir": output_dir}) as wrote:
@@ -56,9 +61,16 @@ def audit_gpu(ctx: Context, output_dir: OutputDir) -> Annotated[CallToolResult, 
             notes=facts.notes,
             next=next_for(run),
             platform=config.platform,
-            **facts.model_dump(exclude={"notes", "credentials", "engine"}),
+            engine=_engine(facts),
+            **facts.model_dump(include=set(HostReport.model_fields) - {"notes", "engine"}),
         )
     )
+
+
+def _engine(facts: host.HostFacts) -> str | None:
+    if not (known := facts.engine):
+        return None
+    return f"{known['kind']} {known['version']}{', rootless' if known['rootless'] else ''} at {known['host']}"
 
 
 @tool("Pick the NGC image", open_world=True)
