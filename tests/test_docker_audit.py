@@ -8,8 +8,7 @@ import pytest
 
 from tests import fake_engine, sealed
 from tests.fake_engine import Container, FakeEngine
-from tunegate import docker_audit, evidence, gpu_handover, gpus, host, install_plan
-from tunegate.errors import ToolFailure
+from tunegate import docker_audit, gpu_handover, gpus, host, install_plan
 from tunegate.gpus import Gpu, Gpus
 from tunegate.rundir import Run
 
@@ -324,28 +323,3 @@ def test_the_engines_memory_and_disk_count(fake, audit, monkeypatch):
     fake.info["DockerRootDir"] = "/nonexistent/docker"
     facts = audit()
     assert facts.engine["free_disk_gb"] is None and any("free disk unknown" in note for note in facts.notes)
-
-
-# -- what the stages use
-
-
-def test_a_stage_gets_the_gpus_as_they_were_proven(run, monkeypatch):
-    config = CONFIG.model_copy(update={"gpu_count": 2})
-
-    def recorded(**facts) -> None:
-        sealed.build(run, until="host", config=config, facts={"host": {"hard_failures": [], "gpu_count": 2, **facts}})
-
-    recorded(gpu_handover="cdi", gpu_source="nvml")
-    monkeypatch.setattr(gpus, "find", lambda: here(2))
-    assert gpu_handover.proven(run, config) == "cdi"
-    monkeypatch.setattr(gpus, "find", lambda: Gpus(problem="NVML: GPU 1: GPU is lost"))
-    with pytest.raises(
-        ToolFailure, match=r"saw 2 GPU\(s\), and now there are 0 \(NVML: GPU 1: GPU is lost\).*call audit_gpu"
-    ):
-        gpu_handover.proven(run, config)
-    recorded(gpu_handover="nvidia-runtime", gpu_source="container")
-    assert gpu_handover.proven(run, config) == "nvidia-runtime"  # this process never saw them
-    recorded()
-    with pytest.raises(ToolFailure, match="call audit_gpu again"):
-        gpu_handover.proven(run, config)
-    assert evidence.read(run, "host")

@@ -66,7 +66,8 @@ def prove(engine: Engine, facts: EngineFacts, config: RunConfig, run_path: Path,
         except ToolFailure as failure:
             if failure.code not in ("unavailable", "invalid_input"):
                 raise
-            proof.refusals[way] = str(failure).partition(": ")[2]
+            # what was being done, and whom to call next, is said by the audit, once
+            proof.refusals[way] = str(failure).partition(": ")[2].removesuffix(", then call audit_gpu")
             continue
         seen = gpus.from_csv(said)
         devices = len([line for line in said.splitlines() if line.startswith(("/dev/", "GPU "))])

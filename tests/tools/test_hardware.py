@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from types import SimpleNamespace
 
 import pytest
 
 from tests import sealed
+from tests.fake_engine import NO_GPU, FakeEngine
 from tests.tiny import TOKEN
-from tunegate import evidence, host, rundir
+from tunegate import evidence, gpus, host, rundir
 from tunegate.hub import Hub
 from tunegate.rundir import Run
 
@@ -65,6 +67,35 @@ def test_the_token_is_nowhere(call, run, monkeypatch):
         TOKEN.encode() in path.read_bytes() for path in run.path.rglob("*") if path.is_file()
     )
     assert evidence.read(run, "host").facts["credentials"] == {"HF_TOKEN": True}
+
+
+def gpu_container(server: FakeEngine, container) -> None:
+    if container.config["HostConfig"]["DeviceRequests"]:
+        server.write(container, "NVIDIA H100, 580.95.05, 81559, 81000, 9.0\n")
+    server.end(container, 0)
+
+
+def test_on_local_docker_a_container_shows_what_the_run_gets(call, run, monkeypatch, tmp_path):
+    found = gpus.Gpus([gpus.Gpu("NVIDIA H100", 85.5, 84.9, "9.0")], "580.95.05", "nvml", card=True)
+    monkeypatch.setattr(gpus, "find", lambda: found)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    run.save_config(run.config().model_copy(update={"platform": "local-docker"}))
+    with FakeEngine(tmp_path / "docker.sock") as server:
+        monkeypatch.setenv("DOCKER_HOST", server.host)
+        server.refuse("POST", "0002/start$", 500, NO_GPU)  # the first asks for no GPU
+        server.on_start = lambda container: gpu_container(server, container)
+        audit = call("audit_gpu", output_dir="run")
+        assert audit["gpu_count"] == 0 and audit["next"]["tool"] == "audit_gpu" and audit["install_plan"]
+        assert "NVIDIA Container Toolkit" in audit["hard_failures"][0]
+        audit = call("audit_gpu", output_dir="run")
+        assert audit["hard_failures"] == audit["install_plan"] == [] and audit["next"]["tool"] == "pick_ngc_image"
+        assert server.containers == {}
+    assert (audit["gpu_count"], audit["driver_major"], audit["compute_capability"]) == (1, 580, "9.0")
+    assert audit["gpu_handover"] == "nvidia-runtime" and audit["engine"] == f"docker 20.10.24+dfsg1 at {server.host}"
+    assert len(json.dumps(audit)) < 2000, "an agent pays for it"
+    config, facts = run.config(), evidence.read(run, "host").facts
+    assert (config.gpu_count, config.gpu_name, config.vram_gb_per_gpu) == (1, "NVIDIA H100", 85.5)
+    assert facts["gpu_handover"] == "nvidia-runtime" and facts["gpus"][0]["compute_capability"] == "9.0"
 
 
 def test_another_agent_at_work(call, run, monkeypatch):
