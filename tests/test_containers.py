@@ -141,6 +141,13 @@ def test_start_sends_the_spec_and_starts(fake, connected):
         ("start", 500, fake_engine.NO_DRIVER, "unavailable", "NVIDIA driver"),
         ("start", 500, fake_engine.NO_SPACE, "disk_full", "docker system df"),
         ("start", 500, fake_engine.NO_RLIMIT, "unavailable", "DOCKER_HOST"),
+        (
+            "create",
+            500,
+            "container create: container-init binary not found on the host: stat /usr/libexec/podman/catatonit: no such file or directory",
+            "unavailable",
+            "catatonit",
+        ),
         ("create", 400, fake_engine.NO_SOURCE, "invalid_input", "local_dataset_path"),
         ("create", 409, fake_engine.NAME_TAKEN, "run_locked", "call again to follow it"),
         ("create", 500, fake_engine.NO_SPACE, "disk_full", "docker system prune"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 from pathlib import Path
 
@@ -94,6 +95,20 @@ def test_a_full_disk_is_no_missing_gpu(fake, run):
     with pytest.raises(ToolFailure) as caught:
         prove(run)
     assert caught.value.code == "disk_full" and fake.containers == {}
+
+
+def test_the_order_in_which_images_are_tried(fake, run):
+    sizes = {
+        "pause:3": 700_000,
+        "debian:12": 75_000_000,
+        "big:1": 9_000_000_000,
+        "nvcr.io/nvidia/pytorch:26.03-py3": 20_000_000_000,
+    }
+    fake.images = {name: {"Id": name, "Size": size, "Config": {}} for name, size in sizes.items()}
+    fake.on_start = lambda container: fake.end(container, 127)
+    prove(run)
+    asked = [json.loads(request.body)["Image"] for request in fake.asked("POST", "/containers/create$")]
+    assert asked == ["nvcr.io/nvidia/pytorch:26.03-py3", "debian:12", "big:1", "pause:3"]
 
 
 def test_at_most_a_few_images_are_tried(fake, run):

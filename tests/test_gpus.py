@@ -135,6 +135,11 @@ def test_lines_of_nvidia_smi():
     assert gpus.from_csv("No devices were found\n") == gpus.Gpus()
 
 
+@pytest.mark.parametrize(("driver", "major"), [("580.95.05", 580), ("540.4.0", 540), ("[N/A]", None), (None, None)])
+def test_the_drivers_branch(driver, major):
+    assert gpus.Gpus(driver=driver).driver_major == major
+
+
 def test_a_card_without_a_driver(tmp_path):
     def device(name: str, vendor: str, kind: str) -> None:
         (tmp_path / "pci" / name).mkdir(parents=True)

@@ -22,7 +22,8 @@ from tunegate.ngc import NAME
 from tunegate.rundir import Run
 
 TRY_S = 40.0  # the first container after a boot wakes the GPUs
-IMAGES_TRIED = 4
+IMAGES_TRIED = 6
+NO_SHELL_BYTES = 20_000_000  # what is smaller is often one program and nothing else
 CDI_FLAGS = "--device nvidia.com/gpu=all"  # of `docker run`; that of the runtime is --gpus all
 SEES_RUN = "[ -f /workspace/config.yaml ] || exit 71; [ -w /workspace ] || exit 72"
 SEES_GPU = f"""PATH=$PATH:/usr/local/nvidia/bin:/usr/lib/wsl/lib
@@ -80,13 +81,14 @@ def prove(engine: Engine, facts: EngineFacts, config: RunConfig, run_path: Path,
 
 
 def _images(engine: Engine, config: RunConfig) -> Iterator[str]:
-    """Ids of local images: the run's own, NGC images, then the smallest. Which one has a shell is found out by trying."""
+    """Ids of local images: the run's own, NGC images, then the smallest that may have a shell: that is found out by trying."""
     with engine_errors.mapped("listing the engine's images", engine.host):
         listed = engine.api.images()
 
-    def rank(image: dict[str, Any]) -> tuple[bool, bool, int]:
-        tags = image.get("RepoTags") or []
-        return config.ngc_image not in tags, not any(NAME.fullmatch(tag) for tag in tags), image.get("Size") or 0
+    def rank(image: dict[str, Any]) -> tuple[bool, bool, bool, int]:
+        tags, size = image.get("RepoTags") or [], image.get("Size") or 0
+        ngc = any(NAME.fullmatch(tag) for tag in tags)
+        return config.ngc_image not in tags, not ngc, size < NO_SHELL_BYTES, size
 
     for image in sorted(listed, key=rank)[:IMAGES_TRIED]:
         yield image["Id"]

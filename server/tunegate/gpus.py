@@ -48,7 +48,8 @@ class Gpus:
 
     @property
     def driver_major(self) -> int | None:
-        return int(self.driver.split(".")[0]) if self.driver else None
+        found = re.match(r"\d+", self.driver or "")
+        return int(found[0]) if found else None
 
 
 def find() -> Gpus:
