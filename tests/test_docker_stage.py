@@ -10,7 +10,7 @@ import pytest
 
 from tests import fake_engine, sealed
 from tests.fake_engine import IMAGE_ID, FakeEngine
-from tunegate import containers, docker_stage, engine, gpu_handover, wheelhouse
+from tunegate import containers, docker_stage, engine, gpu_handover, jobs, wheelhouse
 from tunegate.config import RunConfig
 from tunegate.errors import ToolFailure
 from tunegate.rundir import Run
@@ -122,9 +122,12 @@ def test_several_gpus_train_under_torchrun():
 # -- follow
 
 
-def following(run: Run, stage: str = "train", job: str = "j1") -> tuple[threading.Thread, list[int]]:
+def following(
+    run: Run, stage: str = "train", job: str = "j1", mode: str = "run", stopping: threading.Event | None = None
+) -> tuple[threading.Thread, list[int]]:
     codes: list[int] = []
-    thread = threading.Thread(target=lambda: codes.append(docker_stage.main(run, stage, job)), daemon=True)
+    go = lambda: codes.append(docker_stage.main(run, stage, job, mode, stopping))  # noqa: E731
+    thread = threading.Thread(target=go, daemon=True)
     thread.start()
     return thread, codes
 
@@ -158,7 +161,10 @@ def test_one_container_its_output_its_exit_code(fake, run, capfdbinary, code):
     fake.end(made, code)
     assert ended(thread, codes) == code
     assert capfdbinary.readouterr().out == b"step 1\nstep 2\n"
-    assert len(fake.asked("POST", "/containers/create")) == 1 and fake.containers == {}  # and none is left behind
+    assert len(fake.asked("POST", "/containers/create")) == 1
+    assert list(fake.containers) == [made.id]  # kept as a second record, until the server has the result
+    docker_stage.forget(run, "train")
+    assert fake.containers == {}
 
 
 @pytest.mark.parametrize("still_running", [True, False])
@@ -176,7 +182,6 @@ def test_what_an_earlier_follower_left_is_followed_and_not_started_again(fake, r
     said = capfdbinary.readouterr().out
     assert said.count(b"step 1\n") == 1 and said.count(b"step 2\n") == still_running
     assert (b"(running): following it" if still_running else b"(exited): following it") in said
-    assert fake.containers == {}
 
 
 @pytest.mark.parametrize("other", [{"job": "j0"}, {"stage": "eval"}])
@@ -187,7 +192,9 @@ def test_another_jobs_container_is_not_ours(fake, run, other):
     ours = next(made for made in fake.containers.values() if made is not stranger)
     until(lambda: ours.state["Status"] == "running")
     fake.end(ours, 0)
-    assert ended(thread, codes) == 0 and list(fake.containers.values()) == [stranger]
+    assert ended(thread, codes) == 0 and list(fake.containers.values()) == [stranger, ours]
+    docker_stage.forget(run, "train")
+    assert list(fake.containers.values()) == [stranger]
 
 
 def test_one_that_was_made_and_never_started_does_not_block_the_name(fake, run):
@@ -198,7 +205,7 @@ def test_one_that_was_made_and_never_started_does_not_block_the_name(fake, run):
     assert ended(thread, codes) == 0
 
 
-@pytest.mark.parametrize("code", [137, 143])
+@pytest.mark.parametrize("code", [75, 137, 143])
 def test_one_that_a_restart_of_the_engine_cut_off_is_no_result(fake, run, code):
     left = fake.running(**labels(run))
     fake.end(left, code)
@@ -225,7 +232,7 @@ def test_one_removed_between_two_looks(fake, run, capfdbinary):
     assert "run train again" in capfdbinary.readouterr().out.decode()
 
 
-@pytest.mark.parametrize(("state", "says"), [({"OOMKilled": True}, "for want of memory"), ({}, "stopped from outside")])
+@pytest.mark.parametrize(("state", "says"), [({"OOMKilled": True}, "for want of memory"), ({}, "killed from outside")])
 def test_a_kill_is_said_for_what_it_was(fake, run, capfdbinary, state, says):
     thread, codes = following(run)
     fake.end(only(fake), 137, **state)
@@ -257,11 +264,75 @@ def test_an_engine_that_stays_away(fake, run, monkeypatch, capfdbinary):
     assert "\nunavailable: reading the job's output" in capfdbinary.readouterr().out.decode()
 
 
-def test_an_engine_that_goes_away_after_the_end_takes_no_result_along(fake, run):
+def test_an_engine_that_is_away_when_the_container_is_to_be_forgotten(fake, run):
     made = fake.running(**labels(run))
     fake.end(made, 0)
     fake.on("DELETE", "^/containers/", cut=True)
-    assert docker_stage.main(run, "train", "j1") == 0
+    docker_stage.forget(run, "train")
+    assert list(fake.containers) == [made.id]
+
+
+def test_an_engine_that_is_away_at_first_is_waited_for(fake, run):
+    made = fake.running(**labels(run))
+    fake.end(made, 0)
+    fake.on("GET", "^/(version|containers/json)", cut=True, left=4)
+    assert docker_stage.main(run, "train", "j1") == 0 and fake.rules[0].left == 0
+
+
+def test_an_engine_that_goes_away_while_it_starts_the_container_is_asked_whether_it_did(fake, run):
+    fake.on("POST", "/start$", cut=True, left=1)
+    thread, codes = following(run)
+    until(lambda: fake.rules[0].left == 0)
+    fake.end(only(fake), 0)
+    assert ended(thread, codes) == 0
+    assert len(fake.asked("POST", "/containers/create")) == 2 and len(fake.containers) == 1
+
+
+# -- stop
+
+
+def test_asked_to_stop_it_stops_the_container_and_tells_its_own_exit_code(fake, run):
+    stopping = threading.Event()
+    thread, codes = following(run, stopping=stopping)
+    made = only(fake)
+    stopping.set()
+    assert ended(thread, codes) == 143 and made.state["Status"] == "exited"
+    assert [request.query["t"] for request in fake.asked("POST", "/stop$")] == [str(jobs.STOP_GRACE_S)]
+
+
+def test_a_stop_waits_for_an_engine_that_is_away(fake, run):
+    stopping = threading.Event()
+    thread, codes = following(run, stopping=stopping)
+    only(fake)
+    fake.on("POST", "/stop$", cut=True, left=2)
+    stopping.set()
+    assert ended(thread, codes) == 143 and len(fake.asked("POST", "/stop$")) == 3
+
+
+def test_asked_to_stop_before_it_began_it_starts_nothing(fake, run):
+    stopping = threading.Event()
+    stopping.set()
+    thread, codes = following(run, stopping=stopping)
+    assert ended(thread, codes) == 75 and fake.containers == {}
+
+
+@pytest.mark.parametrize(("mode", "code"), [("stop", 75), ("follow", 1)])
+def test_a_new_follower_of_what_is_gone_starts_nothing(fake, run, mode, code):
+    thread, codes = following(run, mode=mode)
+    assert ended(thread, codes) == code and fake.asked("POST", "/containers/create") == []
+
+
+@pytest.mark.parametrize("code", [0, 75, 137])
+def test_a_new_follower_tells_how_it_ended_meanwhile(fake, run, code):
+    fake.end(fake.running(**labels(run)), code)
+    thread, codes = following(run, mode="follow")
+    assert ended(thread, codes) == code and fake.asked("POST", "/containers/create") == []
+
+
+def test_a_follower_that_stops_what_another_one_left(fake, run):
+    made = fake.running(**labels(run))
+    thread, codes = following(run, mode="stop")
+    assert ended(thread, codes) == 143 and made.state["Status"] == "exited"
 
 
 def test_the_token_of_the_users_store_reaches_a_gated_model(fake, run, tmp_path, monkeypatch):
@@ -280,8 +351,16 @@ def test_rivals_of_other_inputs_are_ended_before_a_start(fake, run):
     same, rival, other = (
         fake.running(**labels(run, s, j)) for s, j in (("train", "j1"), ("train", "j0"), ("eval", "x"))
     )
-    docker_stage.end_others(run, "train", "j1")
+    docker_stage.end_others(run, "train", "j1", done=True)
     assert list(fake.containers.values()) == [same, other] and rival.state["Status"] == "exited"
+
+
+@pytest.mark.parametrize("done", [True, False])
+def test_an_ended_container_counts_until_its_result_is_known(fake, run, done):
+    made = fake.running(**labels(run))
+    fake.end(made, 5)
+    docker_stage.end_others(run, "train", "j1", done=done)
+    assert (made.id in fake.containers) is not done
 
 
 # -- refusals
@@ -289,7 +368,8 @@ def test_rivals_of_other_inputs_are_ended_before_a_start(fake, run):
 
 def test_a_refusal_is_printed_with_its_code(run, monkeypatch, tmp_path, capfdbinary):
     monkeypatch.setenv("DOCKER_HOST", f"unix://{tmp_path}/nobody.sock")
+    monkeypatch.setattr(docker_stage, "ENGINE_GONE_S", 0.1)
     assert docker_stage.main(run, "eval", "j1") == 1
     assert capfdbinary.readouterr().out.decode().startswith("unavailable: the Docker engine at unix://")
     with pytest.raises(ToolFailure):
-        docker_stage.end_others(run, "eval", "j1")
+        docker_stage.end_others(run, "eval", "j1", done=False)

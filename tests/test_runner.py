@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
+import subprocess
 import sys
+import threading
+import time
 
 import pytest
 
@@ -18,7 +23,7 @@ def run(tmp_path) -> Run:
     return found
 
 
-def prepare(run: Run, code: str, forged: dict | None = None):
+def prepare(run: Run, code: str, forged: dict | None = None, container: str | None = None):
     where = jobs.directory(run, "train")
     where.mkdir(parents=True)
     spec = {
@@ -27,6 +32,7 @@ def prepare(run: Run, code: str, forged: dict | None = None):
         "stage": "train",
         "argv": [sys.executable, "-c", code],
         "makes": ["out/*"],
+        "container": container,
     }
     spec = {**spec, "seal": seal.sign(spec), **(forged or {})}
     (where / "spec.json").write_text(json.dumps(spec))
@@ -93,3 +99,113 @@ def test_what_the_server_did_not_seal_is_not_run(run, forged, capsys):
     where = prepare(run, "open('ran', 'w')", forged)
     assert runner.main(where) == 2 and not (where / "result.json").exists() and not (run.path / "ran").exists()
     assert "not sealed" in capsys.readouterr().err
+
+
+# -- stops, kills, full disks
+
+
+FOLLOWER = """import os, signal, sys
+open("tries", "a").write("x")
+tries = len(open("tries").read())
+print("try", tries, sys.argv[1:], flush=True)
+if tries < 3:
+    os.kill(os.getpid(), 9)
+sys.exit(5)
+"""
+
+
+def test_a_follower_that_is_killed_is_started_again_and_its_container_has_not_failed(run):
+    where = prepare(run, FOLLOWER, container="inputs")
+    assert runner.main(where) == 0 and result(where)["exit_code"] == 5
+    assert jobs.log_path(run, "train").read_text() == "try 3 []\n"  # it tells everything from the beginning
+
+
+def test_a_follower_that_is_killed_while_it_stops_the_container_goes_on_stopping_it(run):
+    where, stopping = prepare(run, FOLLOWER, container="inputs"), threading.Event()
+    stopping.set()
+    assert runner.main(where, stopping) == 0
+    assert "['stop']" in jobs.log_path(run, "train").read_text()
+
+
+def test_a_follower_that_cannot_stay_alive_is_no_result(run, capsys):
+    where = prepare(run, "import os; os.kill(os.getpid(), 9)", container="inputs")
+    assert runner.main(where) == 1 and not (where / "result.json").exists()
+    assert "killed again and again" in capsys.readouterr().err
+
+
+def test_a_stop_is_passed_on_once_and_its_end_is_the_result(run):
+    code = """import os, signal, sys, time
+asked = []
+signal.signal(signal.SIGTERM, lambda *_: asked.append(1))
+print("ready", flush=True)
+while not asked: time.sleep(0.01)
+time.sleep(0.5)
+os.mkdir("out"); open("out/a", "w").write(str(len(asked)))
+sys.exit(75)"""
+    where, stopping = prepare(run, code), threading.Event()
+    process = threading.Timer(0.5, stopping.set)
+    process.start()
+    assert runner.main(where, stopping) == 0 and result(where)["exit_code"] == 75
+    assert (run.path / "out/a").read_text() == "1" and "out/a" in result(where)["made"]
+
+
+def test_a_stage_that_does_not_end_is_killed_after_the_grace(run, monkeypatch):
+    monkeypatch.setattr(jobs, "STOP_GRACE_S", -29.5)
+    code = "import signal, time; signal.signal(signal.SIGTERM, lambda *_: 0)\nwhile True: time.sleep(1)"
+    where, stopping = prepare(run, code), threading.Event()
+    threading.Timer(1.0, stopping.set).start()
+    assert runner.main(where, stopping) == 0 and result(where)["exit_code"] == 137
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="Linux tells a child of its parent's death")
+def test_a_stage_whose_runner_is_killed_is_asked_to_save_itself(run):
+    code = """import signal, sys, time
+def save(*_):
+    open("saved", "w").close()
+    sys.exit(75)
+signal.signal(signal.SIGTERM, save)
+open("ready", "w").close()
+time.sleep(30)"""
+    job = jobs.start(
+        run, "train", [sys.executable, "-c", code], env=jobs.environment({}), makes=(), resting_on={}, files={}
+    )
+    wait_for(lambda: (run.path / "ready").exists())
+    os.kill(json.loads((jobs.directory(run, "train") / "process.json").read_text())["pid"], signal.SIGKILL)
+    wait_for(lambda: (run.path / "saved").exists())
+    wait_for(lambda: jobs.look(run, "train").state == "lost")
+    assert job.spec["container"] is None
+
+
+def wait_for(condition) -> None:
+    deadline = time.monotonic() + 20
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def test_a_disk_that_is_full_takes_the_reason_and_the_result_from_the_reserve(run, tmp_path):
+    """A real filesystem of 1 MB, filled by the stage."""
+    small = tmp_path / "small"
+    small.mkdir()
+    if os.getuid() or subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", small]).returncode:
+        pytest.skip("mounting needs root")
+    try:
+        full = Run(small / "run")
+        code = (
+            "print('begins', flush=True)\nwith open('big', 'wb') as f:\n    while True: f.write(bytes(4096)); f.flush()"
+        )
+        jobs.start(
+            full,
+            "train",
+            [sys.executable, "-c", code],
+            env=jobs.environment({}),
+            makes=("big",),
+            resting_on={},
+            files={},
+        )
+        wait_for(lambda: jobs.look(full, "train").state != "running")
+        job = jobs.look(full, "train")
+        assert job.state == "ended" and job.result["exit_code"] == 1 and "big" in job.result["made"]
+        assert "No space left on device" in jobs.log_tail(full, "train")[-1]
+    finally:
+        subprocess.run(["umount", "-l", small], check=True)

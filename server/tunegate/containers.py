@@ -18,7 +18,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
-from tunegate import engine_errors, seal
+from tunegate import engine_errors, jobs, seal
 from tunegate.engine import Engine, EngineFacts, GpuHandover
 from tunegate.errors import ToolFailure
 
@@ -45,6 +45,7 @@ ENV = {
     "USER": "tunegate",  # a uid without a passwd entry: getpass.getuser() (torch calls it) would raise KeyError
     "PYTHONUNBUFFERED": "1",
     "PYTHONNOUSERSITE": "1",
+    "TORCH_ELASTIC_SHUTDOWN_TIMEOUT": str(jobs.STOP_GRACE_S),  # torchrun's own default, 30 s, ends a worker that saves
 }
 DEVICE_REQUESTS: dict[str, list[dict[str, Any]]] = {
     "none": [],
@@ -132,6 +133,9 @@ def container_spec(plan: ContainerPlan, environ: Mapping[str, str] = os.environ)
         "User": plan.user,
         "WorkingDir": "/workspace",
         "Labels": dict(plan.labels),
+        # What `docker stop`, an engine that stops, and one that starts again after a kill give a training to save itself.
+        "StopSignal": "SIGTERM",
+        "StopTimeout": jobs.STOP_GRACE_S,
         "HostConfig": {
             "Mounts": mounts,
             "ShmSize": SHM_BYTES,
@@ -261,7 +265,7 @@ def _close(stream) -> None:
         stream.close()
 
 
-def stop(engine: Engine, container: str, grace_s: int = 30) -> None:
+def stop(engine: Engine, container: str, grace_s: int = jobs.STOP_GRACE_S) -> None:
     """TERM, and KILL after grace_s. Content when it has ended, or is gone, already. Raises ToolFailure(unavailable)."""
     import docker.errors
 

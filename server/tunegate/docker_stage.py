@@ -1,19 +1,27 @@
 """`python -m tunegate.docker_stage RUN STAGE INPUTS`: what the runner runs for a stage on local-docker.
 
 `build` makes the image; every other stage is one container, and the container is the job: this process starts it, passes
-its output on and waits for its exit code. Killed and started again, it finds the container by its labels and goes on.
+its output on and waits for its exit code. Killed and started again, it finds the container by its labels and goes on. The
+ended container stays until the server has the result in its evidence: it is a second record of how the stage ended.
+
+A fourth argument says what to do with what is there, and that nothing is to be started: `follow` it, or `stop` it. TERM
+asks for the same as `stop`.
 """
 
 from __future__ import annotations
 
 import contextlib
 import os
+import signal
 import sys
+import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import TypeVar
 from urllib.parse import urlsplit
 
-from tunegate import containers, engine_errors, evidence, gpu_handover, image_build, wheelhouse
+from tunegate import containers, engine_errors, evidence, gpu_handover, image_build, jobs, wheelhouse
 from tunegate import engine as engines
 from tunegate.config import RunConfig
 from tunegate.containers import ContainerPlan
@@ -23,16 +31,23 @@ from tunegate.rundir import Run
 from tunegate.stages import STAGES, needs_token
 from tunegate.web import LOOPBACK
 
+STOPPED = jobs.STOPPED[0]
 ENGINE_GONE_S = 600.0  # an engine that restarts or is upgraded is waited for this long
 TALKS_TO_HUB = ("prepare", "smoke", "baseline", "train")  # the other stages have no network
 COMPUTES = ("smoke", "baseline", "train", "eval", "infer")  # the other stages have no GPU
 
 
-def main(run: Run, stage: str, inputs: str) -> int:
-    """Exit code of the stage; 1, with the remedy printed, when the engine refuses."""
+Answer = TypeVar("Answer")
+
+
+def main(run: Run, stage: str, inputs: str, mode: str = "run", stopping: threading.Event | None = None) -> int:
+    """Exit code of the stage; 1, with the remedy printed, when the engine refuses. mode: run, follow or stop."""
+    stopping = stopping or threading.Event()
+    if mode == "stop":
+        stopping.set()
     try:
         config = run.config()
-        return image_build.build(run, config) if stage == "build" else follow(run, config, stage, inputs)
+        return image_build.build(run, config) if stage == "build" else follow(run, config, stage, inputs, mode, stopping)
     except ToolFailure as failure:
         print(f"{failure.code}: {failure}", flush=True)
         return 1
@@ -72,52 +87,114 @@ def plan(
     )
 
 
-def follow(run: Run, config: RunConfig, stage: str, inputs: str) -> int:
+def follow(run: Run, config: RunConfig, stage: str, inputs: str, mode: str, stopping: threading.Event) -> int:
     """Start the stage's container, or find the one that an earlier follower left, and stay with it to its end."""
-    engine = engines.connect()
+    engine = _patiently(engines.connect)
     labels = {"tunegate.run": str(run.path), "tunegate.stage": stage, "tunegate.job": inputs}
-    found = containers.find(engine, labels)
-    if found and (found.status in ("created", "gone") or _cut_off(found)):  # it only holds the name
+    found = _patiently(lambda: containers.find(engine, labels))
+    if found and (found.status in ("created", "gone") or mode == "run" and _cut_off(found)):  # it only holds the name
         containers.remove(engine, found.id)
         found = None
-    if found is None:
-        _token_from_store(run)
-        image = evidence.read(run, "stages/build").facts["image_id"]
-        container = containers.start(engine, plan(engine, run, config, stage, labels, _argv(config, stage), image))
-    else:
+    if found:
         container = found.id
         print(f"found the container of this {stage} ({found.status}): following it", flush=True)
-    state = _to_the_end(engine, container)
-    if state.status == "gone":
+    elif mode == "follow":
         print(f"the container of {stage} was removed by someone else before it ended: run {stage} again", flush=True)
         return 1
-    with contextlib.suppress(ToolFailure):  # the stage has ended with this code, whatever becomes of the engine
-        containers.remove(engine, container)
-    if state.oom_killed:
-        print(f"the system killed {stage} for want of memory (exit 137)", flush=True)
-    elif _cut_off(state):
-        print(f"{stage} was stopped from outside, by an engine's restart or by hand: run {stage} again", flush=True)
+    elif stopping.is_set():
+        print(f"{stage} was asked to stop before it began", flush=True)
+        return STOPPED
+    else:
+        container = _start(engine, run, config, stage, labels)
+    threading.Thread(target=_stop_when_asked, args=(stopping, container), daemon=True).start()
+    state = _to_the_end(engine, container)
+    _say_how_it_ended(stage, state)
     return state.exit_code if state.exit_code is not None else 1
+
+
+def _start(engine: Engine, run: Run, config: RunConfig, stage: str, labels: dict[str, str]) -> str:
+    """Start the container. An engine that goes away meanwhile is waited for, and asked whether it has started it."""
+    _token_from_store(run)
+    image = evidence.read(run, "stages/build").facts["image_id"]
+    for again in (True, True, False):
+        try:
+            return containers.start(engine, plan(engine, run, config, stage, labels, _argv(config, stage), image))
+        except ToolFailure as failure:
+            if failure.code != "unavailable" or not again:
+                raise
+        time.sleep(1)
+        found = _patiently(lambda: containers.find(engine, labels))
+        if found and found.status in ("running", "exited"):
+            return found.id
+        if found:
+            containers.remove(engine, found.id)
+    raise AssertionError("unreachable")
+
+
+def _patiently(ask: Callable[[], Answer]) -> Answer:
+    """What the engine answers, once it answers. Raises ToolFailure(unavailable) after ENGINE_GONE_S."""
+    began = time.monotonic()
+    while True:
+        try:
+            return ask()
+        except ToolFailure as failure:
+            if failure.code != "unavailable" or time.monotonic() - began > ENGINE_GONE_S:
+                raise
+        time.sleep(1)
+
+
+def _stop_when_asked(stopping: threading.Event, container: str) -> None:
+    """TERM to the container, and KILL after the grace, on a connection of its own: the other one is busy reading."""
+    stopping.wait()
+    with contextlib.suppress(ToolFailure):
+        _patiently(lambda: containers.stop(engines.connect(), container))
+
+
+def _say_how_it_ended(stage: str, state: containers.ContainerState) -> None:
+    """The last line of the log, where the stage cannot have written one itself."""
+    if state.status == "gone":
+        print(f"the container of {stage} was removed by someone else before it ended: run {stage} again", flush=True)
+    elif state.oom_killed and state.exit_code:
+        print(f"the system killed {stage} for want of memory (exit {state.exit_code})", flush=True)
+    elif state.exit_code == 137:
+        print(f"{stage} was killed from outside (exit 137), by hand or with its engine: run {stage} again", flush=True)
 
 
 def _cut_off(state: containers.ContainerState) -> bool:
     """Ended by a signal from outside, as when the engine or the machine restarts: no result of the stage's own."""
-    return state.status == "exited" and state.exit_code in (137, 143) and not state.oom_killed
+    return state.status == "exited" and state.exit_code in (*jobs.STOPPED, 137) and not state.oom_killed
 
 
-def end_others(run: Run, stage: str, inputs: str) -> None:
+def end_others(run: Run, stage: str, inputs: str, done: bool) -> None:
     """End and remove containers that work on this stage from other inputs: their follower is gone, they would be rivals.
 
+    done: the stage's last job has its result, so that an ended container of these inputs too has nothing more to tell.
     Called before a start, while no job of the stage runs. Raises ToolFailure(unavailable).
     """
     engine = engines.connect()
+    for found, of_inputs in _of_stage(engine, run, stage):
+        ours = of_inputs == inputs
+        if not ours:
+            containers.stop(engine, found.id, grace_s=0)  # what it would save is not wanted
+        if not ours or done and found.status == "exited":
+            containers.remove(engine, found.id)
+
+
+def forget(run: Run, stage: str) -> None:
+    """Remove the stage's ended containers. An engine that does not answer keeps them: `end_others` comes by again."""
+    with contextlib.suppress(ToolFailure):
+        engine = engines.connect()
+        for found, _ in _of_stage(engine, run, stage):
+            if found.status == "exited":
+                containers.remove(engine, found.id)
+
+
+def _of_stage(engine: Engine, run: Run, stage: str) -> list[tuple[containers.ContainerState, str]]:
+    """(state, inputs) of every container of this run's stage."""
     labels = {"tunegate.run": str(run.path), "tunegate.stage": stage}
-    with engine_errors.mapped(f"looking for other containers of {stage}", engine.host):
+    with engine_errors.mapped(f"looking for containers of {stage}", engine.host):
         listed = engine.api.containers(all=True, filters={"label": [f"{k}={v}" for k, v in labels.items()]})
-    for row in listed:
-        if row["Labels"].get("tunegate.job") != inputs:
-            containers.stop(engine, row["Id"], grace_s=0)  # what it would save is not wanted
-            containers.remove(engine, row["Id"])
+    return [(containers.state(engine, row["Id"]), row["Labels"].get("tunegate.job", "")) for row in listed]
 
 
 def _token_from_store(run: Run) -> None:
@@ -157,4 +234,8 @@ def _to_the_end(engine: Engine, container: str) -> containers.ContainerState:
 
 
 if __name__ == "__main__":
-    sys.exit(main(Run(Path(sys.argv[1])), sys.argv[2], sys.argv[3]))
+    asked = threading.Event()
+    if sys.argv[2] != "build":  # a build has nothing to save: TERM ends it, and the engine stops with it
+        signal.signal(signal.SIGTERM, lambda *_: asked.set())
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})  # blocked until now by the runner
+    sys.exit(main(Run(Path(sys.argv[1])), *sys.argv[2:5], stopping=asked))

@@ -2,6 +2,8 @@
 
     meta/jobs/<stage>/spec.json     what was started, on which config values and files (sealed by the server)
     meta/jobs/<stage>/job.lock      held by the job's processes: the kernel says whether it is alive
+    meta/jobs/<stage>/process.json  the runner's process id, for whoever wants to stop the job (sealed by the runner)
+    meta/jobs/<stage>/reserve       space that the runner frees to write its result on a full disk
     meta/jobs/<stage>/result.json   exit code and the hashes of what it made (sealed by the runner)
     logs/<stage>.log                its output, secrets redacted
 
@@ -10,12 +12,15 @@ A job is `running` while its lock is held, `ended` once its own result is there,
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import json
 import os
 import secrets
+import signal
 import subprocess
 import sys
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -26,6 +31,10 @@ from tunegate.rundir import Run, atomic_write, contained, disk_failure
 
 # -P: the run directory is the agent's, and a json.py or hmac.py in it must not be imported beside the seal key.
 PYTHON_M = (sys.executable, "-P", "-m")
+
+STOP_GRACE_S = 120  # from TERM to KILL: to finish a step and save a checkpoint
+STOPPED = (75, 143)  # exit codes: train.py's after a stop, with everything saved; of a stage that TERM simply ended
+RESERVE_BYTES = 65_536
 
 State = Literal["none", "running", "ended", "lost"]
 
@@ -94,11 +103,13 @@ def start(
     makes: tuple[str, ...],
     resting_on: dict[str, Any],
     files: dict[str, str],
+    container: str | None = None,
 ) -> Job:
     """Start `argv` in the run directory and return at once. The caller holds the run's lock and saw no running job.
 
     makes: glob patterns of the files whose hashes the result must carry.
     resting_on, files: the config values and input files (sha256) at this moment, for the evidence.
+    container: the name of its inputs, when `argv` only follows a container, which may be found again by that name.
     """
     where = directory(run, stage)
     contained(run, where)
@@ -106,7 +117,8 @@ def start(
     try:
         where.mkdir(parents=True, exist_ok=True)
         (run.path / "logs").mkdir(exist_ok=True)
-        (where / "result.json").unlink(missing_ok=True)
+        for name in ("result.json", "process.json"):
+            (where / name).unlink(missing_ok=True)
         lock = (where / "job.lock").open("w")
     except OSError as error:
         raise disk_failure(error, where) from None
@@ -118,8 +130,10 @@ def start(
         "makes": list(makes),
         "resting_on": resting_on,
         "files": files,
+        "container": container,
         "started": now(),
     }
+    atomic_write(where / "reserve", os.urandom(RESERVE_BYTES))  # random: a filesystem may store zeros in no space
     atomic_write(where / "spec.json", json.dumps({**spec, "seal": seal.sign(spec)}, indent=1))
     with lock, (where / "runner.err").open("w") as errors:
         # The job inherits this descriptor, and with it the lock: it is held until the last of its processes is gone.
@@ -135,6 +149,23 @@ def start(
             pass_fds=(lock.fileno(),),
         )
     return Job(stage, "running", spec)
+
+
+def stop(run: Run, job: Job, patience_s: float = 10.0) -> None:
+    """Ask a running job to stop: TERM to its runner, which passes it on once and sees to the end. Returns at once.
+
+    A job that has just been started is waited for until it can be asked. Content when the job is over meanwhile.
+    """
+    where = directory(run, job.stage)
+    deadline = time.monotonic() + patience_s
+    while _held(where / "job.lock") and time.monotonic() < deadline:
+        process = _sealed(where / "process.json", run)
+        if process and process["id"] == job.spec["id"]:
+            # Nobody else's: the lock is held by this process or by one of its session, whose number it is as well.
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(process["pid"], signal.SIGTERM)
+            return
+        time.sleep(0.05)
 
 
 def environment(extra: dict[str, str], secret_names: tuple[str, ...] = ()) -> dict[str, str]:

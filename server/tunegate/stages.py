@@ -61,7 +61,7 @@ STAGES: dict[str, Stage] = {
     "train": Stage(
         ("train.py",),
         ("train.py", *MODULES, *DATA),
-        (*WEIGHTS, "logs/train.jsonl", "reports/train.json"),
+        (*WEIGHTS, "logs/train.jsonl", "logs/steps.jsonl", "reports/train.json"),
         gate=4,
         secrets=HUB_SECRETS,
     ),
@@ -86,19 +86,44 @@ def start(run: Run, config: RunConfig, stage: str) -> jobs.Job:
     if config.platform == "local-docker" and stage != "build":
         from tunegate import docker_stage  # which knows this module's table
 
-        docker_stage.end_others(run, stage, argv[-1])
+        docker_stage.end_others(run, stage, argv[-1], done=earlier.state == "ended")
     if stage == "train" and not _continues(earlier, resting_on, files):
         _set_checkpoints_aside(run)
-    secrets = row.secrets if needs_token(run) else ()
+    container = argv[-1] if config.platform == "local-docker" and stage != "build" else None
     return jobs.start(
         run,
         stage,
         argv,
-        env=jobs.environment(hub_environment(run.path, bool(secrets)), secrets),
+        env=_environment(run, row),
         makes=row.makes,
         resting_on=resting_on,
         files=files,
+        container=container,
     )
+
+
+def reattach(run: Run, job: jobs.Job, mode: Literal["follow", "stop"]) -> jobs.Job:
+    """A new follower for the container of a job that lost its own; it starts nothing. `stop`: it stops the container first."""
+    container = job.spec["container"]
+    return jobs.start(
+        run,
+        job.stage,
+        _follower(run, job.stage, container, mode),
+        env=_environment(run, STAGES[job.stage]),
+        makes=tuple(job.spec["makes"]),
+        resting_on=job.spec["resting_on"],
+        files=job.spec["files"],
+        container=container,
+    )
+
+
+def _environment(run: Run, row: Stage) -> dict[str, str]:
+    secrets = row.secrets if needs_token(run) else ()
+    return jobs.environment(hub_environment(run.path, bool(secrets)), secrets)
+
+
+def _follower(run: Run, stage: str, *arguments: str) -> list[str]:
+    return [*jobs.PYTHON_M, "tunegate.docker_stage", str(run.path), stage, *arguments]
 
 
 def _inputs(run: Run, stage: str, row: Stage) -> dict[str, str]:
@@ -133,7 +158,7 @@ def _argv(
     if config.platform == "local-docker":
         # the same inputs are the same job: its container is found again by this name
         inputs = hashlib.sha256(canonical([str(run.path), resting_on, files])).hexdigest()[:16]
-        return [*jobs.PYTHON_M, "tunegate.docker_stage", str(run.path), stage, inputs]
+        return _follower(run, stage, inputs)
     if stage == "build":
         requirements = [str(run.path / name) for name in ("requirements-local.txt", "requirements.txt")]
         return [*jobs.PYTHON_M, "tunegate.envs", str(run.path / "reports/build.json"), *requirements]
@@ -176,7 +201,10 @@ def collected(run: Run, job: jobs.Job) -> bool:
 
 
 def collect(run: Run, config: RunConfig, job: jobs.Job) -> tuple[evidence.Evidence, dict[str, str]]:
-    """An ended job -> its evidence, written. What the job made counts only if it still has the bytes it had at its end."""
+    """An ended job -> its evidence, written. What the job made counts only if it still has the bytes it had at its end.
+
+    `stopped` in its facts: it did not fail, it was asked to stop.
+    """
     result = job.result
     now = hash_files(run.path, tuple(job.spec["makes"]))
     tampered = sorted(name for name in {**now, **result["made"]} if now.get(name) != result["made"].get(name))
@@ -184,7 +212,7 @@ def collect(run: Run, config: RunConfig, job: jobs.Job) -> tuple[evidence.Eviden
     if tampered:
         verdict = verdicts.Verdict(
             False, verdict.facts, [f"{tampered[0]} was changed after the stage ended: run the stage again"]
-        )
+        )  # and no longer `stopped`, whatever it was
     facts = {
         "passed": verdict.passed,
         "job": job.spec["id"],
@@ -195,8 +223,10 @@ def collect(run: Run, config: RunConfig, job: jobs.Job) -> tuple[evidence.Eviden
     if verdict.passed:
         facts["overcome"] = list(dict.fromkeys(_failures(run, job.stage, "overcome", "failures")))
     else:
+        failed = [] if verdict.stopped else [signature(verdict.problems)]
+        facts |= {"stopped": True} if verdict.stopped else {}
         facts["problems"] = verdict.problems
-        facts["failures"] = [*_failures(run, job.stage, "failures"), signature(verdict.problems)]
+        facts["failures"] = [*_failures(run, job.stage, "failures"), *failed]
     found = evidence.make(
         run,
         f"stages/{job.stage}",
@@ -205,7 +235,12 @@ def collect(run: Run, config: RunConfig, job: jobs.Job) -> tuple[evidence.Eviden
         resting_on=job.spec["resting_on"],
         files={**job.spec["files"], **result["made"]},
     )
-    return found, evidence.write(run, found)
+    wrote = evidence.write(run, found)
+    if job.spec.get("container"):
+        from tunegate import docker_stage
+
+        docker_stage.forget(run, job.stage)  # only now: until here the container was a second record of how it ended
+    return found, wrote
 
 
 def _failures(run: Run, stage: str, *keys: str) -> list[str]:
@@ -218,8 +253,9 @@ def repeated_failure(run: Run, stage: str) -> str | None:
     """The error that this stage has ended with SAME_ERROR_LIMIT times in a row, if so: by the ledger, which nobody edits."""
     failed = []
     for entry in ledger.entries(run):
-        if entry["tool"] == "docker_run" and entry["arguments"].get("stage") == stage and entry["wrote"]:
-            failed = [*failed, entry["arguments"]["failed"]] if "failed" in entry["arguments"] else []
+        given = entry["arguments"]
+        if entry["tool"] == "docker_run" and given.get("stage") == stage and entry["wrote"] and "stopped" not in given:
+            failed = [*failed, given["failed"]] if "failed" in given else []
     last = failed[-SAME_ERROR_LIMIT:]
     return last[0] if len(last) == SAME_ERROR_LIMIT and len(set(last)) == 1 else None
 

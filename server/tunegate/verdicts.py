@@ -29,13 +29,17 @@ class Verdict:
     passed: bool
     facts: dict[str, Any] = field(default_factory=dict)
     problems: list[str] = field(default_factory=list)
+    stopped: bool = False  # it was asked to stop: neither passed nor failed
 
 
 def judge(run: Run, config: RunConfig, job: jobs.Job) -> Verdict:
     """Never raises on what a stage wrote: a report that is missing, cut off or of another shape fails the stage."""
     problems = []
+    if _was_stopped(run, job):
+        return _stopped(run, job.stage)
     if job.result["exit_code"] != 0:
         problems.append(_last_error(run, job))
+        problems += [_resumption(run)] if job.stage == "train" else []
     try:
         facts, more = JUDGES[job.stage](run, config)
     except (OSError, ValueError, KeyError, TypeError, AttributeError, ArithmeticError, RecursionError) as error:
@@ -45,6 +49,70 @@ def judge(run: Run, config: RunConfig, job: jobs.Job) -> Verdict:
     return Verdict(
         not (problems or more), facts, more + problems
     )  # what the report says is more telling than the exit code
+
+
+def _was_stopped(run: Run, job: jobs.Job) -> bool:
+    """By its exit code; torchrun's own tells nothing, so a training's report does (train.py deletes it when it begins)."""
+    if job.result["exit_code"] in jobs.STOPPED:
+        return True
+    try:
+        return (
+            job.stage == "train"
+            and job.result["exit_code"] != 0
+            and _json(run, "reports/train.json")["stopped"] is True
+        )
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
+
+
+def _stopped(run: Run, stage: str) -> Verdict:
+    again = f"docker_run(stage={stage!r})"
+    if stage != "train":
+        return Verdict(False, {}, [f"{stage} was stopped: {again} runs it from its beginning"], stopped=True)
+    kept = last_checkpoint(run)
+    try:
+        facts = {key: _json(run, "reports/train.json")[key] for key in ("global_step", "max_steps", "resumed_from")}
+    except (OSError, ValueError, KeyError, TypeError):  # before its first step
+        facts = {}
+    facts |= steps_done(run)
+    at = (
+        f"at step {facts['global_step']} of {facts['max_steps']}" if "global_step" in facts else "before its first step"
+    )
+    how = f"{at}, with everything saved: {again} goes on with step {kept + 1}"
+    if _last_step(run) > kept:  # an edited train.py that does not listen, or no time was left
+        how = f"without saving: {_resumption(run)}"
+    return Verdict(False, facts, [f"train was stopped {how}"], stopped=True)
+
+
+def last_checkpoint(run: Run) -> int:
+    """The step of the newest checkpoint that train.py would resume from; 0 where there is none."""
+    found = [path.parent.name.split("-")[1] for path in run.path.glob("checkpoints/checkpoint-*/trainer_state.json")]
+    return max((int(step) for step in found if step.isdigit()), default=0)
+
+
+def steps_done(run: Run) -> dict[str, int]:
+    """{sessions, steps_repeated}, counted in what train.py wrote down at each optimizer step; {} where it did not."""
+    try:
+        rows = [(row["session"], row["step"]) for row in _rows(run.path / "logs/steps.jsonl")]
+    except (OSError, ValueError, KeyError, TypeError):
+        return {}
+    return {"sessions": len({row[0] for row in rows}), "steps_repeated": len(rows) - len({row[1] for row in rows})}
+
+
+def _last_step(run: Run) -> int:
+    """The last optimizer step that was ever done in this training; 0 where nothing tells."""
+    try:
+        return max((row["step"] for row in _rows(run.path / "logs/steps.jsonl")), default=0)
+    except (OSError, ValueError, KeyError, TypeError):
+        return 0
+
+
+def _resumption(run: Run) -> str:
+    """What a training that was killed, or failed, will do when it is run again."""
+    kept, last = last_checkpoint(run), _last_step(run)
+    where = f"it resumes from checkpoint-{kept}" if kept else "there is no checkpoint yet: it begins again"
+    twice = f", and trains steps {kept + 1} to {last} a second time" if last > kept else ""
+    return f"when it is run again, {where}{twice}"
 
 
 def _last_error(run: Run, job: jobs.Job) -> str:
@@ -172,6 +240,7 @@ def _train(run: Run, config: RunConfig) -> tuple[dict, list[str]]:
         "resumed_from": report.get("resumed_from"),
         "samples_per_second": report.get("samples_per_second"),
         "logged_steps": len(losses),
+        **steps_done(run),
     }
     problems = []
     if report["global_step"] != report["max_steps"]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 import time
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from tests import sealed
 from tests.sealed import script
 from tests.test_stages import META, PREPARE
 from tests.tiny import TOKEN
-from tunegate import gates, jobs, ledger, rundir, stages
+from tunegate import evidence, gates, jobs, ledger, rundir, stages
 from tunegate.rundir import Run
 from tunegate.tools import base
 from tunegate.tools import stage as stage_tool
@@ -21,7 +22,7 @@ from tunegate.tools.base import Workspace
 COUNT = 'open("runs.txt", "a").write("x")\n'
 PREPARED = PREPARE + "\n"
 WAITS = 'import os, time\nwhile not os.path.exists("go"): time.sleep(0.02)\n'
-KILLED = "import os\nos.killpg(0, 9)\n"  # itself and the process beside it, as the system does for want of memory
+KILLED = "import os\nos.kill(os.getppid(), 9)\nos.kill(os.getpid(), 9)\n"  # itself and the process beside it, as the system does for want of memory
 
 
 @pytest.fixture(autouse=True)
@@ -165,6 +166,82 @@ def test_a_job_that_was_killed_while_nobody_looked_is_started_again(call, run):
     ended(run)
     assert call("gate_status", output_dir="run")["jobs"] == {"prepare": "lost"}
     assert prepare(call, PREPARED)["state"] == "passed"
+
+
+# -- stop
+
+SAVES = """import signal, sys
+signal.signal(signal.SIGTERM, lambda *_: sys.exit(75))
+open("ready", "w").close()
+"""
+
+
+def wait_until_ready(run: Run) -> None:
+    deadline = time.monotonic() + 20
+    while not (run.path / "ready").exists():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def test_a_stopped_stage_is_no_failure_and_goes_on_when_called_again(call, run):
+    for _ in range(stages.SAME_ERROR_LIMIT + 1):
+        prepare(call, SAVES + WAITS + PREPARED, wait_s=0)
+        wait_until_ready(run)
+        found = prepare(call, stop=True)
+        assert found["state"] == "stopped" and "was stopped" in found["notes"][0], found
+        assert found["next"]["arguments"] == {"output_dir": str(run.path), "stage": "prepare"}
+        assert prepare(call, stop=True)["state"] == "stopped"  # and once more: nothing new happens
+        (run.path / "ready").unlink()
+    assert runs(run) == 4 and stages.repeated_failure(run, "prepare") is None
+    assert evidence.read(run, "stages/prepare").facts["failures"] == []
+    assert gates.job_states(run) == {} and not gates.steps(gates.view(run))[3].passed
+    assert call("diagnose", output_dir="run")["notes"] == ["no stage of this run has failed"]
+    (run.path / "go").touch()
+    assert prepare(call)["state"] == "passed"
+
+
+def test_stops_between_failures_neither_count_nor_make_forget(call, run):
+    for _ in range(2):
+        prepare(call, "raise ValueError('the same')")
+    prepare(call, SAVES + WAITS + PREPARED, wait_s=0)
+    wait_until_ready(run)
+    assert prepare(call, stop=True)["state"] == "stopped" and stages.repeated_failure(run, "prepare") is None
+    prepare(call, "raise ValueError('the same')")
+    assert stages.repeated_failure(run, "prepare")
+
+
+def test_what_does_not_listen_is_ended_all_the_same(call, run):
+    prepare(call, 'open("ready", "w").close()\n' + WAITS + PREPARED, wait_s=0)
+    wait_until_ready(run)
+    found = prepare(call, stop=True)
+    assert found["state"] == "stopped" and evidence.read(run, "stages/prepare").facts["exit_code"] == 143
+
+
+def test_a_stop_the_moment_after_the_start(call, run):
+    prepare(call, WAITS + PREPARED, wait_s=0)
+    assert prepare(call, stop=True)["state"] == "stopped" and gates.job_states(run) == {}
+
+
+@pytest.mark.parametrize("before", ["nothing", "failed", "passed", "killed"])
+def test_stopping_what_does_not_run_says_so(call, run, before):
+    bodies = {"failed": "1 / 0", "passed": PREPARED, "killed": KILLED}
+    if before in bodies:
+        prepare(call, bodies[before])
+    found = prepare(call, stop=True)
+    assert found["state"] == ("passed" if before == "passed" else "stopped")
+    assert "there was nothing to stop" in found["notes"][0] and runs(run) == (before in bodies)
+
+
+def test_a_call_that_follows_does_not_start_again_what_another_call_stopped(call, run):
+    prepare(call, SAVES + WAITS + PREPARED, wait_s=0)
+    wait_until_ready(run)
+    answers = []
+    other = threading.Thread(target=lambda: answers.append(prepare(call)))
+    other.start()
+    time.sleep(0.5)
+    assert prepare(call, stop=True)["state"] == "stopped"
+    other.join(20)
+    assert answers[0]["state"] == "stopped" and runs(run) == 1
 
 
 def test_stages_in_order(call, run):

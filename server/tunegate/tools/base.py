@@ -160,11 +160,14 @@ async def follow(
     advance: Callable[[], Report | None],
     tell: Callable[[], Awaitable[None]],
     again: NextCall,
+    reattach: Callable[[], bool] = lambda: False,
 ) -> Report | None:
     """Call `advance` now, and again whenever the job has stopped running, until it answers or `wait_s` is over (None).
 
+    reattach: tried once when the job is gone without a result; True if what it followed lives on, and is followed again.
     Raises ToolFailure(stage_failed), with `again` as the next call, when the job is gone without a result.
     """
+    attempts = iter([reattach])
     deadline = time.monotonic() + wait_s
     report = await anyio.to_thread.run_sync(advance)
     while report is None and time.monotonic() < deadline:
@@ -172,8 +175,9 @@ async def follow(
         await anyio.sleep(min(POLL_S, max(0.0, deadline - time.monotonic())))
         state = jobs.look(run, job).state
         if state == "lost":
-            raise killed(run, job, again)
-        if state != "running":
+            if not await anyio.to_thread.run_sync(next(attempts, lambda: False)):
+                raise killed(run, job, again)
+        elif state != "running":
             report = await anyio.to_thread.run_sync(advance)
     return report
 

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Annotated, Any, Literal
 
+import anyio
 from mcp.server.mcpserver import Context, Elicit, ElicitationResult, Resolve
 from mcp.types import CallToolResult
 from pydantic import Field
 
 from tunegate import approvals, evidence, gates, jobs, ledger, playbook, stages
 from tunegate.approvals import Approval
-from tunegate.config import RunConfig
 from tunegate.errors import NextCall, ToolFailure
 from tunegate.rundir import Run
 from tunegate.stages import StageName
@@ -34,7 +35,7 @@ RESUMES = "starts it again; training resumes from its last checkpoint"
 
 class StageReport(Result):
     stage: str
-    state: Literal["running", "passed"]
+    state: Literal["running", "passed", "stopped"]
     progress: dict[str, Any] = Field(
         description="step, max_steps, loss, eta_s while training; else the log's last line"
     )
@@ -51,8 +52,10 @@ class Diagnosis(Result):
     log_tail: list[str]
 
 
-def approve_retry(ctx: Context, output_dir: str, stage: StageName, confirm: str | None) -> Approval | Elicit[Approval]:
-    return approvals.ask(ctx, lambda: _retry(workspace(ctx), output_dir, stage), confirm)
+def approve_retry(
+    ctx: Context, output_dir: str, stage: StageName, stop: bool, confirm: str | None
+) -> Approval | Elicit[Approval]:
+    return approvals.ask(ctx, lambda: None if stop else _retry(workspace(ctx), output_dir, stage), confirm)
 
 
 def _retry(ws: Workspace, output_dir: str, stage: str) -> str | None:
@@ -71,6 +74,12 @@ async def docker_run(
     wait_s: Annotated[
         float, Field(ge=0, le=110, description="answer at the latest after this many seconds; the stage goes on")
     ] = DEFAULT_WAIT_S,
+    stop: Annotated[
+        bool,
+        Field(
+            description="stop it instead: a training saves everything first and goes on from there when called again"
+        ),
+    ] = False,
     confirm: Confirm = None,
     approval: Annotated[ElicitationResult[Approval], Resolve(approve_retry)] = None,
 ) -> Annotated[CallToolResult, StageReport]:
@@ -78,22 +87,27 @@ async def docker_run(
     ws = workspace(ctx)
     run = ws.run(output_dir)
     again = NextCall(tool="docker_run", arguments={"output_dir": str(run.path), "stage": stage}, why=RESUMES)
+    arguments = {"output_dir": output_dir, "stage": stage}
+    begin = iter([] if stop else [lambda given: _begin(ws, run, given, approval)])  # once a call: what ends stays ended
+    if stop and not await anyio.to_thread.run_sync(_stop, run, arguments):
+        return answer(_idle(run, stage))
     report = await follow(
         run,
         stage,
         wait_s,
-        lambda: _advance(ws, run, output_dir, stage, approval),
+        lambda: _advance(run, arguments, next(begin, None)),
         lambda: _tell(ctx, run, stage),
         again,
+        lambda: _reattach(run, arguments, "stop" if stop else "follow"),
     )
-    return answer(report or _running(run, stage))
+    return answer(report or _running(run, stage, stop))
 
 
-def _running(run: Run, stage: str) -> StageReport:
+def _running(run: Run, stage: str, stop: bool) -> StageReport:
     again = NextCall(
         tool="docker_run",
-        arguments={"output_dir": str(run.path), "stage": stage},
-        why=f"{stage} is running: follow it",
+        arguments={"output_dir": str(run.path), "stage": stage, **({"stop": True} if stop else {})},
+        why=f"{stage} is {'saving what it has' if stop else 'running'}: follow it",
     )
     return StageReport(
         output_dir=str(run.path),
@@ -118,12 +132,44 @@ async def _tell(ctx: Context, run: Run, stage: str) -> None:
         await ctx.report_progress(0, None, f"{stage}: {seen['last_line']}")
 
 
-def _advance(ws: Workspace, run: Run, output_dir: str, stage: str, approval: Any) -> StageReport | None:
-    """One step of the stage's life: start it, or judge it if it has ended. None while it runs."""
+def _stop(run: Run, arguments: dict[str, Any]) -> bool:
+    """Ask the stage to stop, if it runs: its job, or the container that lives on without one. False: nothing of it runs."""
+    stage = arguments["stage"]
+    with recorded(run, "docker_run", {**arguments, "stop": True}):
+        job = jobs.look(run, stage)
+        if job.state == "running":
+            jobs.stop(run, job)
+        elif job.state == "lost" and job.spec.get("container"):
+            stages.reattach(run, job, "stop")
+        else:
+            return job.state == "ended" and not stages.collected(run, job)
+    return True
+
+
+def _idle(run: Run, stage: str) -> StageReport:
+    """What is to be said of a stage that was to be stopped and does not run."""
+    if stages.passed(run, run.config(), stage, ledger.latest(run)):
+        found = evidence.read(run, f"stages/{stage}")
+        return _passed(run, stage, found.facts, [f"{stage} has passed: there was nothing to stop"])
+    found = evidence.read(run, f"stages/{stage}")
+    return _stopped(run, stage, found.facts if found and found.facts.get("stopped") else None)
+
+
+def _reattach(run: Run, arguments: dict[str, Any], mode: Literal["follow", "stop"]) -> bool:
+    with recorded(run, "docker_run", arguments):
+        job = jobs.look(run, arguments["stage"])
+        if job.state == "lost" and job.spec.get("container"):
+            stages.reattach(run, job, mode)
+        return job.state != "lost" or bool(job.spec.get("container"))
+
+
+def _advance(run: Run, arguments: dict[str, Any], begin: Callable[[dict], None] | None) -> StageReport | None:
+    """One step of the stage's life: start it, if this call may, or judge it if it has ended. None while it runs."""
+    stage = arguments["stage"]
     job = jobs.look(run, stage)
     if job.state == "running":
         return None
-    arguments = {"output_dir": output_dir, "stage": stage}
+    arguments = dict(arguments)
     with recorded(run, "docker_run", arguments) as wrote:
         job, config = jobs.look(run, stage), run.config()
         if job.state == "running":
@@ -131,28 +177,55 @@ def _advance(ws: Workspace, run: Run, output_dir: str, stage: str, approval: Any
         if job.state == "ended" and not stages.collected(run, job):
             found, written = stages.collect(run, config, job)
             wrote.update(written)
-            if not found.facts["passed"]:
+            if found.facts.get("stopped"):
+                arguments["stopped"] = True
+            elif not found.facts["passed"]:
                 arguments["failed"] = stages.signature(found.facts["problems"])
         elif stages.passed(run, config, stage, ledger.latest(run)) and not stages.image_gone(run, config, stage):
             found = evidence.read(run, f"stages/{stage}")
-        else:
-            _begin(ws, run, arguments, approval, config)
+        elif begin:
+            begin(arguments)
             return None
+        elif (found := evidence.read(run, f"stages/{stage}")) is None:  # else another call has judged it meanwhile
+            return _stopped(run, stage, None)
+    if found.facts.get("stopped"):
+        return _stopped(run, stage, found.facts)
     if not found.facts["passed"]:
         raise _failed(run, stage, found.facts)
+    return _passed(run, stage, found.facts, [])
+
+
+def _passed(run: Run, stage: str, facts: dict[str, Any], notes: list[str]) -> StageReport:
     return StageReport(
         output_dir=str(run.path),
+        notes=notes,
         next=next_for(run),
         stage=stage,
         state="passed",
         progress={},
         log=str(jobs.log_path(run, stage)),
-        facts=_brief(found.facts),
+        facts=_brief(facts),
     )
 
 
-def _begin(ws: Workspace, run: Run, arguments: dict[str, Any], approval: Any, config: RunConfig) -> None:
-    stage = arguments["stage"]
+def _stopped(run: Run, stage: str, facts: dict[str, Any] | None) -> StageReport:
+    """facts: of the evidence; None when nothing ran that could have been stopped."""
+    said = facts["problems"][0] if facts else f"{stage} is not running: there was nothing to stop"
+    arguments = {"output_dir": str(run.path), "stage": stage}
+    return StageReport(
+        output_dir=str(run.path),
+        notes=[said],
+        next=NextCall(tool="docker_run", arguments=arguments, why=f"when {stage} is to go on"),
+        stage=stage,
+        state="stopped",
+        progress={},
+        facts=_brief(facts or {}),
+        log=str(jobs.log_path(run, stage)),
+    )
+
+
+def _begin(ws: Workspace, run: Run, arguments: dict[str, Any], approval: Any) -> None:
+    stage, config = arguments["stage"], run.config()
     row = stages.STAGES[stage]
     gates.require(run, row.gate or 3, f"docker_run(stage={stage!r})")
     require_evidence(run, "project", tool=f"docker_run(stage={stage!r})")
@@ -201,7 +274,8 @@ def _brief(facts: dict[str, Any]) -> dict[str, Any]:
     return {
         key: value
         for key, value in facts.items()
-        if key not in ("packages", "job", "exit_code", "passed", "overcome") and len(str(value)) < 400
+        if key not in ("packages", "job", "exit_code", "passed", "stopped", "overcome", "problems", "failures")
+        and len(str(value)) < 400
     }
 
 
@@ -249,5 +323,9 @@ def diagnose(
 
 def _last_failed(run: Run) -> str | None:
     found = {stage: evidence.read(run, f"stages/{stage}") for stage in stages.STAGES}
-    failed = [(e.created, stage) for stage, e in found.items() if e and not e.facts.get("passed")]
+    failed = [
+        (e.created, stage)
+        for stage, e in found.items()
+        if e and not e.facts.get("passed") and not e.facts.get("stopped")
+    ]
     return max(failed)[1] if failed else None
