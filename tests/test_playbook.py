@@ -67,11 +67,41 @@ SEEN = [
     ("training stopped at step 3 of 9: call docker_run(stage='train') to resume", "train", "training-cut-off"),
     ("data/train/0.arrow was changed after the stage ended: run the stage again", "prepare", "outputs-changed"),
     ("OSError: [Errno 28] No space left on device", "train", "disk-full"),
+    (
+        "RuntimeError: [enforce fail at inline_container.cc] PytorchStreamWriter failed writing file data/4",
+        "train",
+        "disk-full",
+    ),
+    ("safetensors_rust.SafetensorError: I/O error: No space left on device (os error 28)", "train", "disk-full"),
+    (
+        "disk_full: building run-m:latest, at Step 9/12: the engine's disk is full: free space there",
+        "build",
+        "engine-disk-full",
+    ),
+    ("exit code 137: the system killed train for want of memory (exit 137)", "train", "killed-for-memory-in-training"),
+    ("exit code 137: the system killed eval for want of memory (exit 137)", "eval", "killed-for-memory"),
+    ("RuntimeError: DataLoader worker (pid 7) is killed by signal: Killed.", "train", "killed-for-memory-in-training"),
+    (
+        "exit code 137: train was killed from outside (exit 137), by hand or with its engine: run train again",
+        "train",
+        "killed",
+    ),
+    ("exit code 137: step 31/90  loss 0.5", "eval", "killed"),
+    (
+        "exit code 1: unavailable: reading the job's output (unix:///x.sock): nothing answers there",
+        "train",
+        "engine-gone",
+    ),
+    ("exit code 1: unavailable: the Docker engine at unix:///x.sock (unix:///x.sock): nothing", "eval", "engine-gone"),
+    ("exit code 1: the container of train was removed by someone else before it ended", "train", "container-removed"),
+    ("torch.AcceleratorError: CUDA error: unknown error", "train", "gpu-lost"),
+    ("RuntimeError: No CUDA GPUs are available", "train", "gpu-lost"),
+    ("Failed to initialize NVML: Unknown Error", "eval", "gpu-lost"),
     ("ERROR: No matching distribution found for torch==9", "build", "package-not-found"),
     ("A module that was compiled using NumPy 1.x cannot be run in NumPy 2.4.6 as it may crash.", "smoke", "numpy-abi"),
     ("ValueError: Your setup doesn't support bf16/gpu. You need to assign use_cpu", "smoke", "bf16-unsupported"),
 ]
-BY_EXIT_CODE = {"killed-in-training": (137, "train"), "killed": (137, "eval"), "stopped-by-hand": (143, "train")}
+BY_EXIT_CODE = {"stopped-by-hand": (130, "train")}
 
 
 def first(lines, stage, exit_code=1, config=CONFIG):
