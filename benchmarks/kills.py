@@ -59,6 +59,10 @@ class Engine:
         os.kill(pid, number)
         if self.child:
             self.child.wait()  # a process that nobody has waited for is still there, says dockerd of its pid file
+        with contextlib.suppress(OSError):  # a dockerd that meets the old one's dying containerd gives up, after 15 s
+            number = int((self.folder / "exec/containerd/containerd.pid").read_text())
+            while Path(f"/proc/{number}").exists():
+                time.sleep(0.05)
         while Path(f"/proc/{pid}").exists():
             time.sleep(0.05)
 
@@ -200,6 +204,10 @@ def steps(run: Path) -> list[tuple[str, int]]:
     return [(row["session"], row["step"]) for row in map(json.loads, filter(lambda x: x.endswith("\n"), lines))]
 
 
+def ended(run: Path) -> bool:
+    return (run / "checkpoints/final").exists()
+
+
 def twice(run: Path) -> int:
     done = steps(run)
     return len(done) - len({step for _, step in done})
@@ -228,11 +236,11 @@ def trials(agent: Agent, engine: Engine, run: Path, options: argparse.Namespace)
     rng, kinds, answers, lost = random.Random(options.seed), Counter(), Counter(), 0
     trial = Trial(agent, engine, run, rng)
     assert go_on(agent, run, answers), "the training does not start"
-    while kinds.total() < options.kills:
+    while kinds.total() < options.kills and not ended(run):
         kind = rng.choice(KINDS)
         time.sleep(rng.uniform(0, 2.5))
         before, began = steps(run), time.monotonic()
-        if not getattr(trial, kind)():
+        if not getattr(trial, kind)() or ended(run):  # nothing to kill, or nothing left to disturb
             continue
         kinds[kind] += 1
         if rng.random() < 0.3:  # while it starts again, or not: something else is killed before anybody looks
@@ -299,7 +307,7 @@ def main() -> int:
         try:
             return measure(Agent(root, {**os.environ, **more}), engine, root / "run", options)
         finally:
-            if engine.live_restore:
+            if engine.child:
                 engine.end(signal.SIGTERM)
                 engine.start()
 
@@ -318,6 +326,8 @@ def measure(agent: Agent, engine: Engine, run: Path, options: argparse.Namespace
     agent.walk({"tool": "docker_run", "arguments": {"stage": "eval"}}, until="gate 5")
     gates = {step["step"]: step["passed"] for step in agent.call("gate_status")["steps"]}
     accuracy = json.loads((run / "reports/eval_results.json").read_text())["accuracy"]
+    if kinds.total() < options.kills:
+        print(f"the training ended after {kinds.total()} kills: raise --epochs")
     print(f"\nkills               {kinds.total()} in {killing:.0f} s: {dict(sorted(kinds.items()))}")
     print(f"answers             {dict(answers)}")
     print(f"processes           {sessions} trained, one after the other")
@@ -326,7 +336,11 @@ def measure(agent: Agent, engine: Engine, run: Path, options: argparse.Namespace
     print(f"control             {must} steps had to be trained twice after a KILL of the training itself, {were} were")
     print(f"steps               1 to {report['max_steps']}, {'each done' if complete else 'NOT each done'}")
     print(f"accuracy            {accuracy:.4f}, gate 5 {'open' if gates[5] else 'CLOSED'}")
-    return int(bool(lost or counted or not complete or not gates[5] or must != were or were < 1))
+    return int(
+        bool(
+            lost or kinds.total() < options.kills or counted or not complete or not gates[5] or must != were or were < 1
+        )
+    )
 
 
 if __name__ == "__main__":

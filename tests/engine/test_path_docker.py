@@ -22,7 +22,7 @@ import pytest
 from tests import test_path
 from tests.scaffolds.conftest import MAKE_MODEL
 from tests.test_path import TOKEN, Agent, kill, shapes_parquet, status, train_job, wait_for
-from tunegate import evidence, jobs
+from tunegate import evidence, jobs, stages
 from tunegate.embedded import web as recorded_web
 from tunegate.embedded.hub import EmbeddedHub
 from tunegate.paths import data_dir
@@ -30,7 +30,7 @@ from tunegate.rundir import Run
 
 pytestmark = pytest.mark.slow  # needs a real engine: `make test-all`, as root with docker.io installed
 
-EPOCHS, STEPS = 160, 1440  # long enough to be killed several times
+EPOCHS, STEPS = 300, 2700  # long enough to be killed several times
 IMAGES_OWN = re.compile(r"torch|numpy|triton|nvidia|cuda")  # in the image already, and not to be replaced
 
 
@@ -136,6 +136,12 @@ def kill_follower(run: Run) -> None:
     wait_for(lambda: jobs.look(run, "train").state == "lost", run)
 
 
+def done(run: Run) -> list[int]:
+    """Every optimizer step that was ever done, in order."""
+    path = run.path / "logs/steps.jsonl"
+    return [json.loads(line)["step"] for line in path.read_text().splitlines()] if path.exists() else []
+
+
 def steps(run: Run) -> list[int]:
     try:
         return [json.loads(line)["step"] for line in (run.path / "logs/train.jsonl").read_text().splitlines()]
@@ -170,6 +176,17 @@ def test_2_a_follower_that_was_killed_finds_the_same_container(world, engine):
     assert agent.call("gate_status", output_dir="run")["jobs"] == {"train": "running"}
 
 
+def test_2b_a_follower_that_alone_was_killed_comes_back_by_itself_and_nothing_has_failed(world, engine):
+    agent, run, _ = world
+    job, before = train_job(run), train_containers(engine, run)
+    (follower,) = followers = test_path.processes(f"tunegate.docker_stage\0{run.path}\0train")
+    kill(f"tunegate.docker_stage\0{run.path}\0train")
+    wait_for(lambda: test_path.processes(f"tunegate.docker_stage\0{run.path}\0train") not in ([], followers), run)
+    begin_training(agent)
+    assert train_job(run) == job and train_containers(engine, run) == before
+    assert evidence.read(run, "stages/train") is None and not Path(f"/proc/{follower}").exists()
+
+
 def test_3_a_server_that_is_killed_changes_nothing(world, engine):
     agent, run, _ = world
     job, before = train_job(run), train_containers(engine, run)
@@ -187,6 +204,50 @@ def test_3_a_server_that_is_killed_changes_nothing(world, engine):
     assert logged == sorted(set(logged))
 
 
+def test_3b_stopped_by_the_user_it_saves_everything_and_goes_on_with_the_next_step(world, engine):
+    agent, run, _ = world
+    before = len(done(run))
+    wait_for(lambda: len(done(run)) > before, run)
+    answer = agent.call("docker_run", output_dir="run", stage="train", stop=True, wait_s=100)
+    last = answer["facts"]["global_step"]
+    assert answer["state"] == "stopped" and f"goes on with step {last + 1}" in answer["notes"][0]
+    assert done(run) == list(range(1, last + 1)) and answer["facts"]["steps_repeated"] == 0
+    assert train_containers(engine, run) == [] and stages.repeated_failure(run, "train") is None
+    assert agent.call("docker_run", output_dir="run", stage="train", stop=True)["state"] == "stopped"
+    assert agent.call("gate_status", output_dir="run")["next"]["arguments"]["stage"] == "train"
+    begin_training(agent)
+    wait_for(lambda: len(done(run)) > last, run)
+    assert done(run)[: last + 1] == list(range(1, last + 2))
+
+
+def test_3c_a_training_without_a_follower_is_stopped_too(world, engine):
+    agent, run, _ = world
+    begin_training(agent)
+    wait_for(lambda: "step " in jobs.log_path(run, "train").read_text(), run)
+    kill_follower(run)
+    answer = agent.call("docker_run", output_dir="run", stage="train", stop=True, wait_s=100)
+    assert answer["state"] == "stopped" and train_containers(engine, run) == []
+    assert done(run) == list(range(1, answer["facts"]["global_step"] + 1))
+
+
+def test_3d_memory_that_ran_out_is_said_to_have(world, engine):
+    """A limit put on the running container: the kernel ends the training, and the engine knows why."""
+    agent, run, _ = world
+    begin_training(agent)
+    before = len(done(run))
+    wait_for(lambda: len(done(run)) > before and train_containers(engine, run), run)
+    (container,) = train_containers(engine, run)
+    with contextlib.suppress(docker.errors.APIError):  # the limit ends it at once, and the update with it
+        engine.api.update_container(container, mem_limit=16 * 2**20, memswap_limit=16 * 2**20)
+    error = agent.call("docker_run", output_dir="run", stage="train", wait_s=60)["error"]
+    if "for want of memory" not in error["message"]:
+        pytest.skip(f"this engine cannot lower a running container's limit: {error['message']}")
+    assert error["code"] == "stage_failed" and "resumes from checkpoint-" in error["missing"][1]
+    found = agent.call("diagnose", output_dir="run", stage="train")["findings"][0]
+    assert found["id"] == "killed-for-memory-in-training" and found["overrides"]["per_device_train_batch_size"] == 8
+    begin_training(agent)
+
+
 def test_4_a_removed_container_is_a_failure_and_the_next_goes_on_from_its_checkpoint(world, engine):
     agent, run, _ = world
     wait_for(lambda: list(run.path.glob("checkpoints/checkpoint-*/trainer_state.json")), run)
@@ -195,6 +256,8 @@ def test_4_a_removed_container_is_a_failure_and_the_next_goes_on_from_its_checkp
     error = agent.call("docker_run", output_dir="run", stage="train", wait_s=60)["error"]
     assert error["code"] == "stage_failed" and "removed" in error["message"] and "run train again" in error["message"]
     assert error["next"]["tool"] == "diagnose"
+    found = agent.call("diagnose", output_dir="run", stage="train")["findings"][0]
+    assert found["id"] == "container-removed"
     begin_training(agent)
     wait_for(lambda: train_containers(engine, run), run)
     assert train_containers(engine, run) != [container]
