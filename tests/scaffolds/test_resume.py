@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
 import shutil
 import signal
 import subprocess
@@ -137,6 +139,13 @@ def checkpoints(project: Project) -> list[Path]:
     return list(project.path.glob("checkpoints/checkpoint-*/trainer_state.json"))
 
 
+def test_a_training_that_was_promised_a_gpu_does_not_go_on_without_one(project):
+    """As after the driver is gone; this torch, a CPU build, is told that it is none."""
+    code = "import torch; torch.version.cuda = '13.2'; import train; from project import load_config; train.build_trainer({**load_config(), 'gpu_count': 1})"
+    refused = project.run("-c", code)
+    assert refused.returncode == 1 and "No CUDA GPUs are available" in refused.stdout.splitlines()[-1]
+
+
 @pytest.mark.slow
 def test_stopped_between_two_epochs(project, unbroken):
     project.ok("train.py", "--max_steps", "20")
@@ -179,3 +188,26 @@ def test_torchrun_stops_after_the_same_step_everywhere(prepared, stage_python, t
     assert again.returncode == 0, printed
     assert [row["step"] for row in done(project)] == list(range(1, 31))
     assert not project.json("reports/train.json")["stopped"] and (project.path / "checkpoints/final").exists()
+
+
+@pytest.mark.slow
+def test_a_full_disk_ends_it_with_the_reason_and_leaves_the_last_good_checkpoint(prepared, unbroken, tmp_path):
+    """A real filesystem, filled up in the middle of the training."""
+    if os.getuid() or subprocess.run(["mount", "-t", "tmpfs", "-o", "size=8m", "tmpfs", tmp_path]).returncode:
+        pytest.skip("mounting needs root")
+    try:
+        project = twin(prepared, tmp_path)
+        process = start(project)
+        wait_for(lambda: checkpoints(project), process)
+        ballast = tmp_path / "ballast"
+        with contextlib.suppress(OSError), ballast.open("wb", buffering=0) as file:
+            while True:
+                file.write(bytes(4096))
+        printed = process.communicate(timeout=120)[0]
+        assert process.returncode == 1 and ("No space left" in printed or "failed writing" in printed), printed
+        assert len(list(project.path.glob("checkpoints/checkpoint-*"))) == len(checkpoints(project)) > 0
+        ballast.unlink()
+        project.ok("train.py")
+        same_curve(project.rows("logs/train.jsonl"), unbroken)
+    finally:
+        subprocess.run(["umount", "-l", tmp_path], check=True)
