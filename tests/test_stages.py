@@ -269,3 +269,13 @@ def test_a_built_image_that_was_removed_is_built_again(run, monkeypatch):
         monkeypatch.setattr(engines, "image", lambda engine, reference, found=found: found)
         assert stages.image_gone(run, docker, "build") is gone
         assert not stages.image_gone(run, docker, "train") and not stages.image_gone(run, CONFIG, "build")
+
+
+def test_a_new_follower_has_the_lost_jobs_inputs_and_starts_nothing(run, monkeypatch):
+    started = {}
+    monkeypatch.setattr(stages.jobs, "start", lambda run, stage, argv, **more: started.update(argv=argv, **more))
+    spec = {"container": "abc", "makes": ["x/*"], "resting_on": {"seed": 1}, "files": {"train.py": "0"}}
+    for mode in ("follow", "stop"):
+        stages.reattach(run, jobs.Job("train", "lost", spec), mode)
+        assert started["argv"][-4:] == [str(run.path), "train", "abc", mode] and started["container"] == "abc"
+        assert (started["makes"], started["resting_on"], started["files"]) == (("x/*",), {"seed": 1}, {"train.py": "0"})

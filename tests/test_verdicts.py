@@ -238,3 +238,57 @@ def test_five_samples_that_are_pictures(run):
     assert judge(run, "infer").passed  # four evaluation rows, four samples
     (run.path / "reports/inference_samples/0_pred.jpg").write_bytes(b"GIF8")
     assert "not a JPEG" in judge(run, "infer").problems[0]
+
+
+# -- stopped, killed
+
+
+def steps(*numbers: int, session: str = "a") -> str:
+    return lines(*({"session": session, "step": number} for number in numbers))
+
+
+def checkpoint(run: Run, step: int) -> None:
+    put(run, f"checkpoints/checkpoint-{step}/trainer_state.json", {"global_step": step})
+
+
+@pytest.mark.parametrize("code", [75, 143, 1])  # 1: torchrun's, whatever its workers' was
+def test_a_stopped_training_neither_passed_nor_failed(run, code):
+    put(run, "reports/train.json", {"global_step": 7, "max_steps": 20, "resumed_from": None, "stopped": True})
+    put(run, "logs/steps.jsonl", steps(1, 2, 3, 4) + steps(5, 6, 7, session="b"))
+    checkpoint(run, 7)
+    found = judge(run, "train", code)
+    assert found.stopped and not found.passed and "at step 7 of 20, with everything saved" in found.problems[0]
+    assert "goes on with step 8" in found.problems[0] and found.facts["steps_repeated"] == 0
+    assert found.facts["sessions"] == 2
+
+
+def test_a_training_that_was_ended_without_saving_does_not_say_that_it_saved(run):
+    put(run, "logs/steps.jsonl", steps(*range(1, 8)))
+    checkpoint(run, 4)
+    found = judge(run, "train", 143)
+    assert found.stopped and "without saving" in found.problems[0] and "steps 5 to 7 a second time" in found.problems[0]
+
+
+def test_a_stop_before_the_first_step(run):
+    found = judge(run, "train", 75)
+    assert found.stopped and "before its first step" in found.problems[0] and "goes on with step 1" in found.problems[0]
+
+
+def test_other_stages_that_were_stopped(run):
+    assert judge(run, "prepare", 143).stopped and not judge(run, "prepare", 137).stopped
+
+
+def test_a_killed_training_says_which_steps_it_costs(run):
+    put(run, "logs/train.log", "step 6/20\n")
+    put(run, "logs/steps.jsonl", steps(*range(1, 7)))
+    first = judge(run, "train", 137)
+    assert not first.stopped and first.problems[0].startswith("exit code 137: ")
+    assert "no checkpoint yet" in first.problems[1] and "steps 1 to 6 a second time" in first.problems[1]
+    checkpoint(run, 6)
+    assert judge(run, "train", 137).problems[1] == "when it is run again, it resumes from checkpoint-6"
+
+
+def test_repeated_steps_are_counted_in_what_was_written_down(run):
+    assert verdicts.steps_done(run) == {}
+    put(run, "logs/steps.jsonl", steps(1, 2, 3) + steps(2, 3, 4, session="b"))
+    assert verdicts.steps_done(run) == {"sessions": 2, "steps_repeated": 2}
