@@ -16,7 +16,8 @@ import docker.errors
 import pytest
 
 from tests import fake_engine
-from tunegate import containers
+from tests.engine.conftest import STANDIN
+from tunegate import containers, playbook
 from tunegate import engine as engines
 from tunegate.containers import ContainerPlan
 from tunegate.errors import ToolFailure
@@ -30,8 +31,8 @@ RECORDED = "20.10"  # the engine whose words tests/fake_engine.py repeats
 
 
 @pytest.fixture(scope="session")
-def tools(engine, tmp_path_factory):
-    """A base image out of a few programs of this machine: no registry, no package."""
+def rootfs(tmp_path_factory) -> Path:
+    """A tar of a few programs of this machine: a base image without registry or package."""
     root = tmp_path_factory.mktemp("rootfs")
     for name in ("bin", "tmp", "proc", "dev", "sys", "etc", "workspace"):
         (root / name).mkdir()
@@ -47,8 +48,13 @@ def tools(engine, tmp_path_factory):
     packed = tmp_path_factory.mktemp("image") / "root.tar"
     with tarfile.open(packed, "w") as tar:
         tar.add(root, ".")
+    return packed
+
+
+@pytest.fixture(scope="session")
+def tools(engine, rootfs):
     api = engines.connect().api
-    api.import_image(src=str(packed), repository=BASE.split(":")[0], tag="1")
+    api.import_image(src=str(rootfs), repository=BASE.split(":")[0], tag="1")
     yield BASE
     for name in (*MADE, BASE):
         with contextlib.suppress(docker.errors.NotFound):
@@ -191,6 +197,36 @@ def test_builds_that_fail(connected, tools, tmp_path, dockerfile, code, words):
     )
     assert found == code and all(word in text for word in words), text
     assert "\x1b" not in text and engines.image(connected, "tunegate-test/fails:1") is None
+
+
+@pytest.fixture
+def small_engine(engine, tmp_path, monkeypatch):
+    """An engine of our own, whose images lie on a filesystem of 60 MB."""
+    home, script = tmp_path / "engine", STANDIN / "engine.sh"
+    home.mkdir()
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=60m", "tmpfs", home]).returncode:
+        pytest.skip("mounting needs more rights")
+    env = {**os.environ, "TUNEGATE_ENGINE_DIR": str(home), "TUNEGATE_ENGINE_SUBNET": "63"}
+    try:
+        started = subprocess.run([script, "start"], env=env, capture_output=True, text=True)
+        assert started.returncode == 0, started.stderr
+        monkeypatch.setenv("DOCKER_HOST", started.stdout.strip().removeprefix("export DOCKER_HOST="))
+        yield engines.connect()
+        subprocess.run([script, "stop"], env=env, check=True)
+    finally:
+        subprocess.run(["umount", "-l", home], check=True)
+
+
+@pytest.mark.parametrize("step", ["RUN cat /dev/zero > /big", "COPY big /big"])
+def test_the_engines_own_disk_is_full(small_engine, rootfs, tmp_path, step):
+    small_engine.api.import_image(src=str(rootfs), repository=BASE.split(":")[0], tag="1")
+    (tmp_path / "Dockerfile").write_text(f"FROM {BASE}\n{step}\n")
+    (tmp_path / "big").write_bytes(os.urandom(58 * 2**20))
+    arguments = (small_engine, tmp_path, "tunegate-test/full:1", ["Dockerfile", "big"])
+    code, text = refusal(engines.build, *arguments, check=lambda texts: [], network="none")
+    assert code == "disk_full" and "the engine's disk is full" in text, text
+    found = playbook.diagnose([f"exit code 1: {code}: {text}"], "build", 1)[0]
+    assert found.id == "engine-disk-full" and found.needs_approval
 
 
 def test_a_context_without_a_dockerfile(connected, tmp_path):
