@@ -47,7 +47,9 @@ def main(run: Run, stage: str, inputs: str, mode: str = "run", stopping: threadi
         stopping.set()
     try:
         config = run.config()
-        return image_build.build(run, config) if stage == "build" else follow(run, config, stage, inputs, mode, stopping)
+        return (
+            image_build.build(run, config) if stage == "build" else follow(run, config, stage, inputs, mode, stopping)
+        )
     except ToolFailure as failure:
         print(f"{failure.code}: {failure}", flush=True)
         return 1
