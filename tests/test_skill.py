@@ -80,6 +80,8 @@ OWN = {  # words of ours: values of arguments and results
     "local-process",
     "none",
     "passed",
+    "stopped",
+    "steps_repeated",
     "running",
     "url",
     "value",

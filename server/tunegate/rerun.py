@@ -179,9 +179,9 @@ def judge(run: Run, job: jobs.Job) -> tuple[float | None, list[str]]:
     try:
         report = json.loads((run.path / REPORT).read_text())
     except (OSError, ValueError):
-        return None, [
-            f"the verification left no report (exit code {job.result['exit_code']}): see {jobs.log_path(run, JOB)}"
-        ]
+        code = job.result["exit_code"]
+        why = "was killed, for want of memory or by hand" if code == 137 else "left no report"
+        return None, [f"the verification {why} (exit code {code}): see {jobs.log_path(run, JOB)}"]
     if job.result["made"] != {REPORT: file_sha256(run.path / REPORT)}:
         return None, [f"{REPORT} was changed after the verification ended: verify again"]
     if report["failed"]:
