@@ -30,7 +30,7 @@ from tunegate.rundir import Run
 
 pytestmark = pytest.mark.slow  # needs a real engine: `make test-all`, as root with docker.io installed
 
-EPOCHS, STEPS = 300, 2700  # long enough to be killed several times
+EPOCHS, STEPS = 320, 2880  # long enough to be killed several times
 IMAGES_OWN = re.compile(r"torch|numpy|triton|nvidia|cuda")  # in the image already, and not to be replaced
 
 
@@ -253,6 +253,7 @@ def test_3d_memory_that_ran_out_is_said_to_have(world, engine):
 def test_4_a_removed_container_is_a_failure_and_the_next_goes_on_from_its_checkpoint(world, engine):
     agent, run, _ = world
     wait_for(lambda: list(run.path.glob("checkpoints/checkpoint-*/trainer_state.json")), run)
+    wait_for(lambda: train_containers(engine, run), run)
     (container,) = train_containers(engine, run)
     engine.api.remove_container(container, force=True)
     error = agent.call("docker_run", output_dir="run", stage="train", wait_s=60)["error"]
