@@ -238,10 +238,12 @@ def test_3d_memory_that_ran_out_is_said_to_have(world, engine):
     wait_for(lambda: len(done(run)) > before and train_containers(engine, run), run)
     (container,) = train_containers(engine, run)
     limit = engine.api.stats(container, stream=False)["memory_stats"]["usage"]
-    with contextlib.suppress(docker.errors.APIError):  # until not even its cache can be taken away; then it is killed
+    with contextlib.suppress(docker.errors.APIError):  # until not even its cache can be taken away
         while True:
             engine.api.update_container(container, mem_limit=limit, memswap_limit=limit)
             limit = limit * 97 // 100
+    more = engine.api.exec_create(container, ["python", "-c", "x = b'1' * 64 * 2**20"])  # the larger one is killed
+    engine.api.exec_start(more, detach=True)
     error = agent.call("docker_run", output_dir="run", stage="train", wait_s=100)["error"]
     assert "for want of memory" in error["message"]
     assert error["code"] == "stage_failed" and "resumes from checkpoint-" in error["missing"][1]
