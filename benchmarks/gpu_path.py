@@ -36,7 +36,7 @@ ConvNextImageProcessor(size={"shortest_edge": 224}, crop_pct=0.875).save_pretrai
 """
 CARD = "---\nlicense: apache-2.0\nlibrary_name: transformers\npipeline_tag: image-classification\n---\n# ConvNeXt-tiny, not trained\n"
 FROM_SCRATCH = {
-    "n_epochs": 10,
+    "n_epochs": 8,
     "horizontal_flip": False,
     "crop_scale_min": 0.8,
     "learning_rate": 1e-3,
