@@ -9,8 +9,9 @@ from tests.tiny import PROCESSOR, TOKEN, VIT, WEIGHTS, dataset_files, model_file
 from tunegate.embedded.hub import Fault
 from tunegate.errors import ToolFailure
 from tunegate.hub import Hub
-from tunegate.probe.model import MAX_SHARDS, probe_model
+from tunegate.probe.model import probe_model
 from tunegate.probe.tasks import SUPPORTED
+from tunegate.probe.weights import MAX_SHARDS
 
 
 def put(server, files=None, name="me/tiny", **how):

@@ -1,14 +1,11 @@
-"""What is known about tasks, as tables: their columns, metrics and auto classes, and how a model's task is told.
-
-Names of transformers are those of 5.23.
-"""
+"""What is known about tasks, as tables: their metrics, columns and recommended datasets. architectures.py has their models."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
 
-TRAINABLE = ("image-classification",)  # what this version can take further than step 1
+from tunegate.paths import data_dir
+from tunegate.probe import architectures
 
 PRIMARY_METRIC = {
     "image-classification": "accuracy",
@@ -22,101 +19,10 @@ PRIMARY_METRIC = {
 }
 SUPPORTED = tuple(PRIMARY_METRIC)
 
-AUTO_CLASS = {
-    "image-classification": "AutoModelForImageClassification",
-    "object-detection": "AutoModelForObjectDetection",
-    "semantic-segmentation": "AutoModelForSemanticSegmentation",
-    "instance-segmentation": "AutoModelForUniversalSegmentation",
-    "panoptic-segmentation": "AutoModelForUniversalSegmentation",
-    "depth-estimation": "AutoModelForDepthEstimation",
-    "image-text-to-text": "AutoModelForImageTextToText",
-    "text-generation": "AutoModelForCausalLM",
-}
+# What this version can take further than step 1: the tasks that it has scripts for.
+TRAINABLE = tuple(task for task in SUPPORTED if (data_dir("scaffolds") / task / "train.py.j2").is_file())
+AUTO_CLASS = {task: autos[0] for task, autos in architectures.AUTO_CLASSES.items()}
 VISION = tuple(task for task in SUPPORTED if task != "text-generation")  # these need an image processor
-
-# model_type -> has a class behind AutoModelForImageClassification
-IMAGE_CLASSIFIERS = frozenset(
-    (
-        "beit",
-        "bit",
-        "clip",
-        "convnext",
-        "convnextv2",
-        "cvt",
-        "data2vec-vision",
-        "deit",
-        "dinat",
-        "dinov2",
-        "dinov2_with_registers",
-        "donut-swin",
-        "efficientnet",
-        "focalnet",
-        "hgnet_v2",
-        "hiera",
-        "ijepa",
-        "imagegpt",
-        "levit",
-        "metaclip_2",
-        "mobilenet_v1",
-        "mobilenet_v2",
-        "mobilevit",
-        "mobilevitv2",
-        "perceiver",
-        "poolformer",
-        "pp_lcnet",
-        "pvt",
-        "pvt_v2",
-        "regnet",
-        "resnet",
-        "segformer",
-        "siglip",
-        "siglip2",
-        "swiftformer",
-        "swin",
-        "swinv2",
-        "textnet",
-        "vit",
-        "vit_msn",
-    )
-)
-
-# A marker in an architecture's name -> the tasks that its head serves. The first that fits counts.
-HEADS: tuple[tuple[str, tuple[str, ...]], ...] = (
-    ("ForImageClassification", ("image-classification",)),
-    ("ForObjectDetection", ("object-detection",)),
-    ("ForSemanticSegmentation", ("semantic-segmentation",)),
-    ("ForInstanceSegmentation", ("instance-segmentation", "panoptic-segmentation")),
-    ("ForUniversalSegmentation", ("instance-segmentation", "panoptic-segmentation", "semantic-segmentation")),
-    ("ForSegmentation", ("panoptic-segmentation",)),
-    ("ForDepthEstimation", ("depth-estimation",)),
-    ("ForImageTextToText", ("image-text-to-text",)),
-    ("ForVision2Seq", ("image-text-to-text",)),
-    ("ForCausalLM", ("text-generation",)),
-    ("LMHeadModel", ("text-generation",)),
-)
-# Heads of tasks that are out of scope; `ForConditionalGeneration` is one unless the config has a vision part.
-OTHER_HEADS: tuple[tuple[str, str], ...] = (
-    ("ForCTC", "automatic-speech-recognition"),
-    ("ForSpeechSeq2Seq", "automatic-speech-recognition"),
-    ("WhisperFor", "automatic-speech-recognition"),
-    ("Speech2TextFor", "automatic-speech-recognition"),
-    ("ForAudioClassification", "audio-classification"),
-    ("ForAudioFrameClassification", "audio-classification"),
-    ("ForTextToSpeech", "text-to-speech"),
-    ("ForVideoClassification", "video-classification"),
-    ("ForZeroShotObjectDetection", "zero-shot-object-detection"),
-    ("ForMaskedLM", "fill-mask"),
-    ("ForSequenceClassification", "text-classification"),
-    ("ForTokenClassification", "token-classification"),
-    ("ForQuestionAnswering", "question-answering"),
-    ("ForMultipleChoice", "multiple-choice"),
-    ("ForMaskGeneration", "mask-generation"),
-    ("ForImageSuperResolution", "image-to-image"),
-    ("ForTimeSeries", "time-series-forecasting"),
-    ("ForConditionalGeneration", "text2text-generation"),
-)
-# Tags that say what a backbone without a head was pretrained for, not what it can be trained for.
-HEADLESS_TAGS = ("image-feature-extraction", "feature-extraction", "zero-shot-image-classification")
 
 
 @dataclass(frozen=True)
@@ -169,15 +75,3 @@ RECOMMENDED: dict[str, tuple[tuple[str, str], ...]] = {
         ("blanchon/EuroSAT_RGB", "27,000 satellite tiles, 10 classes"),
     ),
 }
-
-Source = Literal["argument", "architecture", "pipeline_tag"]
-
-
-def task_of_architecture(name: str, *, has_vision: bool) -> tuple[tuple[str, ...], str | None]:
-    """(tasks its head serves, None), ((), out-of-scope task) or ((), None) for a backbone without a head."""
-    if has_vision and name.endswith(("ForConditionalGeneration", "ForCausalLM")):
-        return ("image-text-to-text",), None
-    for marker, tasks in HEADS:
-        if marker in name:
-            return tasks, None
-    return (), next((task for marker, task in OTHER_HEADS if marker in name), None)

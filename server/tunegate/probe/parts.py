@@ -1,0 +1,50 @@
+"""Which part of a model a tensor belongs to, by the names that modules have in transformers: vision, connector, ..."""
+
+from __future__ import annotations
+
+PARTS = ("vision", "connector", "language", "audio", "head")
+# Module names, looked at from the left up to the first number. Connectors first: Qwen's merger lies inside its vision tower.
+CONNECTOR = frozenset(
+    "connector multi_modal_projector mm_projector multimodal_projector projector aligner qformer q_former merger "
+    "deepstack_merger_list perceiver_resampler resampler abstractor language_projection vision_projection "
+    "visual_projection image_projection modality_projection embed_vision vision_proj vision_projector vision_embed_proj "
+    "mm_input_projection image_proj visual_proj img_projector vit_merger image_to_text_projection vision_adapter "
+    "vision_aligner mlp1 patch_merger image_newline view_separator view_seperator layerwise_projectors "
+    "spatial_projectors image_projection_features vision_language_connector".split()
+)
+VISION = frozenset(
+    "visual vit vpm image_tower image_encoder img_encoder image_model vqmodel vqvae sam_model sam_encoder high_vision_model "
+    "low_vision_model qwen2_encoder image_vit video_tower".split()
+)
+AUDIO = frozenset("audio_tower audio_model audio_encoder embed_audio speech_encoder apm audio".split())
+LANGUAGE = frozenset("language_model text_model llm text_decoder thinker_text".split())
+HEAD = frozenset(
+    "lm_head embed_out score classifier classifier_head classification_head cls_classifier distillation_classifier head "
+    "head_dist class_labels_classifier bbox_predictor class_embed bbox_embed class_predictor mask_head bbox_attention "
+    "decode_head auxiliary_head segmentation_head metric_head relative_head enc_score_head enc_bbox_head lm_loss "
+    "pred_layer qa_outputs predictions_head output_projection proj_out heads fc_out".split()
+)
+# Encoder-decoders that read images: their encoder is the vision tower.
+IMAGE_ENCODERS = ("vision-encoder-decoder", "pix2struct", "pp_formulanet")
+
+
+def of_tensor(name: str, task: str, model_type: str) -> str:
+    """The part: a name that tells nothing is of the language model in language tasks, else of the vision model."""
+    modules = name.split(".")[:-1] or [name]
+    number = next((at for at, module in enumerate(modules) if module.isdigit()), len(modules))
+    modules = modules[:number]
+    for module in modules:
+        if module in CONNECTOR:
+            return "connector"
+    for module in modules:
+        if module in AUDIO:
+            return "audio"
+        if task in ("image-text-to-text", "text-generation") and (module in VISION or module.startswith("vision_")):
+            return "vision"
+        if module in LANGUAGE:
+            return "head" if modules[-1] == "lm_head" else "language"
+        if module in HEAD:
+            return "head"
+        if module == "encoder" and model_type in IMAGE_ENCODERS:
+            return "vision"
+    return "language" if task in ("image-text-to-text", "text-generation") else "vision"
