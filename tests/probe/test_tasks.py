@@ -2,8 +2,6 @@ from __future__ import annotations
 
 from typing import get_args
 
-import pytest
-
 from tunegate import config
 from tunegate.probe import tasks
 
@@ -16,19 +14,3 @@ def test_the_tables_know_the_same_tasks():
         get_args(config.RunConfig.model_fields["local_dataset_format"].annotation)
     )
     assert all(3 <= len(rows) <= 5 for rows in tasks.RECOMMENDED.values())
-
-
-@pytest.mark.parametrize(
-    ("name", "vision", "expected"),
-    [
-        ("ViTForImageClassification", False, (("image-classification",), None)),
-        ("DeiTForImageClassificationWithTeacher", False, (("image-classification",), None)),
-        ("GPT2LMHeadModel", False, (("text-generation",), None)),
-        ("LlavaForConditionalGeneration", True, (("image-text-to-text",), None)),
-        ("WhisperForConditionalGeneration", False, ((), "automatic-speech-recognition")),
-        ("ViTModel", False, ((), None)),
-        ("", False, ((), None)),
-    ],
-)
-def test_heads(name, vision, expected):
-    assert tasks.task_of_architecture(name, has_vision=vision) == expected

@@ -46,7 +46,7 @@ def decide_task(info: RepoInfo, config: dict[str, Any], names: list[str], asked:
     Raises out_of_scope (a head for another task), invalid_input (`asked` contradicts the head), ambiguous (several tasks
     are possible and nothing tells which).
     """
-    model_type, name, tag = config["model_type"][:60], names[0] if names else "", tag_of(info)
+    model_type, name, tag = config["model_type"], names[0] if names else "", tag_of(info)
     serves, foreign = architectures.of_class(name, has_vision=isinstance(config.get("vision_config"), dict))
     could = architectures.of_type(model_type)
     if asked:

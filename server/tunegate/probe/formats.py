@@ -10,6 +10,8 @@ from typing import Any
 from tunegate.errors import NextCall, ToolFailure
 from tunegate.hub import Hub, RepoInfo, check_repo_id
 
+MLX = ("mlx", "mlx-lm", "mlx-vlm")
+
 
 @dataclass(frozen=True)
 class Format:
@@ -52,7 +54,7 @@ FORMATS = (
         ("timm",),
     ),
     Format("a GGUF conversion, made for inference", "{base}", ("*.gguf",), libraries=("gguf", "llama.cpp")),
-    Format("an MLX conversion for Apple machines", "{base}", libraries=("mlx", "mlx-lm", "mlx-vlm")),
+    Format("an MLX conversion for Apple machines", "{base}", libraries=MLX),
     Format("a NeMo checkpoint", "choose its transformers version", ("*.nemo",), libraries=("nemo",)),
     Format("an ONNX export", "{base}", ("*.onnx",), libraries=("onnx", "optimum", "transformers.js")),
     Format("an OpenVINO export", "{base}", ("openvino_*.xml",), libraries=("openvino",)),
@@ -144,15 +146,20 @@ def refusal(hub: Hub, info: RepoInfo, lacks: str, form: Format | None) -> ToolFa
     return ToolFailure("rejected", f"model_id = {info.id!r} {lacks}: it is {form.what}; {instead}", next=next_call)
 
 
-def converted(hub: Hub, info: RepoInfo, has_weights: bool) -> str | None:
-    """Why a repository with a transformers config is none to train all the same, else None. has_weights: of a whole model."""
-    if "adapter_config.json" in info.files and not has_weights:
-        return f"it holds a PEFT adapter only, not a model's weights: {choose_base(adapter_base(hub, info))}"
-    if {"mlx", "mlx-lm", "mlx-vlm"} & {info.library or "", *info.tags}:
-        return f"it was converted to MLX for Apple machines: {choose_base(base_model(info))}"
-    if "modules.json" in info.files or "config_sentence_transformers.json" in info.files:
-        return (
-            "it is a sentence-transformers model, whose embeddings are out of scope: choose a language model with a "
-            "generating head" + (f", such as its base model {base_model(info)!r}" if base_model(info) else "")
-        )
-    return None
+def refuse_converted(hub: Hub, info: RepoInfo, config: dict[str, Any], has_model: bool) -> None:
+    """Raises rejected for a repository that has a transformers config and is no model to train all the same.
+
+    has_model: there are weights of a whole model, not of an adapter alone.
+    """
+    library = info.library or info.card.get("library_name")
+    if "adapter_config.json" in info.files and not has_model:
+        base, why = adapter_base(hub, info), "holds a PEFT adapter only, no whole model"
+    elif library in MLX or ("mlx" in info.tags and "quantization" in config):
+        base, why = base_model(info), "was converted to MLX for Apple machines"
+    elif {"modules.json", "config_sentence_transformers.json"} & info.files.keys():
+        base, why = None, "is a sentence-transformers model, whose embeddings are out of scope"
+    else:
+        return
+    instead = "choose a language model with a generating head" if "embeddings" in why else choose_base(base)
+    next_call = NextCall(tool="probe_model", arguments={"model_id": base}, why="the base model") if base else None
+    raise ToolFailure("rejected", f"model_id = {info.id!r} {why}: {instead}", next=next_call)

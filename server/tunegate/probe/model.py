@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from functools import partial
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -19,7 +21,7 @@ from tunegate.probe import (
     tasks,
     weights,
 )
-from tunegate.probe.repo_files import items, json_file, text
+from tunegate.probe.repo_files import identifier, items, json_file, text
 
 
 class ModelFacts(BaseModel):
@@ -89,45 +91,30 @@ def probe_model(
     info = hub.model_info(model_id, revision)
     hub.check_access("model", info)
     config = _config(hub, info)
-    model_type = config["model_type"][:60]
-    names = [name[:100] for name in items(config.get("architectures")) if isinstance(name, str)][:5]
-    warnings, reasons = [], []
+    names = [name for name in items(config.get("architectures")) if identifier(name)][:5]
+    warnings, damage = [], []
     custom_code.check(info, config, warnings)
+    formats.refuse_converted(hub, info, config, weights.has_model(info))
     chosen, source = detect.decide_task(info, config, names, task)
-    auto = architectures.auto_class(chosen, model_type, names[0] if names else "")
     quantisation = quantised.of_config(config)
     read = processors.read(hub, info, chosen, warnings)
-    found = weights.read(
-        hub, info, lambda name: parts.of_tensor(name, chosen, model_type), quantisation, warnings, reasons
-    )
+    part_of = partial(parts.of_tensor, task=chosen, model_type=config["model_type"])
+    found = weights.read(hub, info, part_of, quantisation, warnings, damage)
     reasons = [
-        *_unsuitable(hub, info, config, chosen, auto, quantisation, method),
-        *reasons,
+        *_unsuitable(info, config["model_type"], chosen, quantisation, method),
+        *damage,
         *processors.missing(info, chosen, read),
     ]
     warnings += [*detect.remarks(detect.tag_of(info), names, chosen, source), *_remarks(info, config, chosen, read)]
     return ModelFacts(
-        model_id=info.id,
-        revision=info.sha,
         task=chosen,
         task_source=source,
-        auto_class=auto or tasks.AUTO_CLASS[chosen],
         verdict="reject" if reasons else "accept",
         reasons=reasons,
         warnings=warnings,
-        model_type=model_type,
         architectures=names,
-        transformers=architectures.version(),
-        computes_loss=architectures.computes_loss(chosen, model_type),
-        pipeline_tag=detect.tag_of(info),
-        library=(info.library or text(info.card.get("library_name")) or "transformers")[:40],
-        tags=info.tags,
-        base_model=formats.base_model(info),
-        licence=_licence(info),
-        gated=info.gated,
-        private=info.private,
+        **_about(info, config, chosen, names),
         quantisation=quantisation.label if quantisation else None,
-        n_files=len(info.files),
         **read,
         **found,
         **model_config.facts(config),
@@ -136,41 +123,68 @@ def probe_model(
     )
 
 
+def _about(info: RepoInfo, config: dict[str, Any], task: str, names: list[str]) -> dict[str, Any]:
+    """What the Hub says of the repository, and transformers of its type."""
+    model_type = config["model_type"]
+    return {
+        "model_id": info.id,
+        "revision": info.sha,
+        "auto_class": architectures.auto_class(task, model_type, names[0] if names else "") or tasks.AUTO_CLASS[task],
+        "model_type": model_type,
+        "transformers": architectures.version(),
+        "computes_loss": architectures.computes_loss(task, model_type),
+        "pipeline_tag": detect.tag_of(info),
+        "library": (info.library or text(info.card.get("library_name")) or "transformers")[:40],
+        "tags": info.tags,
+        "base_model": formats.base_model(info),
+        "licence": _licence(info),
+        "gated": info.gated,
+        "private": info.private,
+        "n_files": len(info.files),
+    }
+
+
+def summary(facts: ModelFacts) -> str:
+    """One line of what the model is, for people."""
+    parts_found = ", ".join(f"{part} {count:,}" for part, count in facts.parameters_by_part.items())
+    size = f"{facts.parameters:,} parameters" if facts.parameters is not None else "parameters not countable"
+    told = (
+        facts.task,
+        facts.architectures[0] if facts.architectures else facts.model_type,
+        size + (f" ({parts_found})" if len(facts.parameters_by_part) > 1 else ""),
+        facts.quantisation,
+        f"licence {facts.licence}" if facts.licence else "no licence named",
+    )
+    return "; ".join(part for part in told if part)
+
+
 def _config(hub: Hub, info: RepoInfo) -> dict[str, Any]:
     """config.json as a transformers config. Raises rejected (or out_of_scope, if the tag says enough) with the reason."""
     config = json_file(hub, info, "config.json") if "config.json" in info.files else None
-    if config is not None and text(config.get("model_type")):
+    if config is not None and re.fullmatch(r"[\w.-]{1,60}", text(config.get("model_type")) or "", re.A):
         return config
     tag = detect.tag_of(info)
     if config is None and detect.is_foreign(tag):
         raise detect.out_of_scope(f"model_id = {info.id!r} is tagged {tag!r}")
     lacks = "has no config.json" if config is None else "has no model_type in config.json, so no AutoConfig reads it"
-    if config is not None and "auto_map" in config:
-        custom_code.check(info, config | {"model_type": ""}, [])
+    custom_code.check(info, {**(config or {}), "model_type": ""}, [])
     raise formats.refusal(hub, info, lacks, formats.find(info, config))
 
 
 def _unsuitable(
-    hub: Hub,
-    info: RepoInfo,
-    config: dict[str, Any],
-    task: str,
-    auto: str | None,
-    quantisation: quantised.Quantisation | None,
-    method: str,
+    info: RepoInfo, model_type: str, task: str, quantisation: quantised.Quantisation | None, method: str
 ) -> list[str]:
     """Why a model that was recognised cannot be trained here all the same; each reason names what would do instead."""
-    model_type, reasons = config["model_type"][:60], []
+    reasons = []
     if task not in tasks.TRAINABLE:
         reasons.append(
             f"its task is {task}: this version trains {', '.join(tasks.TRAINABLE)} only, so choose such a model"
         )
     if not architectures.known_type(model_type):
         reasons.append(
-            f"transformers {architectures.version()} knows no model_type {model_type!r}: choose another model, or one "
-            "whose type it has"
+            f"transformers {architectures.version()} knows no model_type {model_type!r}: choose a model whose type it has"
         )
-    elif auto is None:
+    elif architectures.auto_class(task, model_type) is None:
         reasons.append(
             f"transformers has no {tasks.AUTO_CLASS[task]} for model_type {model_type!r}: choose another model"
         )
@@ -179,17 +193,18 @@ def _unsuitable(
             "it wraps a timm checkpoint, and the images that train it lack the timm package: give the same architecture "
             "in transformers' own format, e.g. microsoft/resnet-50"
         )
-    if unfit := formats.converted(hub, info, weights.has_model(info)):
-        reasons.append(unfit)
     if quantisation and not (quantisation.adapters and method in ("lora", "qlora")):
-        base = formats.base_model(info)
-        instead = f"choose its base model {base!r}" if base else "choose the model that it was made from"
-        only = ", or training_method='qlora'" if quantisation.adapters else ", nor adapters on them"
-        reasons.append(
-            f"its weights are quantised ({quantisation.label}), and full fine-tuning cannot train them"
-            + (f": {instead}{only}" if quantisation.adapters else f"{only}: {instead}")
-        )
+        reasons.append(_too_small(info, quantisation, method))
     return reasons
+
+
+def _too_small(info: RepoInfo, quantisation: quantised.Quantisation, method: str) -> str:
+    """Why quantised weights cannot be trained by this method."""
+    base = formats.base_model(info)
+    instead = f"choose its base model {base!r}" if base else "choose the model that it was made from"
+    if quantisation.adapters:
+        instead += ", or train an adapter on it with training_method='qlora'"
+    return f"its weights are quantised ({quantisation.label}), which {method!r} training cannot change: {instead}"
 
 
 def _remarks(info: RepoInfo, config: dict[str, Any], task: str, read: dict[str, Any]) -> list[str]:
@@ -211,4 +226,4 @@ def _licence(info: RepoInfo) -> str | None:
     value = info.card.get("license")
     named = ", ".join(map(str, value)) if isinstance(value, list) else text(value)
     found = named or next((tag.removeprefix("license:") for tag in info.tags if tag.startswith("license:")), None)
-    return found[:60] if found else None
+    return re.sub(r"[^\w.,+ -]", "?", found)[:60] if found else None

@@ -3,26 +3,28 @@
 from __future__ import annotations
 
 PARTS = ("vision", "connector", "language", "audio", "head")
+TEXT = ("image-text-to-text", "text-generation")
 # Module names, looked at from the left up to the first number. Connectors first: Qwen's merger lies inside its vision tower.
 CONNECTOR = frozenset(
     "connector multi_modal_projector mm_projector multimodal_projector projector aligner qformer q_former merger "
-    "deepstack_merger_list perceiver_resampler resampler abstractor language_projection vision_projection "
-    "visual_projection image_projection modality_projection embed_vision vision_proj vision_projector vision_embed_proj "
-    "mm_input_projection image_proj visual_proj img_projector vit_merger image_to_text_projection vision_adapter "
-    "vision_aligner mlp1 patch_merger image_newline view_separator view_seperator layerwise_projectors "
-    "spatial_projectors image_projection_features vision_language_connector".split()
+    "deepstack_merger_list perceiver_resampler resampler resampler_model abstractor language_projection "
+    "vision_projection visual_projection image_projection modality_projection embed_vision vision_proj vision_projector "
+    "vision_embed_proj mm_input_projection image_proj visual_proj img_projector vit_merger image_to_text_projection "
+    "vision_adapter vision_aligner mlp1 patch_merger image_newline view_separator view_seperator layerwise_projectors "
+    "spatial_projectors vision_language_connector".split()
 )
 VISION = frozenset(
-    "visual vit vpm image_tower image_encoder img_encoder image_model vqmodel vqvae sam_model sam_encoder high_vision_model "
-    "low_vision_model qwen2_encoder image_vit video_tower".split()
+    "visual vit vpm image_tower image_encoder img_encoder image_model vqmodel vqvae sam_model sam_encoder "
+    "high_vision_model low_vision_model qwen2_encoder image_vit video_tower".split()
 )
 AUDIO = frozenset("audio_tower audio_model audio_encoder embed_audio speech_encoder apm audio".split())
-LANGUAGE = frozenset("language_model text_model llm text_decoder thinker_text".split())
-HEAD = frozenset(
-    "lm_head embed_out score classifier classifier_head classification_head cls_classifier distillation_classifier head "
-    "head_dist class_labels_classifier bbox_predictor class_embed bbox_embed class_predictor mask_head bbox_attention "
-    "decode_head auxiliary_head segmentation_head metric_head relative_head enc_score_head enc_bbox_head lm_loss "
-    "pred_layer qa_outputs predictions_head output_projection proj_out heads fc_out".split()
+LANGUAGE = frozenset("language_model text_model llm text_decoder".split())
+LM_HEAD = frozenset("lm_head embed_out predictions lm_loss output_projection proj_out fc_out pred_layer".split())
+HEAD = LM_HEAD | frozenset(
+    "score classifier classifier_head classification_head cls_classifier distillation_classifier head head_dist "
+    "class_labels_classifier bbox_predictor class_embed bbox_embed class_predictor mask_head bbox_attention decode_head "
+    "auxiliary_head segmentation_head metric_head relative_head enc_score_head enc_bbox_head enc_out_bbox_embed "
+    "enc_out_class_embed qa_outputs heads".split()
 )
 # Encoder-decoders that read images: their encoder is the vision tower.
 IMAGE_ENCODERS = ("vision-encoder-decoder", "pix2struct", "pp_formulanet")
@@ -33,18 +35,21 @@ def of_tensor(name: str, task: str, model_type: str) -> str:
     modules = name.split(".")[:-1] or [name]
     number = next((at for at, module in enumerate(modules) if module.isdigit()), len(modules))
     modules = modules[:number]
-    for module in modules:
-        if module in CONNECTOR:
-            return "connector"
+    # a detector's projector lies inside its backbone; only a model that reads joins two
+    connectors = CONNECTOR if task in TEXT else {"multi_modal_projector"}
+    if not connectors.isdisjoint(modules):
+        return "connector"
     for module in modules:
         if module in AUDIO:
             return "audio"
-        if task in ("image-text-to-text", "text-generation") and (module in VISION or module.startswith("vision_")):
+        if module in VISION or module.startswith("vision_"):
             return "vision"
         if module in LANGUAGE:
-            return "head" if modules[-1] == "lm_head" else "language"
+            return "language" if LM_HEAD.isdisjoint(modules) else "head"
         if module in HEAD:
             return "head"
         if module == "encoder" and model_type in IMAGE_ENCODERS:
             return "vision"
-    return "language" if task in ("image-text-to-text", "text-generation") else "vision"
+    if task in TEXT:
+        return "language"
+    return "head" if modules[-1:] == ["fc"] and len(modules) <= 2 else "vision"

@@ -8,7 +8,7 @@ from typing import Any
 from tunegate.errors import ToolFailure
 from tunegate.hub import Hub, RepoInfo
 from tunegate.probe import tasks
-from tunegate.probe.repo_files import json_file, text
+from tunegate.probe.repo_files import identifier, json_file
 
 TEXT = ("image-text-to-text", "text-generation")  # tasks that need a tokenizer
 KEYS = (
@@ -44,7 +44,7 @@ def read(hub: Hub, info: RepoInfo, task: str, warnings: list[str]) -> dict[str, 
         if path in info.files and not (found["processor"] and task not in TEXT):
             raw = json_file(hub, info, path)
             found["processor"] = found["processor"] or _image_processor(raw)
-            found.setdefault("processor_class", (text(raw.get("processor_class")) or "")[:60] or None)
+            found.setdefault("processor_class", identifier(raw.get("processor_class")))
             found["chat_template"] = found.get("chat_template") or bool(raw.get("chat_template"))
             if "auto_map" in raw:
                 warnings.append(f"{path} names Python code of the repository (auto_map), which is never run")
@@ -53,7 +53,7 @@ def read(hub: Hub, info: RepoInfo, task: str, warnings: list[str]) -> dict[str, 
     tokenizer = _tokenizer_config(hub, info, warnings)
     templates = any(name in TEMPLATES or name.startswith("chat_templates/") for name in info.files)
     found["chat_template"] = bool(found.get("chat_template") or templates or tokenizer.get("chat_template"))
-    return found | {"tokenizer_class": (text(tokenizer.get("tokenizer_class")) or "")[:60] or None}
+    return found | {"tokenizer_class": identifier(tokenizer.get("tokenizer_class"))}
 
 
 def _image_processor(raw: dict[str, Any]) -> dict[str, Any] | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import Any
 
@@ -34,6 +35,7 @@ AUXILIARY = (
     "_scales",
     ".weight_global_scale",
 )
+METHOD_BITS = {"mxfp4": 4, "nvfp4": 4, "fp8": 8, "fbgemm_fp8": 8}  # where the name says it
 # Integers that hold several weights each.
 PACKED = (".qweight", ".weight_packed", "_blocks")
 # Methods whose quantizer in transformers 5.23 says is_trainable, for adapters.
@@ -63,18 +65,17 @@ def of_config(config: dict[str, Any]) -> Quantisation | None:
 
 
 def _of(found: dict[str, Any]) -> Quantisation:
-    method = found.get("quant_method")
     four, eight = found.get("load_in_4bit") is True, found.get("load_in_8bit") is True
-    method = (
-        method[:30] if isinstance(method, str) and method else "bitsandbytes" if four or eight else "unknown method"
-    )
-    bits = 4 if four else 8 if eight else found.get("bits", found.get("w_bit"))
-    bits = (
-        bits
-        if type(bits) is int and 1 <= bits <= 16
-        else {"mxfp4": 4, "nvfp4": 4, "fp8": 8, "fbgemm_fp8": 8}.get(method)
-    )
-    return Quantisation(method, bits or _compressed_bits(found), method in ADAPTERS)
+    named = found.get("quant_method")
+    if not (isinstance(named, str) and re.fullmatch(r"[a-z0-9_-]{1,30}", named)):
+        named = "bitsandbytes" if four or eight else "unknown method"
+    stated = 4 if four else 8 if eight else found.get("bits", found.get("w_bit"))
+    bits = _bits(stated) or METHOD_BITS.get(named) or _compressed_bits(found)
+    return Quantisation(named, bits, named in ADAPTERS)
+
+
+def _bits(value: object) -> int | None:
+    return value if type(value) is int and 1 <= value <= 16 else None
 
 
 def _compressed_bits(found: dict[str, Any]) -> int | None:
@@ -82,8 +83,7 @@ def _compressed_bits(found: dict[str, Any]) -> int | None:
     groups = found.get("config_groups")
     for group in groups.values() if isinstance(groups, dict) else ():
         weights = group.get("weights") if isinstance(group, dict) else None
-        bits = weights.get("num_bits") if isinstance(weights, dict) else None
-        if type(bits) is int and 1 <= bits <= 16:
+        if bits := _bits(weights.get("num_bits")) if isinstance(weights, dict) else None:
             return bits
     return None
 

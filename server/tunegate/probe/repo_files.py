@@ -28,6 +28,11 @@ def text(value: object) -> str | None:
     return value if isinstance(value, str) and value else None
 
 
+def identifier(value: object) -> str | None:
+    """A class name, else None: what is quoted in messages to an agent must not be a stranger's prose."""
+    return value if isinstance(value, str) and len(value) <= 100 and value.isidentifier() else None
+
+
 def whole(value: object) -> int | None:
     """A whole number from 0 on that is no bool, else None."""
     return value if type(value) is int and 0 <= value <= MAX_INT else None

@@ -62,7 +62,7 @@ def read(
         base = formats.choose_base(formats.base_model(info))
         reasons.append(f"its weights are GGUF only, made for inference: {base}")
         return {"weights_format": "gguf"}
-    others = [name[:80] for name in info.files if name.endswith(OTHERS)][:3]
+    others = [repr(name[:80]) for name in info.files if name.endswith(OTHERS)][:3]
     reasons.append(
         f"it has neither {SINGLE} nor pytorch_model.bin at its top"
         + (f" (only {', '.join(others)})" if others else "")
@@ -89,7 +89,7 @@ def _safetensors(
         return {"parameters": whole(meta.get("total_parameters")), "weights_bytes": whole(meta.get("total_size"))}
     for name, tensors in shards.items():
         if lost := set(tensors) - {tensor.name for tensor in found[name].tensors}:
-            raise ValueError(f"{INDEX} says that {name[:80]} holds {min(lost)[:80]}, which it lacks")
+            raise ValueError(f"{INDEX} says that {name[:80]!r} holds {min(lost)[:80]!r}, which it lacks")
     return _counts(found.values(), part_of, quantisation, warnings)
 
 
@@ -131,7 +131,7 @@ def _index(hub: Hub, info: RepoInfo) -> tuple[dict[str, list[str]], dict[str, An
     missing = sorted(name for name in shards if name not in info.files)
     if missing:
         more = f" and {len(missing) - 1} more" if missing[1:] else ""
-        raise ValueError(f"{INDEX} names {missing[0][:80]}{more}, which the repository lacks")
+        raise ValueError(f"{INDEX} names {missing[0][:80]!r}{more}, which the repository lacks")
     meta = index.get("metadata")
     return dict(sorted(shards.items())), meta if isinstance(meta, dict) else {}
 
@@ -175,11 +175,11 @@ def _checked(check: Callable[[bytes], Any], name: str, content: bytes) -> Any:
     try:
         return check(content)
     except ValueError as error:
-        raise ValueError(f"{name[:80]}: {error}") from None
+        raise ValueError(f"{name[:80]!r}: {error}") from None
 
 
 def _parsed(info: RepoInfo, name: str, header: bytes) -> Weights:
     found, size = _checked(parse_header, name, header), info.files[name]
     if size is not None and size != found.end:
-        raise ValueError(f"{name[:80]}: its header describes {found.end:,} bytes, the file has {size:,}")
+        raise ValueError(f"{name[:80]!r}: its header describes {found.end:,} bytes, the file has {size:,}")
     return found

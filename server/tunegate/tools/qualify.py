@@ -37,6 +37,7 @@ class ModelReport(Result):
     auto_class: str
     architectures: list[str]
     parameters: int | None = Field(description="exact count from the safetensors headers")
+    parameters_by_part: dict[str, int] = Field(description="vision, connector, language, audio, head")
     bytes: int | None
     licence: str | None
     gated: str | None
@@ -100,7 +101,7 @@ def probe_model(
     }
     with recorded(run, "probe_model", arguments) as wrote:
         notes = approvals.settle(approval, _model_substitution(ws, model_id, output_dir, task), arguments)
-        facts = _probe(ws, model_id, task, revision)
+        facts = _probe(ws, run, model_id, task, revision, training_method)
         config = _model_config(run, facts, training_method, platform, notes)
         run.save_config(config)
         kept = facts.model_dump(mode="json", exclude={"sources", "bytes_fetched"})
@@ -116,6 +117,7 @@ def probe_model(
             auto_class=facts.auto_class,
             architectures=facts.architectures,
             parameters=facts.parameters,
+            parameters_by_part=facts.parameters_by_part,
             bytes=facts.weights_bytes,
             licence=facts.licence,
             gated=facts.gated,
@@ -125,12 +127,14 @@ def probe_model(
     )
 
 
-def _probe(ws: Workspace, model_id: str, task: str | None, revision: str):
+def _probe(ws: Workspace, run: Run, model_id: str, task: str | None, revision: str, method: str | None):
     from tunegate.probe import model  # loads the Hub client: not at start-up
 
-    facts = model.probe_model(ws.hub, model_id, task=task, revision=revision)
-    if facts.verdict != "accept":
-        raise ToolFailure("rejected", f"model_id = {model_id!r}: " + "; ".join(facts.reasons))
+    if method is None and run.config_path.exists():
+        method = run.config().training_method
+    facts = model.probe_model(ws.hub, model_id, task=task, revision=revision, method=method or "full")
+    if facts.verdict != "accept":  # no run begins, so the refusal tells what was found
+        raise ToolFailure("rejected", f"model_id = {model_id!r} ({model.summary(facts)}): " + "; ".join(facts.reasons))
     return facts
 
 
