@@ -29,6 +29,36 @@ def test_lengths_that_cannot_be(start):
         header_length(start)
 
 
+def entry(dtype, shape, start, stop):
+    return {"dtype": dtype, "shape": shape, "data_offsets": [start, stop]}
+
+
+@pytest.mark.parametrize(
+    "tensors",
+    [
+        {"a": entry("F32", [2], 0, 4)},  # too few bytes
+        {"a": entry("F32", [2], 0, 8), "b": entry("F32", [1], 12, 16)},  # a hole
+        {"a": entry("F32", [2], 0, 8), "b": entry("F32", [2], 4, 12)},  # shared bytes
+        {"a": entry("F32", [1], 4, 8)},  # does not begin at 0
+        {"a": entry("F32", [-1], 0, 4)},
+        {"a": entry("F32", [True], 0, 4)},
+        {"a": entry("F32", "12", 0, 4)},
+        {"a": entry("F32", [1.0], 0, 4)},
+        {"a": entry(["F32"], [1], 0, 4)},
+        {"a": entry("F32", [1], 4, 0)},
+    ],
+)
+def test_headers_that_contradict_themselves(tensors):
+    with pytest.raises(ValueError, match="tensor 'a'|tensor 'b'"):
+        parse_header(json.dumps(tensors).encode())
+
+
+def test_order_does_not_matter_and_a_new_dtype_is_counted():
+    tensors = {"b": entry("F4", [16], 4, 12), "a": entry("F99", [1], 0, 4), "empty": entry("BF16", [0, 3], 4, 4)}
+    found = parse_header(json.dumps(tensors).encode())
+    assert found.parameters == {"F99": 1, "BF16": 0, "F4": 16} and found.bytes == {"F99": 4, "BF16": 0, "F4": 8}
+
+
 @given(
     st.recursive(
         st.none() | st.booleans() | st.integers() | st.text(max_size=5),

@@ -1,0 +1,59 @@
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from tests.tiny import PROCESSOR, model_files
+from tunegate.probe.model import probe_model
+
+LLAMA = {"model_type": "llama", "architectures": ["LlamaForCausalLM"]}
+VLM = {"model_type": "idefics3", "architectures": ["Idefics3ForConditionalGeneration"], "vision_config": {}}
+
+
+def probe(server, hub, config, **files):
+    files = {"README__md": b"", "preprocessor_config__json": None, **files}
+    server.add_repo("model", "me/m", model_files(config, **files))
+    return probe_model(hub, "me/m")
+
+
+@pytest.mark.parametrize(
+    ("files", "template"),
+    [
+        ({"tokenizer_config.json": b'{"tokenizer_class": "GPT2Tokenizer", "chat_template": "{{ x }}"}'}, True),
+        ({"tokenizer_config.json": b'{"chat_template": [{"name": "default", "template": "x"}]}'}, True),
+        ({"tokenizer.json": b"{}", "chat_template.jinja": b"x"}, True),
+        ({"tokenizer.json": b"{}", "chat_template.json": b"{}"}, True),
+        ({"vocab.json": b"{}"}, False),
+        ({"qwen.tiktoken": b""}, False),
+    ],
+)
+def test_tokenizer_and_chat_template(server, hub, files, template):
+    facts = probe(server, hub, LLAMA, **files)
+    assert facts.chat_template is template and not any("tokenizer" in reason for reason in facts.reasons)
+    assert any("no chat template" in warning for warning in facts.warnings) != template
+
+
+def test_a_text_model_without_a_tokenizer(server, hub):
+    assert any("no tokenizer" in reason for reason in probe(server, hub, LLAMA).reasons)
+
+
+@pytest.mark.parametrize("content", [b"[]", b"{", b'{"tokenizer_class": "x y", "chat_template": ""}', b" " * 4_100_000])
+def test_an_odd_tokenizer_config_does_not_stop_the_probe(server, hub, content):
+    facts = probe(server, hub, LLAMA, **{"tokenizer.json": b"{}", "tokenizer_config.json": content})
+    assert (facts.tokenizer_class, facts.chat_template) == (None, False)
+
+
+def test_a_processor_of_images_and_text(server, hub):
+    nested = {"processor_class": "Idefics3Processor", "image_processor": PROCESSOR, "chat_template": "x"}
+    files = {"processor_config.json": json.dumps(nested).encode(), "tokenizer.json": b"{}"}
+    facts = probe(server, hub, VLM, **files)
+    assert (facts.processor_class, facts.chat_template) == ("Idefics3Processor", True)
+    assert facts.processor["size"] == {"height": 32, "width": 32}
+    assert any("preprocessor_config.json" in reason for reason in probe(server, hub, VLM).reasons) is False
+
+
+def test_a_processor_with_code_of_its_own_is_told(server, hub):
+    odd = json.dumps(PROCESSOR | {"auto_map": {"AutoImageProcessor": "p.P"}, "processor_class": "x\ny"}).encode()
+    facts = probe(server, hub, None, preprocessor_config__json=odd)
+    assert facts.processor_class is None and any("never run" in warning for warning in facts.warnings)
