@@ -1,0 +1,140 @@
+"""What probing a model costs, in seconds and bytes, and how many of transformers' architectures it tells right.
+
+    python benchmarks/probe.py          # repositories of 135M, 7B, 70B and 405B shape on the embedded Hub: sparse files
+    TUNEGATE_STAGE_PYTHON=... python benchmarks/probe.py     # and the default config of every architecture for our tasks
+
+Nothing here asserts a time. The bytes are what arrived: the repository's info, the configs, the weights' headers.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import statistics
+import struct
+import subprocess
+import tempfile
+import time
+from collections import Counter
+from pathlib import Path
+
+from tunegate.embedded.hub import EmbeddedHub
+from tunegate.embedded.hub_store import Entry, Repo
+from tunegate.errors import ToolFailure
+from tunegate.hub import Hub
+from tunegate.probe import architectures
+from tunegate.probe.model import probe_model
+
+ROUNDS = 5
+SCRIPT = Path(architectures.__file__).parent / "data" / "make_architectures.py"
+# name: layers, hidden, intermediate, kv width, vocabulary, tied head, shards
+SHAPES = {
+    "135M": (30, 576, 1536, 192, 49152, True, 1),
+    "7B": (32, 4096, 11008, 4096, 32000, False, 3),
+    "70B": (80, 8192, 28672, 1024, 128256, False, 30),
+    "405B": (126, 16384, 53248, 1024, 128256, False, 191),
+}
+
+
+def tensors(layers: int, hidden: int, inner: int, kv: int, vocabulary: int, tied: bool) -> dict[str, list[int]]:
+    """name -> shape of a Llama's tensors."""
+    found = {"model.embed_tokens.weight": [vocabulary, hidden]}
+    for i in range(layers):
+        at = f"model.layers.{i}."
+        found |= {f"{at}self_attn.{name}_proj.weight": [hidden, hidden] for name in "qo"}
+        found |= {f"{at}self_attn.{name}_proj.weight": [kv, hidden] for name in "kv"}
+        found |= {f"{at}mlp.{name}_proj.weight": [inner, hidden] for name in ("gate", "up")}
+        found |= {f"{at}mlp.down_proj.weight": [hidden, inner]}
+        found |= {f"{at}{name}_layernorm.weight": [hidden] for name in ("input", "post_attention")}
+    return found | {"model.norm.weight": [hidden]} | ({} if tied else {"lm_head.weight": [vocabulary, hidden]})
+
+
+def add(hub: EmbeddedHub, name: str, shape: tuple) -> int:
+    """One repository; the weights are sparse files behind real headers. Returns the number of parameters."""
+    *sizes, tied, shards = shape
+    all_tensors = list(tensors(*sizes, tied).items())
+    config = {"model_type": "llama", "architectures": ["LlamaForCausalLM"], "hidden_size": sizes[1]}
+    card = b"---\nlicense: apache-2.0\npipeline_tag: text-generation\n---\n"
+    small = {"config.json": json.dumps(config).encode(), "README.md": card, "tokenizer_config.json": b"{}"}
+    per_shard, total, where, entries = -(-len(all_tensors) // shards), 0, {}, {}
+    for number in range(shards):
+        file = "model.safetensors" if shards == 1 else f"model-{number + 1:05}-of-{shards:05}.safetensors"
+        header, at = {"__metadata__": {"format": "pt"}}, 0
+        for tensor, dims in all_tensors[number * per_shard : (number + 1) * per_shard]:
+            count = dims[0] * (dims[1] if dims[1:] else 1)
+            header[tensor] = {"dtype": "BF16", "shape": dims, "data_offsets": [at, at + 2 * count]}
+            at, total, where[tensor] = at + 2 * count, total + count, file
+        text = json.dumps(header, separators=(",", ":")).encode()
+        entries[file] = sparse(hub, struct.pack("<Q", len(text)) + text, at)
+    if shards > 1:
+        index = {"metadata": {"total_size": 2 * total}, "weight_map": where}
+        small["model.safetensors.index.json"] = json.dumps(index, indent=2).encode()
+    hub.store.create(Repo("model", name, "bench"))
+    entries |= {file: hub.store.add(file, content) for file, content in small.items()}
+    hub.store.commit(hub.store.get("model", name), "main", list(entries.items()), author="bench", title="weights")
+    return total
+
+
+def sparse(hub: EmbeddedHub, header: bytes, size: int) -> Entry:
+    """A blob of header and `size` zeros that takes no room on the disk; it is named by its header's hash, not its own."""
+    digest = hashlib.sha256(header).hexdigest()
+    with hub.store.blob(digest).open("wb") as file:
+        file.write(header)
+        file.truncate(len(header) + size)
+    return Entry(len(header) + size, digest, digest[:40], True)
+
+
+def sizes(server: EmbeddedHub, hub: Hub) -> None:
+    print(f"{'repository':12}{'weights':>12}{'shards':>8}{'requests':>10}{'bytes read':>13}{'seconds':>9}   parameters")
+    for name, shape in SHAPES.items():
+        expected, seconds = add(server, f"bench/{name}", shape), []
+        for _ in range(ROUNDS):
+            began, asked = time.perf_counter(), len(server.log)
+            facts = probe_model(hub, f"bench/{name}", task="text-generation")
+            seconds.append(time.perf_counter() - began)
+        assert facts.parameters == expected and facts.weights_bytes == 2 * expected, facts
+        print(
+            f"{name:12}{facts.weights_bytes / 1e9:>10.1f}GB{shape[-1]:>8}{len(server.log) - asked:>10}"
+            f"{facts.bytes_fetched:>13,}{statistics.median(seconds):>9.3f}   {facts.parameters:,} {facts.parameters_by_part}"
+        )
+
+
+def share(server: EmbeddedHub, hub: Hub, stage_python: str) -> None:
+    """Probe the default config of each architecture that transformers has for our tasks."""
+    done = subprocess.run([stage_python, SCRIPT, "--defaults"], capture_output=True, text=True, check=True)
+    counts, wrong = Counter(), []
+    for number, line in enumerate(map(json.loads, done.stdout.splitlines())):
+        if "error" in line:
+            print(f"  (transformers has no default config for {line['architecture']}: {line['error'][:90]})")
+            continue
+        wanted = {task for task, autos in architectures.AUTO_CLASSES.items() if line["auto_class"] in autos}
+        server.add_repo("model", f"bench/a{number}", {"config.json": json.dumps(line["config"]).encode()})
+        try:
+            how = "right" if probe_model(hub, f"bench/a{number}").task in wanted else "other"
+        except ToolFailure as failure:
+            how = (
+                "asked"
+                if failure.code == "ambiguous" and any(t in failure.failure.message for t in wanted)
+                else "wrong"
+            )
+        counts[line["auto_class"], how] += 1
+        if how in ("other", "wrong"):
+            wrong.append(line["architecture"])
+    print(f"\n{'auto class':36}{'right':>7}{'asked':>7}{'other':>7}{'wrong':>7}")
+    for auto in sorted({auto for auto, _ in counts}):
+        print(f"{auto:36}" + "".join(f"{counts[auto, how]:>7}" for how in ("right", "asked", "other", "wrong")))
+    total, good = sum(counts.values()), sum(n for (_, how), n in counts.items() if how in ("right", "asked"))
+    print(f"{good} of {total} told or asked ({100 * good / total:.1f} %); otherwise: {', '.join(wrong)}")
+
+
+def main() -> None:
+    with tempfile.TemporaryDirectory() as folder, EmbeddedHub(folder) as server:
+        hub = Hub(server.url)
+        sizes(server, hub)
+        if stage_python := os.environ.get("TUNEGATE_STAGE_PYTHON"):
+            share(server, hub, stage_python)
+
+
+if __name__ == "__main__":
+    main()
