@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
-from tests.tiny import TOKEN
+from tests.fake_engine import IMAGE_ID, FakeEngine
+from tests.tiny import TOKEN, model_files
 from tunegate import config
 from tunegate.embedded.hub import Fault
 from tunegate.hub import Hub
+from tunegate.probe import deep
 
 
 def begin(call, **arguments):
@@ -166,3 +170,31 @@ def test_probing_again_changes_nothing_behind_it(call):
     begin(call)
     call("probe_dataset", output_dir="run", dataset_id="me/pets")
     assert begin(call)["next"]["tool"] == "audit_gpu"  # the dataset's evidence still holds
+
+
+def test_a_model_that_is_recognised_but_not_trained_yet_is_told_whole(call, server):
+    config = {"model_type": "llama", "architectures": ["LlamaForCausalLM"]}
+    server.add_repo("model", "me/llama", model_files(config, tokenizer__json=b"{}"))
+    error = call("probe_model", model_id="me/llama", output_dir="run")["error"]
+    found = ("text-generation; LlamaForCausalLM; 10 parameters", "licence apache-2.0", "this version trains")
+    assert error["code"] == "rejected" and all(part in error["message"] for part in found)
+    assert not (call.workspace.root / "run").exists()
+
+
+def test_a_deep_probe_that_takes_long_is_followed(call, tmp_path, monkeypatch):
+    monkeypatch.setattr(deep, "WAIT_S", 0.05)
+    with FakeEngine(tmp_path / "docker.sock") as engine:
+        monkeypatch.setenv("DOCKER_HOST", engine.host)
+        engine.images[deep.IMAGE] = {"Id": IMAGE_ID, "Config": {}}
+        answer = begin(call, deep=True)
+        assert answer["next"]["tool"] == "probe_model" and answer["next"]["arguments"]["deep"] is True
+        assert any("still at work" in warning for warning in answer["warnings"])
+        [container] = engine.containers.values()
+        key = container.config["Cmd"][0].split(deep.SCRIPT.name)[1].split()[0]
+        seen = {"key": key, "python": "3", "transformers": "5.23.0", "model_type": "vit"}
+        seen["auto"] = {"AutoModelForImageClassification": ["ViTForImageClassification"]}
+        [folder] = (call.workspace.root / "run/.probe").iterdir()
+        (folder / "result.json").write_text(json.dumps(seen))
+        engine.end(container, 0)
+        answer = call("probe_model", **answer["next"]["arguments"])
+    assert answer["next"]["tool"] == "probe_dataset" and not any("still" in warning for warning in answer["warnings"])

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import re
 from functools import partial
+from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -12,6 +14,7 @@ from tunegate.hub import Hub, RepoInfo, Source
 from tunegate.probe import (
     architectures,
     custom_code,
+    deep,
     detect,
     formats,
     model_config,
@@ -21,6 +24,7 @@ from tunegate.probe import (
     tasks,
     weights,
 )
+from tunegate.probe.deep import Seen
 from tunegate.probe.repo_files import identifier, items, json_file, text
 
 
@@ -73,14 +77,23 @@ class ModelFacts(BaseModel):
     processor_class: str | None = None
     tokenizer_class: str | None = None
     chat_template: bool | None = Field(None, description="null: not looked for")
+    deep: Seen | None = Field(None, description="what the real AutoConfig said; null: not asked, or not answered yet")
     sources: list[Source]
     bytes_fetched: int
 
 
 def probe_model(
-    hub: Hub, model_id: str, *, task: str | None = None, revision: str = "main", method: str = "full"
+    hub: Hub,
+    model_id: str,
+    *,
+    task: str | None = None,
+    revision: str = "main",
+    method: str = "full",
+    deep_in: Path | None = None,
 ) -> ModelFacts:
     """Facts of a model on the Hub, from headers only (kilobytes, whatever its size). method: training_method of the run.
+
+    deep_in: a run's directory, for asking the real AutoConfig too (deep.py), which raises its own failures.
 
     Raises ToolFailure: invalid_input, not_found, access_denied, unavailable (hub.py); out_of_scope; ambiguous (several
     tasks are possible and no `task`); rejected (no config that transformers reads, custom code).
@@ -106,7 +119,7 @@ def probe_model(
         *processors.missing(info, chosen, read),
     ]
     warnings += [*detect.remarks(detect.tag_of(info), names, chosen, source), *_remarks(info, config, chosen, read)]
-    return ModelFacts(
+    facts = ModelFacts(
         task=chosen,
         task_source=source,
         verdict="reject" if reasons else "accept",
@@ -121,6 +134,18 @@ def probe_model(
         sources=hub.trail.sources,
         bytes_fetched=hub.trail.bytes_fetched,
     )
+    return _deep(facts, config, deep_in) if deep_in and facts.verdict == "accept" else facts
+
+
+def _deep(facts: ModelFacts, config: dict[str, Any], run_dir: Path) -> ModelFacts:
+    """The facts with what AutoConfig says in a container; a contradiction rejects the model."""
+    seen = deep.look(run_dir, json.dumps(config).encode(), deep.WAIT_S)
+    if seen is None:
+        waiting = "the deep probe is still at work in its container: make the same call again to see what it says"
+        return facts.model_copy(update={"warnings": [*facts.warnings, waiting]})
+    against = seen.contradiction(facts.auto_class, facts.architectures)
+    reasons = [f"the deep probe disagrees: {against}"] if against else []
+    return facts.model_copy(update={"deep": seen, "reasons": reasons, "verdict": "reject" if against else "accept"})
 
 
 def _about(info: RepoInfo, config: dict[str, Any], task: str, names: list[str]) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from tunegate import approvals, evidence, rundir, workarounds
 from tunegate import config as config_module
 from tunegate.approvals import Approval
 from tunegate.config import RunConfig, Task
-from tunegate.errors import ToolFailure
+from tunegate.errors import NextCall, ToolFailure
 from tunegate.rundir import Run
 from tunegate.tools.answer import answer
 from tunegate.tools.base import (
@@ -85,6 +85,7 @@ def probe_model(
         Literal["local-process", "local-docker"] | None, Field(description="where the stages run")
     ] = None,
     revision: str = "main",
+    deep: Annotated[bool, Field(description="also ask the real AutoConfig, in a CPU container; needs Docker")] = False,
     confirm: Confirm = None,
     approval: Annotated[ElicitationResult[Approval], Resolve(approve_model)] = None,
 ) -> Annotated[CallToolResult, ModelReport]:
@@ -98,10 +99,11 @@ def probe_model(
         "training_method": training_method,
         "platform": platform,
         "revision": revision,
+        "deep": deep or None,
     }
     with recorded(run, "probe_model", arguments) as wrote:
         notes = approvals.settle(approval, _model_substitution(ws, model_id, output_dir, task), arguments)
-        facts = _probe(ws, run, model_id, task, revision, training_method)
+        facts = _probe(ws, run, model_id, task, revision, training_method, deep)
         config = _model_config(run, facts, training_method, platform, notes)
         run.save_config(config)
         kept = facts.model_dump(mode="json", exclude={"sources", "bytes_fetched"})
@@ -110,7 +112,7 @@ def probe_model(
         ModelReport(
             output_dir=str(run.path),
             notes=notes,
-            next=next_for(run),
+            next=_follow_deep(run, arguments) if deep and facts.deep is None else next_for(run),
             model_id=facts.model_id,
             model_revision=facts.revision,
             task=facts.task,
@@ -127,12 +129,21 @@ def probe_model(
     )
 
 
-def _probe(ws: Workspace, run: Run, model_id: str, task: str | None, revision: str, method: str | None):
+def _follow_deep(run: Run, arguments: dict[str, Any]) -> NextCall:
+    given = {key: value for key, value in arguments.items() if value is not None and key != "approved"}
+    return NextCall(
+        tool="probe_model", arguments={**given, "output_dir": str(run.path)}, why="the deep probe is still at work"
+    )
+
+
+def _probe(ws: Workspace, run: Run, model_id: str, task: str | None, revision: str, method: str | None, deep: bool):
     from tunegate.probe import model  # loads the Hub client: not at start-up
 
     if method is None and run.config_path.exists():
         method = run.config().training_method
-    facts = model.probe_model(ws.hub, model_id, task=task, revision=revision, method=method or "full")
+    facts = model.probe_model(
+        ws.hub, model_id, task=task, revision=revision, method=method or "full", deep_in=run.path if deep else None
+    )
     if facts.verdict != "accept":  # no run begins, so the refusal tells what was found
         raise ToolFailure("rejected", f"model_id = {model_id!r} ({model.summary(facts)}): " + "; ".join(facts.reasons))
     return facts
