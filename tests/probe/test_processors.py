@@ -57,3 +57,14 @@ def test_a_processor_with_code_of_its_own_is_told(server, hub):
     odd = json.dumps(PROCESSOR | {"auto_map": {"AutoImageProcessor": "p.P"}, "processor_class": "x\ny"}).encode()
     facts = probe(server, hub, None, preprocessor_config__json=odd)
     assert facts.processor_class is None and any("never run" in warning for warning in facts.warnings)
+
+
+def test_numbers_that_are_none_are_left_out(server, hub):
+    odd = (
+        json.dumps(PROCESSOR)[:-1].encode()
+        + b', "rescale_factor": 1e999, "crop_size": NaN, "resample": "'
+        + b"x" * 300
+        + b'"}'
+    )
+    facts = probe(server, hub, None, preprocessor_config__json=odd)
+    assert facts.processor == PROCESSOR

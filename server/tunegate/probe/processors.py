@@ -59,7 +59,15 @@ def read(hub: Hub, info: RepoInfo, task: str, warnings: list[str]) -> dict[str, 
 def _image_processor(raw: dict[str, Any]) -> dict[str, Any] | None:
     """The image processor's settings; transformers 5 may nest them in processor_config.json."""
     raw = raw["image_processor"] if isinstance(raw.get("image_processor"), dict) else raw
-    return {key: raw[key] for key in KEYS if key in raw and len(json.dumps(raw[key])) <= 200} or None
+    return {key: raw[key] for key in KEYS if key in raw and _plain(raw[key])} or None
+
+
+def _plain(value: Any) -> bool:
+    """Short, and JSON that others read too: Python's parser lets Infinity pass."""
+    try:
+        return len(json.dumps(value, allow_nan=False)) <= 200
+    except (ValueError, RecursionError):
+        return False
 
 
 def _tokenizer_config(hub: Hub, info: RepoInfo, warnings: list[str]) -> dict[str, Any]:
