@@ -114,6 +114,7 @@ def test_each_architecture_of_transformers_is_told_by_its_default_config(default
     assert not wrong and len(defaults) > 350 and len(without_default) <= 2
 
 
+@pytest.mark.slow
 def test_the_shipped_data_is_that_of_the_stage_environment(stage_python, tmp_path):
     copy = tmp_path / SCRIPT.name
     copy.write_text(SCRIPT.read_text())

@@ -171,7 +171,6 @@ def test_the_script_without_transformers(tmp_path):
     ("config", "error"),
     [
         (CONFIG, None),
-        (b'{"model_type": "nope"}', "nope"),
         (b'{"model_type": "vit", "hidden_size": "x"}', "hidden_size"),
         (b'{"model_type": "mine", "auto_map": {"AutoConfig": "evil.Config"}}', "custom code"),
     ],

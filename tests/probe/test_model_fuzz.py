@@ -22,7 +22,7 @@ KEYS = [*VIT, "auto_map", "quantization_config", "text_config", "vision_config",
 CARD_KEYS = ["license", "base_model", "pipeline_tag", "library_name", "tags"]
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     config=st.dictionaries(st.sampled_from(KEYS), ODD, max_size=4),
     processor=st.dictionaries(st.sampled_from([*PROCESSOR, "image_processor", "processor_class", "auto_map"]), ODD),

@@ -143,6 +143,8 @@ def _headers(hub: Hub, info: RepoInfo, shards: dict[str, list[str]]) -> dict[str
     """
     hubs = {name: hub.recording() for name in shards}
     guess = {name: _guess(tensors) for name, tensors in shards.items()}
+    if sum(guess.values()) > MAX_HEADERS:
+        return None
     pool = ThreadPoolExecutor(AT_ONCE)
     try:
         starts = dict(zip(shards, pool.map(lambda n: _read(hubs[n], info, n, 0, guess[n]), shards), strict=True))
@@ -167,7 +169,6 @@ def _guess(tensors: list[str]) -> int:
 
 
 def _read(hub: Hub, info: RepoInfo, name: str, start: int, length: int) -> bytes:
-    length = min(length, MAX_HEADERS)
     return hub.read_bytes("model", info.id, info.sha, name, max_bytes=length, start=start, length=length)
 
 
