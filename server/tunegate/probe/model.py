@@ -228,7 +228,7 @@ def _too_small(info: RepoInfo, quantisation: quantised.Quantisation, method: str
     base = formats.base_model(info)
     instead = f"choose its base model {base!r}" if base else "choose the model that it was made from"
     if quantisation.adapters:
-        instead += ", or train an adapter on it with training_method='qlora'"
+        instead += "; as it is, only an adapter (qlora) could be trained on it"
     return f"its weights are quantised ({quantisation.label}), which {method!r} training cannot change: {instead}"
 
 
