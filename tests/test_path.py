@@ -173,7 +173,7 @@ def status(agent: Agent) -> dict[int, bool]:
 def test_1_to_the_smoke_test_with_every_shortcut_refused(world):
     agent, run, _ = world
     agent.root.mkdir(exist_ok=True)
-    first = agent.call("probe_model", model_id="me/tiny", output_dir="run")
+    first = agent.call("probe_model", model_id="me/tiny", output_dir="run", platform="local-process")
     assert first["next"]["tool"] == "probe_dataset" and first["parameters"] > 0
     for tool, arguments in (
         ("docker_run", {"stage": "train"}),
