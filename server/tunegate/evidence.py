@@ -28,7 +28,13 @@ DATASET_KEYS = (
     "train_split",
     "eval_split",
     "column_map",
+    "column_reshape",
     "class_names",
+    "box_format",
+    "boxes_normalised",
+    "ignore_index",
+    "mask_values",
+    "depth_scale",
     "task",
 )
 DATA_KEYS = (*DATASET_KEYS, "n_train", "n_eval", "seed")

@@ -205,6 +205,12 @@ class Hub:
         asked = _Asked(f"the viewer's {endpoint} of", "dataset", dataset)
         return self._json(f"{self.viewer_endpoint}/{endpoint}?{query}", asked, authorise=self._viewer_trusted)
 
+    def viewer_asset(self, url: str, max_bytes: int) -> bytes:
+        """An image that the viewer's rows point to. Its address is signed: it is asked without a token and never recorded."""
+        if _origin(url) != _origin(self.viewer_endpoint):
+            raise ToolFailure("unavailable", "the viewer points to another host for its images: they were not fetched")
+        return self._get(url, _Asked("an image of the viewer"), max_bytes=max_bytes, authorise=False, quiet=True)
+
     def _info(self, repo_type: RepoType, repo_id: str, revision: str) -> RepoInfo:
         if not _REVISION.fullmatch(revision) or ".." in revision:
             raise ToolFailure(

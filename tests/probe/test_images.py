@@ -11,7 +11,7 @@ from tests.tiny import png
 from tunegate.probe.images import inspect, measure
 
 
-@pytest.mark.parametrize("kind", ["png", "jpeg", "gif", "bmp"])
+@pytest.mark.parametrize("kind", ["png", "jpeg", "gif", "bmp", "webp", "tiff"])
 def test_sizes_agree_with_pillow(kind, tmp_path):
     out = io.BytesIO()
     Image.new("RGB", (37, 21), "red").save(out, kind)
@@ -19,11 +19,11 @@ def test_sizes_agree_with_pillow(kind, tmp_path):
     assert inspect(tmp_path / "x") == (kind, 37, 21)
 
 
-@pytest.mark.parametrize("kind", ["webp", "tiff"])
-def test_formats_without_a_size(kind):
+@pytest.mark.parametrize("how", [{"lossless": True}, {"exif": b"Exif\0\0"}])
+def test_the_other_kinds_of_webp(how):
     out = io.BytesIO()
-    Image.new("RGB", (37, 21)).save(out, kind)
-    assert measure(out.getvalue()) == (kind, None, None)
+    Image.new("RGB", (37, 21), "red").save(out, "webp", **how)
+    assert measure(out.getvalue()) == ("webp", 37, 21)
 
 
 def test_cut_off_files_are_told(tmp_path):
@@ -35,7 +35,21 @@ def test_cut_off_files_are_told(tmp_path):
 
 @given(
     st.binary(max_size=200),
-    st.sampled_from([b"", b"\xff\xd8\xff\xe0", b"\x89PNG\r\n\x1a\n", b"BM", b"GIF89a", b"RIFF0000WEBP"]),
+    st.sampled_from(
+        [
+            b"",
+            b"\xff\xd8\xff\xe0",
+            b"\x89PNG\r\n\x1a\n",
+            b"BM",
+            b"GIF89a",
+            b"RIFF0000WEBP",
+            b"RIFF0000WEBPVP8L",
+            b"RIFF0000WEBPVP8X",
+            b"RIFF0000WEBPVP8 ",
+            b"II*\0",
+            b"MM\0*",
+        ]
+    ),
 )
 def test_any_bytes_are_measured_or_refused(body, start):
     try:

@@ -1,43 +1,55 @@
-"""Columns of a dataset: what they hold, which of them serve a task, and what their labels are."""
+"""Columns of a dataset: their types, nested ones too, whichever of the four ways of writing them down they came from."""
 
 from __future__ import annotations
 
-from collections import Counter
+import json
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from tunegate.errors import ToolFailure
-from tunegate.probe.tasks import COLUMNS, SCHEMAS, Column
+from tunegate.probe.images import EXTENSIONS
 
-Kind = Literal["image", "class", "int", "float", "string", "bool", "list", "struct", "audio", "other"]
-TRAIN_NAMES = ("train", "training")
-EVAL_NAMES = ("validation", "valid", "val", "dev", "test", "testing", "eval", "evaluation")  # in order of preference
-MAX_CLASSES_SHOWN = 30
+Kind = Literal["image", "class", "int", "float", "string", "bool", "list", "struct", "array", "audio", "other"]
+MAX_DEPTH = 8  # of nested types; what lies deeper is `other`
+MAX_FIELDS = 100
+_KINDS: dict[str, Kind] = {"Image": "image", "Audio": "audio"}
+_DTYPES: tuple[tuple[str, Kind], ...] = (
+    ("int", "int"),
+    ("uint", "int"),
+    ("float", "float"),
+    ("double", "float"),
+    ("halffloat", "float"),
+    ("string", "string"),
+    ("large_string", "string"),
+    ("bool", "bool"),
+)
 
 
 @dataclass(frozen=True)
 class Feature:
-    """One column: its kind, its type in words, and its class names where the dataset declares them."""
+    """One column: its kind, its type in words, class names where declared; `item` of a list, `fields` of a struct."""
 
     kind: Kind
     shown: str
     names: tuple[str, ...] = ()
+    item: Feature | None = None
+    fields: dict[str, Feature] = field(default_factory=dict, hash=False)
 
 
-@dataclass
-class Labels:
-    """Labels counted over rows: `seen` of them, all of the split if `complete`."""
-
-    counts: Counter[str] = field(default_factory=Counter)
-    unlabelled: int = 0
-    seen: int = 0
-    complete: bool = False
+def list_of(item: Feature) -> Feature:
+    return Feature("list", f"list<{item.shown}>"[:60], item=item)
 
 
-def feature(raw: Any) -> Feature:
+def struct_of(fields: dict[str, Feature]) -> Feature:
+    return Feature("struct", f"struct<{', '.join(fields)}>"[:60], fields=fields)
+
+
+def feature(raw: Any, depth: int = 0) -> Feature:
     """A column's type, as `datasets` writes it in JSON, -> Feature."""
+    if depth > MAX_DEPTH:
+        return Feature("other", "nested too deep")
     if isinstance(raw, list):
-        return Feature("list", "list")
+        return list_of(feature(raw[0], depth + 1)) if raw else Feature("list", "list")
     if not isinstance(raw, dict):
         return Feature("other", str(raw)[:40])
     kind = raw["_type"] if isinstance(raw.get("_type"), str) else None
@@ -48,233 +60,120 @@ def feature(raw: Any) -> Feature:
     if kind == "Value":
         dtype = str(raw.get("dtype"))[:40]
         return Feature(_value_kind(dtype), dtype)
-    if kind is None and {"bytes", "path"} <= set(raw):
+    if kind in ("Sequence", "List", "LargeList"):
+        return _listed(kind, raw.get("feature"), depth)
+    if kind and kind.startswith("Array"):
+        return Feature("array", f"{kind}({raw.get('shape')})"[:40])
+    if kind:
+        return Feature(_KINDS.get(kind, "other"), kind[:40])
+    if {"bytes", "path"} <= set(raw):
         return Feature("image", "struct<bytes, path>")
-    table = {
-        "Image": "image",
-        "Audio": "audio",
-        "Sequence": "list",
-        "List": "list",
-        "LargeList": "list",
-        None: "struct",
-    }
-    return Feature(table.get(kind, "other"), str(kind or "struct")[:40])
+    return struct_of({str(name)[:100]: feature(value, depth + 1) for name, value in list(raw.items())[:MAX_FIELDS]})
 
 
-def arrow_feature(dtype: Any) -> Feature:
+def _listed(kind: str, inner: Any, depth: int) -> Feature:
+    found = feature(inner, depth + 1)
+    if kind == "Sequence" and found.kind == "struct":
+        # Until datasets 4, a Sequence of a dict was stored as a dict of lists.
+        return struct_of({name: list_of(inner) for name, inner in found.fields.items()})
+    return list_of(found)
+
+
+def arrow_feature(dtype: Any, depth: int = 0) -> Feature:
     """A pyarrow type -> Feature, where the file does not carry the types of `datasets`."""
-    text = str(dtype)
-    if text.startswith("struct<") and "bytes: " in text and "path: " in text:
-        return Feature("image", "struct<bytes, path>")
-    if text.startswith(("list", "large_list", "fixed_size_list")):
-        return Feature("list", text[:40])
-    if text.startswith("struct"):
-        return Feature("struct", text[:40])
-    return Feature(_value_kind(text), text[:40])
+    from pyarrow import types
+
+    if depth > MAX_DEPTH:
+        return Feature("other", "nested too deep")
+    if types.is_struct(dtype):
+        fields = {column.name: column.type for column in dtype}
+        if {"bytes", "path"} <= set(fields):
+            return Feature("image", "struct<bytes, path>")
+        return struct_of({name: arrow_feature(inner, depth + 1) for name, inner in list(fields.items())[:MAX_FIELDS]})
+    if types.is_list(dtype) or types.is_large_list(dtype) or types.is_fixed_size_list(dtype):
+        return list_of(arrow_feature(dtype.value_type, depth + 1))
+    return Feature(_value_kind(str(dtype)), str(dtype)[:40])
+
+
+def schema_features(schema: Any) -> dict[str, Feature]:
+    """An arrow schema -> columns; the types that `datasets` stored in it win."""
+    try:
+        declared = json.loads((schema.metadata or {})[b"huggingface"])["info"]["features"]
+    except (KeyError, ValueError, TypeError, RecursionError):
+        declared = None
+    declared = declared if isinstance(declared, dict) else {}
+    return {
+        name: feature(declared[name]) if name in declared else arrow_feature(schema.field(name).type)
+        for name in schema.names
+    }
+
+
+def value_feature(values: list[Any], depth: int = 0) -> Feature:
+    """A column's type from its first values (CSV and JSON declare none); text that names image files is an image."""
+    present = [value for value in values if value not in (None, "")]
+    if not present or depth > MAX_DEPTH:
+        return Feature("other", "empty" if not present else "nested too deep")
+    if all(isinstance(value, list) for value in present):
+        inner = [item for value in present for item in value[:50]]
+        return list_of(value_feature(inner[:2000], depth + 1))
+    if all(isinstance(value, dict) for value in present):
+        names = list(dict.fromkeys(str(name)[:100] for value in present for name in value))[:MAX_FIELDS]
+        return struct_of({name: value_feature([value.get(name) for value in present], depth + 1) for name in names})
+    if all(isinstance(value, str) and value.lower().endswith(EXTENSIONS) for value in present):
+        return Feature("image", "path of an image")
+    if all(isinstance(value, bool) for value in present):
+        return Feature("bool", "bool")
+    return _scalar(present)
+
+
+def _scalar(present: list[Any]) -> Feature:
+    for kind, convert in (("int", int), ("float", float)):
+        try:
+            if all(_reads_as(value, convert) for value in present):
+                return Feature(kind, kind)
+        except (ValueError, OverflowError):
+            continue
+    if all(isinstance(value, (str, int, float)) for value in present):
+        return Feature("string", "string")
+    return Feature("other", f"mixed {' and '.join(sorted({type(value).__name__ for value in present})[:3])}")
+
+
+def _reads_as(value: Any, convert: type) -> bool:
+    if convert is float and type(value) in (int, float):
+        return True
+    return isinstance(value, (str, int, float)) and str(convert(value)) == str(value).strip()
 
 
 def _value_kind(dtype: str) -> Kind:
-    for start, kind in (
-        ("int", "int"),
-        ("uint", "int"),
-        ("float", "float"),
-        ("double", "float"),
-        ("halffloat", "float"),
-        ("string", "string"),
-        ("large_string", "string"),
-        ("bool", "bool"),
-    ):
-        if dtype.startswith(start):
-            return kind
-    return "other"
+    return next((kind for start, kind in _DTYPES if dtype.startswith(start)), "other")
 
 
-def map_columns(features: dict[str, Feature], task: str, asked: dict[str, str] | None = None) -> dict[str, str]:
-    """Task column -> dataset column. A rename is found; several candidates are `ambiguous`, none is `rejected`."""
-    needed = COLUMNS[task]
-    for ours in asked or {}:
-        if ours not in needed:
-            raise ToolFailure(
-                "invalid_input",
-                f"column_map has {ours!r}, which is no column of {task}: its keys are {', '.join(needed)}",
-            )
-    return {
-        ours: _chosen(ours, column, asked[ours], features)
-        if ours in (asked or {})
-        else _find(ours, column, features, task)
-        for ours, column in needed.items()
-    }
+def paths(features: dict[str, Feature]) -> Iterator[tuple[str, Feature]]:
+    """Every column, and the fields of structs and of lists of structs as `column.field`: a field of a list is a list."""
+    yield from features.items()
+    for name, found in features.items():
+        inner = found if found.kind == "struct" else found.item
+        if inner is not None and inner.kind == "struct":
+            for part, kind in inner.fields.items():
+                yield f"{name}.{part}", (list_of(kind) if found.kind == "list" else kind)
 
 
-def _chosen(ours: str, column: Column, theirs: object, features: dict[str, Feature]) -> str:
-    if theirs not in features:
-        raise ToolFailure(
-            "invalid_input", f"column_map[{ours!r}] = {theirs!r} is no column: the dataset has {describe(features)}"
-        )
-    if features[theirs].kind not in column.kinds:
-        raise ToolFailure(
-            "invalid_input",
-            f"column_map[{ours!r}] = {theirs!r} is {features[theirs].shown}, and {ours} needs "
-            f"{column.needs}: the dataset has {describe(features)}",
-        )
-    return theirs
+def at_path(features: dict[str, Feature], path: str) -> Feature | None:
+    return features.get(path) or dict(paths(features)).get(path)
 
 
-def _find(ours: str, column: Column, features: dict[str, Feature], task: str) -> str:
-    fitting = [name for name, found in features.items() if found.kind in column.kinds]
-    if ours in fitting:
-        return ours
-    # A declared type (Image, ClassLabel) says what a column is for, whatever its name; plain numbers and text do not.
-    declared = [name for name in fitting if features[name].kind in ("image", "class")]
-    named = [name for name in fitting if name.lower() in column.aliases]
-    candidates = declared or named
-    if len(candidates) == 1:
-        return candidates[0]
-    if candidates:
-        raise ToolFailure(
-            "ambiguous",
-            f"{ours} could be any of {', '.join(candidates[:10])}: ask the user, then pass e.g. "
-            f"column_map={{{ours!r}: {candidates[0]!r}}}",
-        )
-    raise ToolFailure(
-        "rejected",
-        f"{task} needs {SCHEMAS[task]}, and no column serves as {ours} ({column.needs}): the dataset has "
-        f"{describe(features)}. If one of them does ({', '.join(fitting[:8]) or 'none fits by type'}), "
-        f"pass column_map={{{ours!r}: ...}}, "
-        "or choose another dataset; a restructuring is for the user to decide",
-    )
+def dig(row: dict[str, Any], path: str) -> Any:
+    """A row's value at a column or at `column.field`, whether the column is a dict of lists or a list of dicts."""
+    if path in row:
+        return row[path]
+    name, _, part = path.partition(".")
+    value = row.get(name)
+    if isinstance(value, list):
+        return [item.get(part) if isinstance(item, dict) else None for item in value]
+    return value.get(part) if isinstance(value, dict) else None
 
 
 def describe(features: dict[str, Feature]) -> str:
     shown = [f"{name[:60]} ({found.shown})" for name, found in list(features.items())[:20]]
-    return (
-        ", ".join(shown) + (f" and {len(features) - 20} more" if len(features) > 20 else "") if shown else "no columns"
-    )
-
-
-def choose_splits(
-    splits: dict[str, int | None], train: str | None, evaluation: str | None
-) -> tuple[str, str | None, str]:
-    """(train, eval or None, why). None: held out of train. Raises invalid_input, ambiguous, rejected."""
-    for argument, name in (("train_split", train), ("eval_split", evaluation)):
-        if name is not None and name not in splits:
-            raise ToolFailure(
-                "invalid_input", f"{argument} = {name!r} does not exist: the dataset has {_listed(splits)}"
-            )
-    if train is None:
-        train = _train_split(splits, evaluation)
-    if train == evaluation:
-        raise ToolFailure(
-            "invalid_input",
-            f"eval_split = {evaluation!r} is the train split too: the metric would be measured on "
-            "what was trained on; leave eval_split out to hold a part of it back",
-        )
-    if splits[train] == 0:
-        raise ToolFailure(
-            "rejected",
-            f"split {train!r} has no rows: the dataset has {_listed(splits)}; choose another train_split or dataset",
-        )
-    if evaluation is not None:
-        if splits[evaluation] == 0:
-            raise ToolFailure("rejected", f"eval_split = {evaluation!r} has no rows: the dataset has {_listed(splits)}")
-        return train, evaluation, "eval_split was named"
-    for name in EVAL_NAMES:
-        if name in splits and name != train and splits[name] != 0:
-            return train, name, f"{name!r} is the first of {', '.join(EVAL_NAMES[:5])} that it has"
-    return train, None, f"it has no split to evaluate on ({_listed(splits)}): a part of {train!r} is held out"
-
-
-def _train_split(splits: dict[str, int | None], evaluation: str | None) -> str:
-    found = next((name for name in TRAIN_NAMES if name in splits), None)
-    rest = [name for name in splits if name != evaluation]
-    if found or len(rest) == 1:
-        return found or rest[0]
-    if not splits:
-        raise ToolFailure("rejected", "the dataset has no splits: choose another one")
-    raise ToolFailure(
-        "ambiguous", f"no split is called train: the dataset has {_listed(splits)}; ask the user, then pass train_split"
-    )
-
-
-def _listed(splits: dict[str, int | None]) -> str:
-    return (
-        ", ".join(f"{name} ({'?' if rows is None else f'{rows:,}'} rows)" for name, rows in list(splits.items())[:12])
-        or "no splits"
-    )
-
-
-def count_labels(values: list[Any], found: Feature, *, complete: bool) -> Labels:
-    """Labels by class name. -1 and None mean unlabelled, as `datasets` writes them."""
-    labels = Labels(seen=len(values), complete=complete)
-    for value in values:
-        name = _class_name(value, found)
-        if name is None:
-            labels.unlabelled += 1
-        else:
-            labels.counts[name] += 1
-    return labels
-
-
-def _class_name(value: Any, found: Feature) -> str | None:
-    if value is None or value == "" or (found.kind in ("class", "int") and value == -1):
-        return None
-    if found.kind == "class" and type(value) is int:
-        return found.names[value] if 0 <= value < len(found.names) else None
-    return str(value)[:100]
-
-
-def judge_labels(labels: Labels, found: Feature, split: str, warnings: list[str]) -> list[str]:
-    """The class names, as far as they are known. Raises rejected for an empty, unlabelled or one-class split."""
-    if labels.complete and not labels.seen:
-        raise ToolFailure("rejected", f"split {split!r} has no rows: choose another split or dataset")
-    if labels.seen and not labels.counts:
-        raise ToolFailure(
-            "rejected",
-            f"none of the {labels.seen} rows read of split {split!r} has a label: choose another split or dataset",
-        )
-    if labels.unlabelled:
-        warnings.append(f"{labels.unlabelled} of {labels.seen} rows read of split {split!r} have no label")
-    names = list(found.names) or (sorted(labels.counts, key=_natural) if labels.complete else [])
-    only = next(iter(labels.counts), None)
-    if len(found.names) == 1 or (len(labels.counts) == 1 and (labels.complete or not found.names)):
-        where = (
-            "its schema names one class"
-            if len(found.names) == 1
-            else f"all {labels.seen} rows read of split {split!r} have it"
-        )
-        raise ToolFailure(
-            "rejected",
-            f"the dataset has one class only ({only or found.names[0]!r}: {where}), so there is nothing to "
-            "tell apart: choose another dataset, split, or column_map={'label': ...}",
-        )
-    if len(labels.counts) == 1:
-        warnings.append(
-            f"the {labels.seen} rows read of split {split!r} are all {only!r}; the schema names {len(names)} classes"
-        )
-    if not names:
-        warnings.append("the class names are not declared: the prepare stage takes them from all of the training rows")
-    if found.kind in ("int", "string") and labels.seen >= 50 and len(labels.counts) > labels.seen * 0.5:
-        warnings.append(
-            f"{len(labels.counts)} different labels in {labels.seen} rows: this looks like an identifier, not a class"
-        )
-    return names
-
-
-def _natural(name: str) -> tuple[int, int | str]:
-    """10 after 9 where the labels are numbers."""
-    return (0, int(name)) if name.isdecimal() else (1, name)
-
-
-def bounded_row(row: dict[str, Any], features: dict[str, Feature]) -> dict[str, Any]:
-    """A row for people to look at: images as their size, long text cut."""
-    return {name[:60]: _bounded_cell(value, features.get(name)) for name, value in list(row.items())[:20]}
-
-
-def _bounded_cell(value: Any, found: Feature | None) -> Any:
-    if found and found.kind == "image":
-        width, height = (value.get("width"), value.get("height")) if isinstance(value, dict) else (None, None)
-        return f"<image {width}x{height}>" if type(width) is int and type(height) is int else "<image>"
-    if isinstance(value, (bool, int, float)) or value is None:
-        return value
-    text = str(value)
-    return text if len(text) <= 80 else text[:77] + "..."
+    rest = f" and {len(features) - 20} more" if len(features) > 20 else ""
+    return ", ".join(shown) + rest if shown else "no columns"

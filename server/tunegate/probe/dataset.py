@@ -8,26 +8,26 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import ConfigDict, Field
 
+from tunegate.config import Reshape
 from tunegate.errors import ToolFailure
 from tunegate.hub import Hub, Source
-from tunegate.probe import tasks
-from tunegate.probe.columns import (
-    MAX_CLASSES_SHOWN,
-    Labels,
-    bounded_row,
-    choose_splits,
-    judge_labels,
-    map_columns,
-)
+from tunegate.probe import findings as findings_module
+from tunegate.probe import recommend
+from tunegate.probe.columns import at_path
+from tunegate.probe.findings import Findings, Look
 from tunegate.probe.hub_table import HubTable, read_hub
+from tunegate.probe.labels import MAX_CLASSES_SHOWN, Labels, judge_labels, natural
 from tunegate.probe.local import read_local
+from tunegate.probe.mapping import Mapping, bounded_row, map_columns
 from tunegate.probe.model import ModelFacts
-from tunegate.probe.table import Table
+from tunegate.probe.schemas import FORMS
+from tunegate.probe.splits import choose_splits
+from tunegate.probe.table import N_SHOWN, Table
 
 
-class DatasetFacts(BaseModel):
+class DatasetFacts(Findings):
     """Everything that later steps may ask about the dataset. `verdict` is what gate 1 reads."""
 
     model_config = ConfigDict(extra="forbid")
@@ -51,14 +51,37 @@ class DatasetFacts(BaseModel):
     eval_split: str | None = Field(description="null: held out of train_split")
     split_reason: str
     columns: dict[str, str] = Field(description="name -> type")
-    column_map: dict[str, str] = Field(description="task column -> dataset column")
+    form: str = Field(description="which of the task's layouts the columns have: probe/schemas.py")
+    column_map: dict[str, str] = Field(description="task column -> dataset column, or column.field")
+    column_reshape: Reshape | None = Field(
+        description="how these columns become the task's; null: by their names alone"
+    )
     class_names: list[str] = Field(description="in order of the label ids; empty: not declared, known after prepare")
-    label_histogram: dict[str, int] = Field(description="class -> rows, among the rows read of the train split")
-    label_rows: int = Field(description="rows read for the histogram")
-    label_complete: bool = Field(description="whether these are all rows of the train split")
+    label_histogram: dict[str, int] = Field(description="class -> rows (boxes, for detection) among the rows read")
+    label_rows: int = Field(description="rows (boxes) counted for the histogram")
+    label_complete: bool = Field(description="whether these are all of the train split")
+    rows_read: dict[str, int] = Field(description="split -> rows of the sample that the other facts are of")
+    sample_spread: bool = Field(description="the sample is from all over the split, not only from its beginning")
     sample_rows: list[dict[str, Any]]
     sources: list[Source]
     bytes_fetched: int
+
+    def for_config(self) -> dict[str, Any]:
+        """What config.yaml says about the annotations, so that a rendered project needs no evidence to read them."""
+        masks, coding = self.masks, {"binary 0/255": "binary_255", "segment ids in RGB": "rgb_ids", "class ids": "ids"}
+        return {
+            "box_format": self.boxes.format if self.boxes else None,
+            "boxes_normalised": self.boxes.normalised if self.boxes else None,
+            "ignore_index": masks.ignore_index if masks else None,
+            "mask_values": ("ids_from_1" if masks.reduce_labels else coding[masks.coding]) if masks else None,
+            "depth_scale": self.depth.scale if self.depth else None,
+        }
+
+    def described(self) -> list[str]:
+        """The findings in a few lines."""
+        sample = " + ".join(f"{rows} of {self.splits.get(name) or '?'} {name}" for name, rows in self.rows_read.items())
+        lines = findings_module.describe(self, self.form, self.column_reshape)
+        return [f"sample: {sample} rows" + ("" if self.sample_spread else ", the first ones"), *lines]
 
 
 def probe_dataset(
@@ -71,49 +94,51 @@ def probe_dataset(
     train_split: str | None = None,
     eval_split: str | None = None,
     task: str,
+    method: str | None = None,
     model_facts: ModelFacts | None = None,
     column_map: dict[str, str] | None = None,
+    box_format: str | None = None,
 ) -> DatasetFacts:
-    """Facts of a dataset on the Hub or on this machine.
+    """Facts of a dataset on the Hub or on this machine, for a task and a training method (dpo and grpo read other columns).
 
     Raises ToolFailure: invalid_input, not_found, access_denied, unavailable; out_of_scope (the task); ambiguous (no dataset,
-    several configurations or columns); rejected (script, empty, one class, unlabelled, no fitting columns).
+    several configurations or columns, an undecidable box format); rejected (script, empty, one class, unlabelled, no
+    fitting columns, masks that are colours, turns of unknown roles).
     """
-    _check_arguments(dataset_id, local_path, task, model_facts)
+    _check_arguments(dataset_id, local_path, task, method, model_facts)
     hub = hub.recording()
-    common = {"task": task, "asked": (train_split, eval_split), "column_map": column_map}
     if local_path is not None:
-        return _local(hub, local_path, local_format, config, model_facts, common)
-    info = hub.dataset_info(dataset_id)
-    hub.check_access("dataset", info)
-    found = read_hub(hub, info, config)
-    facts = _facts(found.table, **common)
-    facts["warnings"] += _remarks(facts, model_facts, gated=bool(info.gated))
-    return DatasetFacts(
-        source="hub",
-        read_through=found.read_through,
-        dataset_id=info.id,
-        revision=info.sha,
-        gated=info.gated,
-        private=info.private,
-        **_config(found),
-        **facts,
-        sources=hub.trail.sources,
-        bytes_fetched=hub.trail.bytes_fetched,
-    )
+        table = _local(local_path, local_format, config, task)
+        resolved = Path(local_path).expanduser().resolve()
+        about = {"source": "local", "read_through": "files", "local_path": str(resolved), "local_format": table.format}
+        sources = [_listing(resolved)]
+    else:
+        info = hub.dataset_info(dataset_id)
+        hub.check_access("dataset", info)
+        found = read_hub(hub, info, config)
+        table = found.table
+        about = {"source": "hub", "read_through": found.read_through, "dataset_id": info.id, "revision": info.sha}
+        about |= {"gated": info.gated, "private": info.private, **_config(found)}
+        sources = []
+    facts = _facts(table, task, method, (train_split, eval_split), column_map, box_format)
+    facts["warnings"] += _remarks(facts, model_facts, gated=bool(about.get("gated")))
+    sources += {one.url: one for one in hub.trail.sources}.values()  # one of a file that was read in many ranges
+    return DatasetFacts(**about, **facts, sources=sources, bytes_fetched=hub.trail.bytes_fetched)
 
 
-def _check_arguments(dataset_id: str | None, local_path: str | None, task: str, model_facts: ModelFacts | None) -> None:
+def _check_arguments(
+    dataset_id: str | None, local_path: str | None, task: str, method: str | None, model_facts: ModelFacts | None
+) -> None:
     if dataset_id is not None and local_path is not None:
         raise ToolFailure(
             "invalid_input",
             f"dataset_id = {dataset_id[:100]!r} and local_dataset_path = {local_path[:100]!r} are both given: "
             "pass exactly one",
         )
-    if task not in tasks.TRAINABLE:
+    if task not in FORMS:
         raise ToolFailure(
             "out_of_scope",
-            f"task = {task[:60]!r}: this version prepares datasets for {', '.join(tasks.TRAINABLE)} only",
+            f"task = {task[:60]!r}: datasets are probed for {', '.join(k for k in FORMS if '/' not in k)}",
         )
     if model_facts and model_facts.task != task:
         raise ToolFailure(
@@ -121,17 +146,10 @@ def _check_arguments(dataset_id: str | None, local_path: str | None, task: str, 
             f"task = {task!r}, but {model_facts.model_id} was probed for {model_facts.task}: probe the model again",
         )
     if dataset_id is None and local_path is None:
-        listed = "; ".join(f"{name}: {why}" for name, why in tasks.RECOMMENDED[task])
-        raise ToolFailure(
-            "ambiguous",
-            f"no dataset is given: show the user these for {task}, and pass the choice as dataset_id. {listed}; or the "
-            "user's own data, as local_dataset_path (a folder with one subfolder of images for each class)",
-        )
+        raise ToolFailure("ambiguous", recommend.message(task, method, model_facts))
 
 
-def _local(
-    hub: Hub, path: str, wanted: str, config: str | None, model_facts: ModelFacts | None, common: dict
-) -> DatasetFacts:
+def _local(path: str, wanted: str, config: str | None, task: str) -> Table:
     if config is not None:
         raise ToolFailure(
             "invalid_input",
@@ -139,36 +157,34 @@ def _local(
         )
     if "\0" in path or not path.strip():
         raise ToolFailure("invalid_input", f"local_dataset_path = {path[:80]!r} is no path: give a folder or a file")
-    table = read_local(Path(path), wanted, common["task"])
-    facts = _facts(table, **common)
-    facts["warnings"] += _remarks(facts, model_facts, gated=False)
-    resolved = Path(path).expanduser().resolve()
-    return DatasetFacts(
-        source="local",
-        read_through="files",
-        local_path=str(resolved),
-        local_format=table.format,
-        **facts,
-        sources=[_listing(resolved)],
-        bytes_fetched=hub.trail.bytes_fetched,
-    )
+    return read_local(Path(path), wanted, task)
 
 
 def _facts(
-    table: Table, *, task: str, asked: tuple[str | None, str | None], column_map: dict[str, str] | None
+    table: Table,
+    task: str,
+    method: str | None,
+    asked: tuple[str | None, str | None],
+    column_map: dict[str, str] | None,
+    box_format: str | None,
 ) -> dict[str, Any]:
-    """What holds for every source: columns, splits, labels."""
-    mapped = map_columns(table.features, task, column_map)
-    label = table.features[mapped["label"]]
-    train, evaluation, why, eval_labels = _splits(table, mapped["label"], *asked)
-    labels = table.labels(train, mapped["label"])
+    """What holds for every source: columns, splits, labels, and what the rows show."""
+    mapping = map_columns(table.features, task, column_map, method)
+    classes = mapping.columns.get("label") or mapping.columns.get("category")
+    train, evaluation, why, eval_labels = _splits(table, mapping.columns.get("label"), *asked)
     warnings: list[str] = []
-    names = judge_labels(labels, label, train, warnings)
+    labels, names = _labels(table, task, classes, train, warnings)
     if eval_labels and labels.complete and (new := sorted(set(eval_labels.counts) - set(labels.counts))):
         warnings.append(f"{len(new)} classes of split {evaluation!r} are not in {train!r}: {', '.join(new[:5])}")
-    if table.features[mapped["image"]].shown.startswith("struct"):
-        warnings.append(f"column {mapped['image']!r} is not declared as Image: it holds bytes and path, and is cast")
-    rows = [bounded_row(row, table.features) for row in table.sample(train)]
+    _undeclared_image(table, mapping, warnings)
+    look = Look(table, mapping, task, train, evaluation)
+    if box_format is not None and "bbox" not in mapping.columns:
+        raise ToolFailure(
+            "invalid_input", f"box_format = {box_format!r}: the layout {mapping.form!r} of {task} has no boxes"
+        )
+    found = look.findings(names, box_format)
+    names = names or _mask_names(table, found)
+    sample = table.rows(train)
     return {
         "task": task,
         "verdict": "accept",
@@ -177,24 +193,68 @@ def _facts(
         "eval_split": evaluation,
         "split_reason": why,
         "columns": {name: found.shown for name, found in list(table.features.items())[:100]},
-        "column_map": mapped,
+        "form": mapping.form,
+        "column_map": mapping.columns,
+        "column_reshape": mapping.reshape,
         "class_names": names,
         "label_histogram": dict(labels.counts.most_common(MAX_CLASSES_SHOWN)),
         "label_rows": labels.seen,
         "label_complete": labels.complete,
-        "sample_rows": rows,
-        "warnings": [*table.warnings, *warnings],
+        "rows_read": {split: len(table.rows(split).rows) for split in (train, evaluation) if split},
+        "sample_spread": sample.spread or sample.complete,
+        "sample_rows": [bounded_row(row, table.features) for row in sample.rows[:N_SHOWN]],
+        "warnings": [*table.warnings, *warnings, *look.warnings],
+        **{name: getattr(found, name) for name in Findings.model_fields},
     }
 
 
+def _labels(table: Table, task: str, column: str | None, train: str, warnings: list[str]) -> tuple[Labels, list[str]]:
+    """(labels counted, class names in order of their ids)"""
+    if column is None:
+        return Labels(), []
+    labels, found = table.labels(train, column), at_path(table.features, column)
+    if task == "image-classification":
+        return labels, judge_labels(labels, found, train, warnings)
+    kind = found.item or found
+    if labels.seen and not labels.counts:
+        raise ToolFailure(
+            "rejected", f"no box of split {train!r} has a class in {column!r}: choose another column_map or dataset"
+        )
+    names = list(kind.names) or (sorted(labels.counts, key=natural) if labels.complete else [])
+    if not names:
+        warnings.append("the class names are not declared: the prepare stage takes them from all of the training rows")
+    elif kind.kind in ("int", "float"):
+        warnings.append(
+            f"the classes of {column!r} are numbers without names: ask the user what {', '.join(names[:5])} stand for"
+        )
+    if absent := [name for name in names if not labels.counts[name]] if labels.complete else []:
+        warnings.append(f"{len(absent)} classes have no box in split {train!r}: {', '.join(absent[:5])}")
+    return labels, names
+
+
+def _mask_names(table: Table, found: Findings) -> list[str]:
+    """Classes of a mask, by value, where a file beside the data names them."""
+    if found.masks is None or found.masks.coding == "segment ids in RGB" or not table.names:
+        return []
+    return [table.names.get(value, str(value)) for value in range(max(table.names) + 1)]
+
+
+def _undeclared_image(table: Table, mapping: Mapping, warnings: list[str]) -> None:
+    found = at_path(table.features, mapping.columns["image"]) if "image" in mapping.columns else None
+    if found and found.shown.startswith("struct"):
+        warnings.append(
+            f"column {mapping.columns['image']!r} is not declared as Image: it holds bytes and path, and is cast"
+        )
+
+
 def _splits(
-    table: Table, label: str, train: str | None, evaluation: str | None
+    table: Table, label: str | None, train: str | None, evaluation: str | None
 ) -> tuple[str, str | None, str, Labels | None]:
     """As choose_splits, but a split without labels (a benchmark's hidden test) is passed over."""
     splits, hidden = dict(table.splits), []
     while True:
         train, chosen, why = choose_splits(splits, train, evaluation)
-        labels = table.labels(chosen, label) if chosen else None
+        labels = table.labels(chosen, label) if chosen and label else None
         if labels is None or labels.counts or not labels.seen:
             return train, chosen, why + (f"; {', '.join(hidden)} has no labels" if hidden else ""), labels
         if evaluation is not None:

@@ -38,9 +38,9 @@ def measure(head: bytes) -> tuple[str, int | None, int | None]:
     if head.startswith(b"\xff\xd8\xff"):
         return "jpeg", *_jpeg_size(head)
     if head[:4] == b"RIFF" and head[8:12] == b"WEBP":
-        return "webp", None, None
+        return "webp", *_webp_size(head)
     if head.startswith((b"II*\0", b"MM\0*")):
-        return "tiff", None, None
+        return "tiff", *_tiff_size(head)
     raise ValueError("is no image (its first bytes fit no known format)")
 
 
@@ -54,3 +54,32 @@ def _jpeg_size(head: bytes) -> tuple[int | None, int | None]:
             return width, height
         at += 2 + length
     return None, None
+
+
+def _webp_size(head: bytes) -> tuple[int | None, int | None]:
+    """From the first chunk: VP8X (extended), VP8L (lossless) or VP8 (lossy key frame)."""
+    chunk = head[12:16]
+    if chunk == b"VP8X" and len(head) >= 30:
+        return int.from_bytes(head[24:27], "little") + 1, int.from_bytes(head[27:30], "little") + 1
+    if chunk == b"VP8L" and len(head) >= 25 and head[20] == 0x2F:
+        bits = int.from_bytes(head[21:25], "little")
+        return (bits & 0x3FFF) + 1, (bits >> 14 & 0x3FFF) + 1
+    if chunk == b"VP8 " and len(head) >= 30 and head[23:26] == b"\x9d\x01\x2a":
+        width, height = struct.unpack("<HH", head[26:30])
+        return width & 0x3FFF, height & 0x3FFF
+    return None, None
+
+
+def _tiff_size(head: bytes) -> tuple[int | None, int | None]:
+    """ImageWidth (256) and ImageLength (257) of the first directory, where it lies in the head."""
+    order = "<" if head.startswith(b"II") else ">"
+    found: dict[int, int] = {}
+    at = struct.unpack(order + "I", head[4:8])[0] if len(head) >= 8 else len(head)
+    count = struct.unpack(order + "H", head[at : at + 2])[0] if at + 2 <= len(head) else 0
+    for entry in range(at + 2, min(at + 2 + 12 * count, len(head) - 11), 12):
+        tag, kind = struct.unpack(order + "HH", head[entry : entry + 4])
+        if tag in (256, 257) and kind in (3, 4):
+            found[tag] = struct.unpack(
+                order + ("H" if kind == 3 else "I"), head[entry + 8 : entry + (10 if kind == 3 else 12)]
+            )[0]
+    return found.get(256), found.get(257)

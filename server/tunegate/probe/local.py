@@ -2,29 +2,37 @@
 
 from __future__ import annotations
 
-import json
 import os
-from collections import Counter
-from collections.abc import Iterator
 from pathlib import Path
 
 from tunegate.errors import ToolFailure
-from tunegate.probe import local_files
-from tunegate.probe.columns import Feature, Labels
-from tunegate.probe.images import EXTENSIONS, inspect
-from tunegate.probe.table import KEYWORDS, N_SAMPLE, Table
-from tunegate.probe.tasks import LOCAL_FORMATS
+from tunegate.probe import local_coco, local_files, local_images, local_voc
+from tunegate.probe.images import EXTENSIONS
+from tunegate.probe.local_images import DEPTH_FOLDERS, IMAGE_FOLDERS, MASK_FOLDERS, METADATA
+from tunegate.probe.local_tree import entries, folders, has_image
+from tunegate.probe.schemas import LOCAL_FORMATS
+from tunegate.probe.table import Table
 
-MAX_ENTRIES = 2_000_000
-MAX_INSPECTED = 200  # images whose first and last bytes are looked at
-MASK_FOLDERS = ("masks", "mask", "labels", "annotations", "segmentationclass")
+LAYOUTS = {
+    "image-classification": "one subfolder of images for each class (optionally under train/ and validation/)",
+    "object-detection": "COCO (annotations/*.json beside the images) or VOC (Annotations/*.xml and JPEGImages/)",
+    "instance-segmentation": "COCO with segmentation, or a table with image and outlines",
+    "panoptic-segmentation": "COCO panoptic (annotations/panoptic_*.json and its PNG folder)",
+    "semantic-segmentation": "images/ and masks/ with the same file names",
+    "depth-estimation": "images/ and depth/ with the same file names",
+    "image-text-to-text": "a .jsonl with file_name and messages, or question and answer, beside the images",
+    "text-generation": "a .jsonl with messages, or prompt and completion",
+}
+SPLIT_DEPTH = 2
 
 
 def read_local(path: Path, wanted: str, task: str) -> Table:
     """The dataset at `path` as a Table. Raises not_found, invalid_input, rejected, unavailable (no pyarrow)."""
     try:
         path = path.expanduser().resolve(strict=True)
-        found = detect(path) if wanted == "auto" else wanted
+        found = detect(path, task) if wanted == "auto" else wanted
+    except PermissionError as error:
+        raise _forbidden(error, path) from None
     except (OSError, RuntimeError):
         raise ToolFailure(
             "not_found", f"local_dataset_path = {str(path)!r} does not exist or cannot be read: check the path"
@@ -37,198 +45,100 @@ def read_local(path: Path, wanted: str, task: str) -> Table:
         raise ToolFailure(
             "rejected",
             f"local_dataset_path = {str(path)!r} is in {found} format, for {' or '.join(LOCAL_FORMATS[found])}, "
-            f"not {task}: give a folder with one subfolder of images for each class, or parquet, arrow, csv or jsonl",
+            f"not {task}: give {LAYOUTS[task]}, or parquet, arrow, csv or jsonl",
         )
     try:
-        return _imagefolder(path) if found == "imagefolder" else local_files.read(path, found)
+        return _READERS[found](path, found, task)
     except PermissionError as error:
+        raise _forbidden(error, path) from None
+    except FileNotFoundError as error:
         raise ToolFailure(
-            "access_denied", f"{error.filename or path} may not be read by this user: change its permissions"
+            "not_found",
+            f"{error.filename or path} disappeared while it was read, or is a broken link: mend it, and call again",
         ) from None
 
 
-def detect(path: Path) -> str:
-    """The format, from names (and the head of a JSON file) alone. Raises rejected with what a dataset looks like."""
+def _forbidden(error: PermissionError, path: Path) -> ToolFailure:
+    return ToolFailure(
+        "access_denied", f"{error.filename or path} may not be read by this user: change its permissions"
+    )
+
+
+_READERS = {
+    "imagefolder": lambda path, kind, task: local_images.imagefolder(path),
+    "segfolder": local_images.segfolder,
+    "coco": local_coco.coco,
+    "voc": local_voc.voc,
+    **dict.fromkeys(("csv", "jsonl", "parquet", "arrow"), lambda path, kind, task: local_files.read(path, kind)),
+}
+
+
+def detect(path: Path, task: str = "image-classification") -> str:
+    """The format, from names (and the ends of JSON files) alone. Raises rejected with what a dataset looks like."""
     if path.is_file():
-        if found := local_files.SUFFIXES.get(path.suffix.lower()):
-            return found
-        raise ToolFailure(
-            "rejected",
-            f"local_dataset_path = {str(path)!r} is a {path.suffix or 'plain'} file: give a folder, or a "
-            ".parquet, .csv or .jsonl file; unpack archives first",
-        )
-    entries = list(_entries(path, path))
-    names = {entry.name.lower() for entry in entries}
-    folders = [Path(entry.path) for entry in entries if entry.is_dir()]
+        return _detect_file(path)
+    listed = list(entries(path, path))
+    names = {entry.name.lower() for entry in listed}
+    children = [Path(entry.path) for entry in listed if entry.is_dir()]
     if "dataset_dict.json" in names or ("state.json" in names and "dataset_info.json" in names):
         return "arrow"
-    if "annotations" in names and ("jpegimages" in names or _any_file(path, "annotations", ".xml")):
+    if local_voc.looks_like(path, children):
         return "voc"
-    if any(_is_coco(file) for folder in (path, *folders) for file in sorted(folder.glob("*.json"))[:10]):
+    if any(local_coco.is_coco(file) for folder in (path, *children) for file in sorted(folder.glob("*.json"))[:10]):
         return "coco"
-    if "images" in names and names & set(MASK_FOLDERS):
+    _refuse_yolo(path, children)
+    if any((folder / name).is_file() for folder in (path, *children) for name in METADATA) and has_image(path, depth=3):
+        return "imagefolder"
+    if _is_segfolder(path, names, children, task):
         return "segfolder"
     for suffix, found in local_files.SUFFIXES.items():
-        if any(_has_file(folder, suffix) for folder in (path, *folders)):
+        if any(_has_file(folder, suffix) for folder in (path, *children)):
             return found
-    if _has_image(path, depth=3):
+    if has_image(path, depth=3):
         return "imagefolder"
     raise ToolFailure(
         "rejected",
         f"local_dataset_path = {str(path)!r} holds no dataset that is known"
-        + (" (it is empty)" if not entries else "")
-        + ": for image-classification give a folder with one "
-        "subfolder of images for each class (optionally under train/ and validation/), or parquet, arrow, csv or jsonl",
+        + (" (it is empty)" if not listed else "")
+        + f": for {task} give {LAYOUTS[task]}, or parquet, arrow, csv or jsonl",
     )
 
 
-def _imagefolder(root: Path) -> Table:
-    """[split/]class/image. Class ids follow the sorted names, as in `datasets`."""
-    if root.is_file():
-        raise ToolFailure(
-            "invalid_input",
-            f"local_dataset_path = {str(root)!r} is a file, and imagefolder needs a folder of class folders",
-        )
-    folders = [entry for entry in _entries(root, root) if entry.is_dir()]
-    splits = [entry for entry in folders if entry.name.lower() in KEYWORDS]
-    warnings: list[str] = []
-    if any(KEYWORDS[entry.name.lower()] == "train" for entry in splits):
-        ignored = sorted(entry.name for entry in folders if entry not in splits)
-        parts = [(KEYWORDS[entry.name.lower()], Path(entry.path)) for entry in splits]
-        if ignored:
-            warnings.append(f"folders beside the splits are not used: {', '.join(ignored[:5])}")
-    else:
-        parts = [("train", root)]
-    files: dict[str, dict[str, list[Path]]] = {}
-    for split, folder in parts:
-        for name, images in _classes(folder, root, warnings).items():
-            files.setdefault(split, {}).setdefault(name, []).extend(images)
-        files.setdefault(split, {})
-    names = tuple(sorted({name for classes in files.values() for name in classes}))
-    new = sorted({name for split in files for name in files[split] if split != "train"} - set(files["train"]))
-    if new:
-        warnings.append(f"{len(new)} classes are never trained on, being in no train folder: {', '.join(new[:5])}")
-    _check_images(
-        [image for classes in files.values() for images in classes.values() for image in images], root, warnings
-    )
-
-    def labels(split: str, column: str) -> Labels:
-        counts = Counter({name: len(images) for name, images in files[split].items()})
-        return Labels(counts=counts, seen=counts.total(), complete=True)
-
-    def sample(split: str) -> list[dict]:
-        first = [(name, images[0]) for name, images in sorted(files[split].items())][:N_SAMPLE]
-        return [{"image": _size(image), "label": name} for name, image in first]
-
-    counts = {split: sum(map(len, classes.values())) for split, classes in files.items()}
-    features = {"image": Feature("image", "Image"), "label": Feature("class", f"ClassLabel({len(names)})", names)}
-    return Table("imagefolder", counts, features, labels, sample, warnings)
-
-
-def _classes(folder: Path, root: Path, warnings: list[str]) -> dict[str, list[Path]]:
-    """Class name -> images in folder/class. Classes without images are left out, and said so."""
-    classes, loose, total = {}, 0, 0
-    for entry in _entries(folder, root):
-        if not entry.is_dir():
-            loose += entry.name.lower().endswith(EXTENSIONS)
-            continue
-        images = []
-        for child in _entries(Path(entry.path), root):
-            if child.is_dir() and _has_image(Path(child.path), depth=2):
-                raise ToolFailure(
-                    "rejected",
-                    f"{child.path} holds images one folder too deep: the layout is [split/]class/image, so move "
-                    "them up, or give the folder that holds the classes as local_dataset_path",
-                )
-            if child.name.lower().endswith(EXTENSIONS):
-                images.append(Path(child.path))
-            total += 1
-        if total > MAX_ENTRIES:
-            raise ToolFailure("rejected", f"{folder} has more than {MAX_ENTRIES:,} files: turn it into parquet first")
-        if images:
-            classes[entry.name] = sorted(images)
-        else:
-            warnings.append(f"folder {entry.name!r} holds no images and is no class")
-    if loose and not classes:
+def _detect_file(path: Path) -> str:
+    if found := local_files.SUFFIXES.get(path.suffix.lower()):
+        return found
+    if path.suffix.lower() == ".json":
+        if local_coco.is_coco(path):
+            return "coco"
         raise ToolFailure(
             "rejected",
-            f"{folder} holds {loose} images and no class folders: put the images of each class into a folder of its own",
+            f"local_dataset_path = {str(path)!r} is a .json file and not COCO: write it as JSON Lines (one object a line, .jsonl)",
         )
-    if loose:
-        warnings.append(f"{loose} images beside the class folders of {folder.name!r} have no label and are not used")
-    return classes
-
-
-def _check_images(images: list[Path], root: Path, warnings: list[str]) -> None:
-    """Look at a sample spread over all. A few damaged files are named; all damaged is `rejected`."""
-    step = max(1, len(images) // MAX_INSPECTED)
-    looked, bad = images[::step][:MAX_INSPECTED], []
-    for image in looked:
-        try:
-            inspect(image)
-        except (ValueError, OSError) as error:
-            bad.append(f"{image.relative_to(root)} {error if isinstance(error, ValueError) else 'cannot be read'}")
-    if looked and len(bad) == len(looked):
-        raise ToolFailure("rejected", f"none of the {len(looked)} images looked at is a readable image: {bad[0]}")
-    if bad:
-        warnings.append(f"{len(bad)} of {len(looked)} images looked at are damaged: {'; '.join(bad[:3])}")
-
-
-def _size(image: Path) -> dict[str, int | None]:
-    try:
-        _, width, height = inspect(image)
-    except (ValueError, OSError):
-        width = height = None
-    return {"width": width, "height": height}
-
-
-def _entries(folder: Path, root: Path) -> Iterator[os.DirEntry]:
-    """What is in the folder, hidden names apart. A link that leaves the dataset, or leads to a folder, is `rejected`."""
-    with os.scandir(folder) as entries:
-        for entry in sorted(entries, key=lambda e: e.name):
-            if entry.name.startswith("."):
-                continue
-            if entry.is_symlink():
-                check_link(Path(entry.path), root)
-            yield entry
-
-
-def check_link(path: Path, root: Path) -> None:
-    target = path.resolve()
-    if not target.is_relative_to(root):
-        raise ToolFailure(
-            "rejected", f"{path} is a link that leaves the dataset's folder {root}: replace it by the file itself"
-        )
-    if target.is_dir():
-        raise ToolFailure("rejected", f"{path} is a link to a folder: replace it by the folder itself")
-
-
-def _has_file(folder: Path, suffix: str) -> bool:
-    return any(entry.name.lower().endswith(suffix) and entry.is_file() for entry in os.scandir(folder))
-
-
-def _any_file(path: Path, name: str, suffix: str) -> bool:
-    return any(_has_file(child, suffix) for child in path.iterdir() if child.is_dir() and child.name.lower() == name)
-
-
-def _has_image(folder: Path, depth: int) -> bool:
-    children = (
-        list(_entries(folder, folder.resolve()))
-        if depth == 3
-        else [e for e in os.scandir(folder) if not e.is_symlink()]
+    raise ToolFailure(
+        "rejected",
+        f"local_dataset_path = {str(path)!r} is a {path.suffix or 'plain'} file: give a folder, or a "
+        ".parquet, .csv or .jsonl file; unpack archives first",
     )
-    if any(entry.name.lower().endswith(EXTENSIONS) for entry in children):
-        return True
-    return depth > 1 and any(_has_image(Path(entry.path), depth - 1) for entry in children if entry.is_dir())
 
 
-def _is_coco(path: Path) -> bool:
-    """A JSON file with the keys of COCO near one end; its size does not matter."""
-    try:
-        with path.open("rb") as file:
-            head = file.read(65_536)
-            file.seek(max(0, path.stat().st_size - 65_536))
-            both = head + file.read(65_536)
-    except OSError:
-        return False
-    return all(json.dumps(key).encode() in both for key in ("images", "annotations", "categories"))
+def _is_segfolder(path: Path, names: set[str], children: list[Path], task: str) -> bool:
+    others = set(MASK_FOLDERS) | set(DEPTH_FOLDERS)
+    inner = [{entry.name.lower() for entry in entries(child, path) if entry.is_dir()} for child in children]
+    return any(found & set(IMAGE_FOLDERS) and found & others for found in (names, *inner))
+
+
+def _refuse_yolo(path: Path, children: list[Path]) -> None:
+    """images/ beside labels/ with a .txt for each image: boxes without a format that says so, and names kept elsewhere."""
+    labels = [folder for folder in (path / "labels", *(child / "labels" for child in children)) if folder.is_dir()]
+    for folder in labels:
+        for inner in folders(folder, path, 1):
+            if _has_file(inner, ".txt") and not _has_file(inner, EXTENSIONS):
+                raise ToolFailure(
+                    "rejected",
+                    f"local_dataset_path = {str(path)!r} looks like YOLO ({inner.relative_to(path)}/*.txt), which is not read: "
+                    "convert it to COCO JSON, or to VOC XML",
+                )
+
+
+def _has_file(folder: Path, suffix: str | tuple[str, ...]) -> bool:
+    return any(entry.name.lower().endswith(suffix) and entry.is_file() for entry in os.scandir(folder))

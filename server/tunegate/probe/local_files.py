@@ -1,22 +1,29 @@
-"""Local datasets in files of rows: csv, jsonl (images by path), parquet and the arrow folders of `save_to_disk`."""
+"""Local datasets in files of rows: csv, jsonl (images by path), parquet, and arrow (of `save_to_disk`, or plain files)."""
 
 from __future__ import annotations
 
 import csv
 import json
+import random
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 from tunegate.errors import ToolFailure
-from tunegate.probe.columns import Feature, Labels, arrow_feature, count_labels, feature
-from tunegate.probe.images import EXTENSIONS, inspect, measure
-from tunegate.probe.table import MAX_LABELS, N_SAMPLE, Table, by_split
+from tunegate.probe.columns import Feature, schema_features, value_feature
+from tunegate.probe.labels import Labels, count_some
+from tunegate.probe.local_tree import N_ROWS, below, inside, walk
+from tunegate.probe.pictures import from_bytes, from_path
+from tunegate.probe.splits import by_split
+from tunegate.probe.table import Rows, Table
 
 SUFFIXES = {".parquet": "parquet", ".jsonl": "jsonl", ".csv": "csv", ".arrow": "arrow"}
-MAX_LINE = 1_000_000
+MAX_LINE = 8_000_000  # bytes of one row of JSON: long conversations are megabytes
 N_TYPED = 500  # rows from which the types of csv and jsonl columns are told
-N_INSPECTED = 50
+N_TABLE_ROWS = 200  # rows of parquet and arrow, which hold the images themselves
+MAX_BATCH = 512 * 1024 * 1024  # uncompressed bytes of a row group that is looked into
+BATCH = 64
+PYARROW = "reading parquet and arrow files needs pyarrow in the server's environment: `pip install 'tunegate[data]'` and call again"
 
 
 def read(path: Path, kind: str) -> Table:
@@ -28,7 +35,7 @@ def _files(path: Path, kind: str) -> tuple[Path, dict[str, list[Path]]]:
     """(the dataset's folder, split -> files)."""
     if path.is_file():
         return path.parent, {"train": [path]}
-    names = sorted(str(p.relative_to(path)) for p in path.rglob(f"*.{kind}") if not p.name.startswith("."))
+    names = sorted(str(p.relative_to(path)) for p in walk(path, path, (f".{kind}",)))
     if not names:
         raise ToolFailure(
             "rejected", f"local_dataset_path = {str(path)!r} has no .{kind} file: check local_dataset_format"
@@ -38,47 +45,51 @@ def _files(path: Path, kind: str) -> tuple[Path, dict[str, list[Path]]]:
     return path, {split: [path / name for name in group] for split, group in by_split(names).items()}
 
 
-def inside(path: Path, root: Path) -> Path:
-    """The path, or `rejected` if it leads out of the dataset's folder."""
-    if not path.resolve().is_relative_to(root):
-        raise ToolFailure("rejected", f"{path} leads out of the dataset's folder {root}: only files in it are read")
-    return path
-
-
 # --- csv and jsonl
+
+
+def rows_of(path: Path) -> Iterator[dict[str, Any]]:
+    """The rows of one .csv or .jsonl file. Raises rejected, naming the place."""
+    return _csv_rows(path) if path.suffix.lower() == ".csv" else _jsonl_rows(path)
 
 
 def _text_table(path: Path, kind: str) -> Table:
     root, files = _files(path, kind)
     rows = {"csv": _csv_rows, "jsonl": _jsonl_rows}[kind]
-    heads: dict[str, list[dict]] = {split: [] for split in files}
-    counts = dict.fromkeys(files, 0)
+    counts, heads, samples = {}, {}, {}
     for split, paths in files.items():
-        for file in paths:
-            for row in rows(file):
-                counts[split] += 1
-                if len(heads[split]) < N_TYPED:
-                    heads[split].append(row)
+        counts[split], heads[split], samples[split] = _sampled(row for file in paths for row in rows(file))
     first = next((head for head in heads.values() if head), [])
-    features = {name: _text_feature([row.get(name) for row in first]) for name in (first[0] if first else {})}
-    warnings: list[str] = []
+    names = dict.fromkeys(name for row in first for name in row)
+    features = {name: value_feature([row.get(name) for row in first]) for name in names}
     bases = {split: paths[0].parent for split, paths in files.items()}
-    _check_paths(heads, features, bases, root, warnings)
 
-    def labels(split: str, column: str) -> Labels:
-        every = (row.get(column) for file in files[split] for row in rows(file))
-        return _counted(every, features[column])
+    def read(split: str) -> Rows:
+        found = [_cells(row, features, bases[split], root) for row in samples[split]]
+        return Rows(found, complete=counts[split] <= N_ROWS, spread=True)
 
-    def sample(split: str) -> list[dict]:
-        return [
-            {
-                name: _image_at(value, features[name], bases[split]) if name in features else value
-                for name, value in row.items()
-            }
-            for row in heads[split][:N_SAMPLE]
-        ]
+    def count(split: str, column: str) -> Labels | None:
+        if column not in features or features[column].kind == "list":
+            return None
+        return count_some((row.get(column) for file in files[split] for row in rows(file)), features[column])
 
-    return Table(kind, counts, features, labels, sample, warnings)
+    for split in files:  # a path that leads out is told before anything rests on the rows
+        read(split)
+    return Table(kind, counts, features, read, count)
+
+
+def _sampled(rows: Iterator[dict[str, Any]]) -> tuple[int, list[dict], list[dict]]:
+    """(number of rows, the first ones, a random sample of all, in order)"""
+    rng, count, head, kept = random.Random(0), 0, [], []
+    for row in rows:
+        if count < N_TYPED:
+            head.append(row)
+        if len(kept) < N_ROWS:
+            kept.append((count, row))
+        elif (at := rng.randrange(count + 1)) < N_ROWS:
+            kept[at] = (count, row)
+        count += 1
+    return count, head, [row for _, row in sorted(kept, key=lambda item: item[0])]
 
 
 def _csv_rows(path: Path) -> Iterator[dict[str, str]]:
@@ -116,133 +127,160 @@ def _jsonl_rows(path: Path) -> Iterator[dict[str, Any]]:
             yield row
 
 
-def _text_feature(values: list[Any]) -> Feature:
-    """The kind of a column from its first values; text that names image files is an image column."""
-    present = [value for value in values if value not in (None, "")]
-    if not present:
-        return Feature("other", "empty")
-    if all(isinstance(value, str) and value.lower().endswith(EXTENSIONS) for value in present):
-        return Feature("image", "path of an image")
-    if all(isinstance(value, bool) for value in present):
-        return Feature("bool", "bool")
-    for kind, convert in (("int", int), ("float", float)):
-        try:
-            if all(
-                isinstance(value, (str, int, float)) and str(convert(value)) == str(value).strip() for value in present
-            ):
-                return Feature(kind, kind)
-        except (ValueError, OverflowError):
-            continue
-    if all(isinstance(value, (str, int, float)) for value in present):
-        return Feature("string", "string")
-    return Feature("list" if isinstance(present[0], list) else "struct", type(present[0]).__name__)
+def _cells(row: dict[str, Any], features: dict[str, Feature], base: Path, root: Path) -> dict[str, Any]:
+    """The row with its image paths as Pictures. Paths are relative to the file that names them, and stay in the dataset."""
+    return {name: _cell(row.get(name), found, base, root) for name, found in features.items()}
 
 
-def _check_paths(
-    heads: dict, features: dict[str, Feature], bases: dict[str, Path], root: Path, warnings: list[str]
-) -> None:
-    """Image paths are relative to their file, stay in the dataset, and most of them exist."""
-    for column in (name for name, found in features.items() if found.kind == "image"):
-        bad, looked = [], 0
-        for split, rows in heads.items():
-            for value in [row.get(column) for row in rows[:N_INSPECTED]]:
-                looked += 1
-                try:
-                    inspect(inside(bases[split] / str(value), root))
-                except (ValueError, OSError) as error:
-                    bad.append(f"{str(value)[:80]} {error if isinstance(error, ValueError) else 'does not exist'}")
-        if looked and len(bad) == looked:
-            raise ToolFailure(
-                "rejected",
-                f"column {column!r}: none of the {looked} images looked at can be read ({bad[0]}): paths are "
-                "relative to the file that names them",
-            )
-        if bad:
-            warnings.append(
-                f"column {column!r}: {len(bad)} of {looked} images looked at cannot be read: {'; '.join(bad[:3])}"
-            )
-
-
-def _image_at(value: Any, found: Feature, base: Path) -> Any:
-    if found.kind != "image":
-        return value
-    try:
-        _, width, height = inspect(base / str(value))
-    except (ValueError, OSError):
-        return {}
-    return {"width": width, "height": height}
+def _cell(value: Any, found: Feature, base: Path, root: Path) -> Any:
+    if value is None:
+        return None
+    if found.kind == "image":
+        return from_path(inside(below(base, value, root), root), str(value)[:100])
+    if found.kind == "list" and found.item is not None and found.item.kind == "image" and isinstance(value, list):
+        return [_cell(item, found.item, base, root) for item in value[:20]]
+    return value
 
 
 # --- parquet and arrow
 
 
-def pyarrow_or_fail():
+def pyarrow_or_fail() -> Any:
     try:
         import pyarrow
         import pyarrow.ipc
         import pyarrow.parquet
     except ImportError:
-        raise ToolFailure(
-            "unavailable",
-            "reading parquet and arrow files needs pyarrow in the server's environment: "
-            "`pip install 'tunegate[demo]'` and call again",
-        ) from None
+        raise ToolFailure("unavailable", PYARROW) from None
     return pyarrow
+
+
+def with_pictures(rows: list[dict[str, Any]], features: dict[str, Feature], where: str) -> list[dict[str, Any]]:
+    """Rows of a table with the bytes in its image columns as Pictures."""
+    return [
+        {name: _stored(value, features.get(name), f"{where} row {number}, {name}") for name, value in row.items()}
+        for number, row in enumerate(rows)
+    ]
+
+
+def _stored(value: Any, found: Feature | None, name: str) -> Any:
+    if found is None or value is None:
+        return value
+    if found.kind == "image":
+        return from_bytes(value.get("bytes") if isinstance(value, dict) else value, name)
+    if found.kind == "list" and found.item is not None and found.item.kind == "image" and isinstance(value, list):
+        return [_stored(item, found.item, name) for item in value[:20]]
+    return value
 
 
 def _parquet(path: Path, kind: str) -> Table:
     pa = pyarrow_or_fail()
     _, files = _files(path, kind)
 
-    def batches(split: str, columns: list[str] | None, size: int) -> Iterator[Any]:
+    def column(split: str, name: str) -> Iterator[Any]:
         for file in files[split]:
-            yield from pa.parquet.ParquetFile(file).iter_batches(batch_size=size, columns=columns)
+            for batch in pa.parquet.ParquetFile(file).iter_batches(batch_size=10_000, columns=[name]):
+                yield from batch.column(0).to_pylist()
+
+    def some(split: str) -> list[dict[str, Any]]:
+        opened = [pa.parquet.ParquetFile(file) for file in files[split]]
+        groups = [(file, at) for file in opened for at in range(file.metadata.num_row_groups)]
+        return [
+            row
+            for file, at in spread_groups(groups, 4)
+            for row in group_rows(file, at, N_TABLE_ROWS // min(4, len(groups)))
+        ]
 
     def scan() -> tuple[dict[str, int], Any]:
         opened = {split: [pa.parquet.ParquetFile(file) for file in group] for split, group in files.items()}
+        schemas = {file.schema_arrow.remove_metadata() for group in opened.values() for file in group}
+        if len(schemas) > 1:
+            raise ToolFailure(
+                "rejected", f"the parquet files of {path} do not have the same columns: write them again from one table"
+            )
         counts = {split: sum(file.metadata.num_rows for file in group) for split, group in opened.items()}
         return counts, next(iter(opened.values()))[0].schema_arrow
 
-    return _columnar(pa, path, kind, batches, scan)
+    return _columnar(pa, path, kind, scan, some, column)
+
+
+def spread_groups(groups: list[Any], number: int) -> list[Any]:
+    """First, last and some between."""
+    if len(groups) <= number:
+        return groups
+    return [groups[round(at * (len(groups) - 1) / (number - 1))] for at in range(number)]
+
+
+def group_rows(file: Any, group: int, number: int, columns: list[str] | None = None) -> list[dict[str, Any]]:
+    """The first rows of a row group of a ParquetFile; none of one that says it unpacks to more than MAX_BATCH."""
+    if file.metadata.row_group(group).total_byte_size > MAX_BATCH and columns is None:
+        return []
+    rows: list[dict[str, Any]] = []
+    for batch in file.iter_batches(batch_size=min(BATCH, number), row_groups=[group], columns=columns):
+        rows += batch.to_pylist()
+        if len(rows) >= number:
+            break
+    return rows[:number]
 
 
 def _arrow(path: Path, kind: str) -> Table:
-    """A folder written by Dataset.save_to_disk or DatasetDict.save_to_disk (splits keep their names)."""
+    """A folder written by Dataset.save_to_disk or DatasetDict.save_to_disk (splits keep their names), or .arrow files."""
     pa = pyarrow_or_fail()
-    if path.is_file() or not ((path / "dataset_dict.json").is_file() or (path / "state.json").is_file()):
-        raise ToolFailure(
-            "rejected",
-            f"local_dataset_path = {str(path)!r} is no folder written by save_to_disk (state.json or "
-            "dataset_dict.json): give that folder",
-        )
-    files = {}
-    for split, folder in _arrow_splits(path).items():
-        names = [
-            entry.get("filename")
-            for entry in _json(folder / "state.json", path).get("_data_files") or []
-            if isinstance(entry, dict)
-        ]
-        files[split] = [inside(folder / str(name), path) for name in names]
+    files = _arrow_files(path)
 
-    def batches(split: str, columns: list[str] | None, size: int) -> Iterator[Any]:
+    def batches(split: str) -> Iterator[Any]:
         for file in files[split]:
             with pa.memory_map(str(file)) as mapped:
-                for batch in pa.ipc.open_stream(mapped):
-                    for start in range(0, max(batch.num_rows, 1), size):
-                        part = batch.slice(start, size)
-                        yield part.select(columns) if columns else part
+                yield from _batches(pa, mapped)
+
+    def column(split: str, name: str) -> Iterator[Any]:
+        for batch in batches(split):
+            yield from batch.column(name).to_pylist()
+
+    def some(split: str) -> list[dict[str, Any]]:
+        found = [batch for batch in batches(split) if batch.num_rows]
+        each = max(1, N_TABLE_ROWS // max(1, min(len(found), 8)))
+        return [row for batch in spread_groups(found, 8) for row in batch.slice(0, each).to_pylist()]
 
     def scan() -> tuple[dict[str, int], Any]:
-        counts = {}
-        for split in files:
-            counts[split] = sum(batch.num_rows for batch in batches(split, None, 1 << 30))
+        counts = {split: sum(batch.num_rows for batch in batches(split)) for split in files}
         first = next((group[0] for group in files.values() if group), None)
         if first is None:
             raise ToolFailure("rejected", f"local_dataset_path = {str(path)!r} has no rows: choose another dataset")
         with pa.memory_map(str(first)) as mapped:
-            return counts, pa.ipc.open_stream(mapped).schema
+            return counts, _reader(pa, mapped).schema
 
-    return _columnar(pa, path, kind, batches, scan)
+    return _columnar(pa, path, kind, scan, some, column)
+
+
+def _reader(pa: Any, mapped: Any) -> Any:
+    """`datasets` writes the stream format, other tools the file format."""
+    try:
+        return pa.ipc.open_stream(mapped)
+    except pa.ArrowInvalid:
+        mapped.seek(0)
+        return pa.ipc.open_file(mapped)
+
+
+def _batches(pa: Any, mapped: Any) -> Iterator[Any]:
+    reader = _reader(pa, mapped)
+    if hasattr(reader, "get_batch"):
+        yield from (reader.get_batch(at) for at in range(reader.num_record_batches))
+    else:
+        yield from reader
+
+
+def _arrow_files(path: Path) -> dict[str, list[Path]]:
+    if path.is_file() or not ((path / "dataset_dict.json").is_file() or (path / "state.json").is_file()):
+        return _files(path, "arrow")[1]
+    files = {}
+    for split, folder in _arrow_splits(path).items():
+        listed = _json(folder / "state.json", path).get("_data_files")
+        names = (
+            [entry.get("filename") for entry in listed if isinstance(entry, dict)] if isinstance(listed, list) else []
+        )
+        files[split] = [inside(folder / str(name), path) for name in names]
+    return files
 
 
 def _arrow_splits(path: Path) -> dict[str, Path]:
@@ -263,64 +301,35 @@ def _json(path: Path, root: Path) -> dict[str, Any]:
     return value
 
 
-def _columnar(pa: Any, path: Path, kind: str, batches: Callable, scan: Callable) -> Table:
-    """What parquet and arrow have in common: a schema, and batches to look into. Damage is `rejected`."""
-    try:
-        counts, schema = scan()
-        features = schema_features(schema)
-        warnings: list[str] = []
-        heads = {split: _head(batches, split, features, warnings) for split in counts}
-    except (pa.ArrowException, OSError) as error:
-        raise ToolFailure(
+def _columnar(pa: Any, path: Path, kind: str, scan: Callable, some: Callable, column: Callable) -> Table:
+    """What parquet and arrow have in common: a schema, and rows to look into. Damage is `rejected`."""
+    damaged = (pa.ArrowException, OSError)
+
+    def refused(error: Exception) -> ToolFailure:
+        return ToolFailure(
             "rejected",
             f"local_dataset_path = {str(path)!r} is not readable as {kind} ({type(error).__name__}): write it again",
-        ) from None
+        )
 
-    def labels(split: str, column: str) -> Labels:
-        values = (value for batch in batches(split, [column], 10_000) for value in batch.column(0).to_pylist())
-        return _counted(values, features[column])
-
-    return Table(kind, counts, features, labels, lambda split: heads[split][:N_SAMPLE], warnings)
-
-
-def schema_features(schema: Any) -> dict[str, Feature]:
-    """An arrow schema -> columns; the types that `datasets` stored in it win."""
     try:
-        declared = json.loads((schema.metadata or {})[b"huggingface"])["info"]["features"]
-    except (KeyError, ValueError, TypeError):
-        declared = {}
-    return {
-        name: feature(declared[name]) if name in declared else arrow_feature(schema.field(name).type)
-        for name in schema.names
-    }
+        counts, schema = scan()
+    except damaged as error:
+        raise refused(error) from None
+    features = schema_features(schema)
 
+    def read(split: str) -> Rows:
+        try:
+            rows = some(split)
+        except damaged as error:
+            raise refused(error) from None
+        return Rows(with_pictures(rows, features, split), complete=len(rows) == counts[split], spread=True)
 
-def _head(batches: Callable, split: str, features: dict[str, Feature], warnings: list[str]) -> list[dict[str, Any]]:
-    """The first rows, images replaced by their size; those that are no image are noted."""
-    first = next(iter(batches(split, None, N_INSPECTED)), None)
-    rows = first.to_pylist() if first is not None else []
-    for column in (name for name, found in features.items() if found.kind == "image"):
-        bad = 0
-        for row in rows:
-            data = row[column].get("bytes") if isinstance(row[column], dict) else None
-            try:
-                _, width, height = measure(data or b"")
-                row[column] = {"width": width, "height": height}
-            except ValueError:
-                bad += 1
-                row[column] = {}
-        if bad:
-            warnings.append(
-                f"column {column!r}: {bad} of the first {len(rows)} images of {split!r} are not stored as a readable image"
-            )
-    return rows
+    def count(split: str, name: str) -> Labels | None:
+        if name not in features or features[name].kind == "list":
+            return None
+        try:
+            return count_some(column(split, name), features[name])
+        except damaged as error:
+            raise refused(error) from None
 
-
-def _counted(values: Iterator[Any], found: Feature) -> Labels:
-    """Labels of up to MAX_LABELS rows."""
-    taken = []
-    for value in values:
-        if len(taken) == MAX_LABELS:
-            return count_labels(taken, found, complete=False)
-        taken.append(value)
-    return count_labels(taken, found, complete=True)
+    return Table(kind, counts, features, read, count)

@@ -51,9 +51,11 @@ class DatasetReport(Result):
     splits: dict[str, int | None] = Field(description="rows")
     train_split: str
     eval_split: str | None = Field(description="null: held out of the training split")
-    column_map: dict[str, str] = Field(description="task column -> dataset column")
-    class_names: list[str]
-    label_histogram: dict[str, int] = Field(description="on the sampled rows")
+    column_map: dict[str, str] = Field(description="task column -> dataset column or column.field")
+    column_reshape: str | None = Field(description="null: a rename only")
+    class_names: list[str] = Field(description="the first 40; config.yaml has all")
+    label_histogram: dict[str, int] = Field(description="the 12 most frequent")
+    findings: list[str]
     warnings: list[str]
 
 
@@ -213,6 +215,9 @@ def probe_dataset(
     column_map: Annotated[
         dict[str, str] | None, Field(description="task column -> dataset column, when the probe asks")
     ] = None,
+    box_format: Annotated[
+        Literal["xywh", "xyxy", "cxcywh"] | None, Field(description="only when the probe asks")
+    ] = None,
     n_train: Annotated[int | None, Field(ge=1, description="at most this many training rows (default 10000)")] = None,
     n_eval: Annotated[int | None, Field(ge=1, description="at most this many held-out rows (default 1000)")] = None,
     confirm: Confirm = None,
@@ -222,7 +227,13 @@ def probe_dataset(
     ws = workspace(ctx)
     run = ws.run(output_dir)
     chosen = {"dataset_id": dataset_id, "local_dataset_path": _contained(ws, local_dataset_path)}
-    arguments = {"output_dir": output_dir, **chosen, "dataset_config": dataset_config, "column_map": column_map}
+    arguments = {
+        "output_dir": output_dir,
+        **chosen,
+        "dataset_config": dataset_config,
+        "column_map": column_map,
+        "box_format": box_format,
+    }
     with recorded(run, "probe_dataset", arguments) as wrote:
         require_evidence(run, "model", tool="probe_dataset")
         substitution = _dataset_substitution(ws, output_dir, dataset_id, local_dataset_path)
@@ -232,7 +243,16 @@ def probe_dataset(
             chosen = {"dataset_id": config.dataset_id, "local_dataset_path": _contained(ws, config.local_dataset_path)}
             arguments.update(chosen)
         facts = _probe_data(
-            ws, run, config, chosen, local_dataset_format, dataset_config, train_split, eval_split, column_map
+            ws,
+            run,
+            config,
+            chosen,
+            local_dataset_format,
+            dataset_config,
+            train_split,
+            eval_split,
+            column_map,
+            box_format,
         )
         config = _dataset_config(config, chosen, facts, n_train, n_eval, notes)
         run.save_config(config)
@@ -253,19 +273,26 @@ def _dataset_config(
         "n_train": n_train or config.n_train,
         "n_eval": n_eval or config.n_eval,
         "notes": [*config.notes, *notes],
-        **{key: getattr(facts, key) for key in ("train_split", "eval_split", "column_map", "class_names")},
+        **{
+            key: getattr(facts, key)
+            for key in ("train_split", "eval_split", "column_map", "column_reshape", "class_names")
+        },
+        **facts.for_config(),
     }
     return RunConfig.model_validate({**config.model_dump(), **found})
 
 
 def _dataset_report(run: Run, config: RunConfig, facts: Any, notes: list[str]) -> DatasetReport:
-    same = ("splits", "train_split", "eval_split", "column_map", "class_names", "label_histogram", "warnings")
+    same = ("splits", "train_split", "eval_split", "column_map", "column_reshape", "warnings")
     return DatasetReport(
         output_dir=str(run.path),
         notes=notes,
         next=next_for(run),
         dataset=config.dataset_id or config.local_dataset_path,
         dataset_revision=facts.revision,
+        class_names=facts.class_names[:40],
+        label_histogram=dict(list(facts.label_histogram.items())[:12]),
+        findings=facts.described(),
         **{key: getattr(facts, key) for key in same},
     )
 
@@ -280,6 +307,7 @@ def _probe_data(
     train_split: str | None,
     eval_split: str | None,
     column_map: dict[str, str] | None,
+    box_format: str | None,
 ):
     from tunegate.probe import dataset  # loads the Hub client: not at start-up
     from tunegate.probe.model import ModelFacts
@@ -293,7 +321,9 @@ def _probe_data(
         train_split=train_split,
         eval_split=eval_split,
         task=config.task,
+        method=config.training_method,
         column_map=column_map,
+        box_format=box_format,
         model_facts=ModelFacts(**evidence.read(run, "model").facts, sources=[], bytes_fetched=0),
     )
     if facts.verdict != "accept":

@@ -1,0 +1,95 @@
+"""Splits: which files belong to one, which to train on and which to measure on."""
+
+from __future__ import annotations
+
+import re
+
+from tunegate.errors import ToolFailure
+
+TRAIN_NAMES = ("train", "training")
+EVAL_NAMES = ("validation", "valid", "val", "dev", "test", "testing", "eval", "evaluation")  # in order of preference
+# `datasets` names the splits of plain files by these words, between separators, anywhere in the path.
+KEYWORDS = {
+    "train": "train",
+    "training": "train",
+    "validation": "validation",
+    "valid": "validation",
+    "val": "validation",
+    "dev": "validation",
+    "test": "test",
+    "testing": "test",
+    "eval": "test",
+    "evaluation": "test",
+}
+
+
+def split_of(path: str) -> str | None:
+    """The split that a relative path names, as `datasets` reads it: train2017 and val-00000 count, trainer does not."""
+    return next((KEYWORDS[word] for word in re.split(r"[-._ 0-9/]+", path.lower()) if word in KEYWORDS), None)
+
+
+def by_split(paths: list[str]) -> dict[str, list[str]]:
+    """Relative paths -> split name -> paths, as `datasets` groups them; all are `train` if no path names a split."""
+    found: dict[str, list[str]] = {}
+    for path in paths:
+        if split := split_of(path):
+            found.setdefault(split, []).append(path)
+    return found or ({"train": paths} if paths else {})
+
+
+def choose_splits(
+    splits: dict[str, int | None], train: str | None, evaluation: str | None
+) -> tuple[str, str | None, str]:
+    """(train, eval or None, why). None: held out of train. Raises invalid_input, ambiguous, rejected."""
+    for argument, name in (("train_split", train), ("eval_split", evaluation)):
+        if name is not None and name not in splits:
+            raise ToolFailure(
+                "invalid_input", f"{argument} = {name!r} does not exist: the dataset has {_listed(splits)}"
+            )
+    if train is None:
+        train = _train_split(splits, evaluation)
+    if train == evaluation:
+        raise ToolFailure(
+            "invalid_input",
+            f"eval_split = {evaluation!r} is the train split too: the metric would be measured on "
+            "what was trained on; leave eval_split out to hold a part of it back",
+        )
+    if splits[train] == 0:
+        raise ToolFailure(
+            "rejected",
+            f"split {train!r} has no rows: the dataset has {_listed(splits)}; choose another train_split or dataset",
+        )
+    if evaluation is not None:
+        if splits[evaluation] == 0:
+            raise ToolFailure("rejected", f"eval_split = {evaluation!r} has no rows: the dataset has {_listed(splits)}")
+        return train, evaluation, "eval_split was named"
+    # train_sft goes with test_sft, not with test_prefs
+    suffix = train.removeprefix("train") if train.startswith("train") else ""
+    for name in (found for part in EVAL_NAMES for found in dict.fromkeys((part + suffix, part))):
+        if name in splits and name != train and splits[name] != 0:
+            return train, name, f"{name!r} is the first of {', '.join(EVAL_NAMES[:5])} that it has"
+    why = f"it has no split to evaluate on ({_listed(splits)}): n_eval rows, at most a fifth of {train!r}, are held out with `seed`"
+    return train, None, why
+
+
+def _train_split(splits: dict[str, int | None], evaluation: str | None) -> str:
+    found = next((name for name in TRAIN_NAMES if name in splits), None)
+    rest = [name for name in splits if name != evaluation]
+    if found or len(rest) == 1:
+        return found or rest[0]
+    if not splits:
+        raise ToolFailure("rejected", "the dataset has no splits: choose another one")
+    # trl-style and partial names (train_sft, train_prefs, partial-train): one of them is clear, two are for the user
+    like = [name for name in rest if re.match(r"(partial[-_])?train([-_.].*)?$", name)]
+    if len(like) == 1:
+        return like[0]
+    raise ToolFailure(
+        "ambiguous", f"no split is called train: the dataset has {_listed(splits)}; ask the user, then pass train_split"
+    )
+
+
+def _listed(splits: dict[str, int | None]) -> str:
+    return (
+        ", ".join(f"{name} ({'?' if rows is None else f'{rows:,}'} rows)" for name, rows in list(splits.items())[:12])
+        or "no splits"
+    )
