@@ -13,6 +13,7 @@ from typing import Any
 CHUNK = 1 << 20
 MAX_ELEMENT = 32 << 20  # characters of one element, or of one value that is no array
 _SPACE = " \t\n\r"
+_AFTER = _SPACE + ",:]}"
 
 
 class _Reader:
@@ -58,7 +59,8 @@ class _Reader:
                 if not self.more():
                     raise ValueError("it is cut off, or no JSON") from None
                 continue
-            if end < len(self.text) or self.ended:
+            # 1 may go on as 1.5, so a value counts only when what follows it cannot be a part of it.
+            if self.ended or (end < len(self.text) and self.text[end] in _AFTER):
                 self.at = end
                 return found
             self.more()
@@ -75,7 +77,8 @@ def elements(path: Path) -> Iterator[tuple[str, Any]]:
         if reader.peek() == "}":
             return
         while True:
-            key = reader.value()
+            if not isinstance(key := reader.value(), str):
+                raise ValueError(f"{str(key)[:20]} where a key should be")
             reader.take(":")
             if reader.peek() == "[":
                 reader.take("[")

@@ -65,10 +65,7 @@ def judge_masks(
     """
     found = _read(pairs)
     if not found.looked:
-        if pairs:
-            warnings.append(
-                found.problems[0] if "Pillow" in found.problems[0] else f"no mask could be read: {found.problems[0]}"
-            )
+        _none_read("masks", column, found.problems, warnings)
         return None
     if found.problems:
         warnings.append(
@@ -191,6 +188,16 @@ def _meaning(values: list[int], names: int) -> tuple[str, int | None, bool, str]
     return "class ids", ignore, reduce, why + (f"; {names} names and ids up to {top}: 0 is no class" if reduce else "")
 
 
+def _none_read(what: str, column: str, problems: list[str], warnings: list[str]) -> None:
+    """Without Pillow that is a warning; files that are all damaged or missing are `rejected`."""
+    if any("decoded here" in problem or problem == NO_PILLOW for problem in problems):
+        warnings.append(NO_PILLOW)
+    elif problems:
+        raise ToolFailure(
+            "rejected", f"column {column!r}: none of the {len(problems)} {what} looked at can be read ({problems[0]}): check their paths"
+        )
+
+
 # --- depth
 
 
@@ -210,10 +217,7 @@ def judge_depth(cells: list[Any], column: str, warnings: list[str]) -> DepthFact
             low.append(smallest)
             high.append(largest)
     if not looked:
-        if problems:
-            warnings.append(
-                NO_PILLOW if "decoded here" in problems[0] else f"no depth map could be read: {problems[0]}"
-            )
+        _none_read("depth maps", column, problems, warnings)
         return None
     if not high or min(low) == max(high):
         raise ToolFailure(

@@ -108,7 +108,9 @@ def pillow():
 def decoded(data: bytes | None) -> Any:
     """The decoded first frame. Raises ValueError with the reason, in the words of images.inspect."""
     image = pillow()
-    if image is None or not data:
+    if not data:
+        raise ValueError("is empty, or too large to be read")
+    if image is None:
         raise ValueError("cannot be decoded here")
     _, width, height = measure(data)
     if width and height and width * height > MAX_PIXELS:
