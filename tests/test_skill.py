@@ -10,6 +10,7 @@ from typing import get_args
 import pytest
 import yaml
 
+from tests import dataset_names
 from tunegate import card, cli, errors, render, skill, stages
 from tunegate.config import RunConfig, Task
 from tunegate.paths import data_dir
@@ -109,6 +110,7 @@ KNOWN = (
     | {Path(name).name.split(".")[0] for name in (*PROJECT, *FILES, *NOT_YET)}
     | set(re.findall(r"TUNEGATE_[A-Z_]+", "".join(path.read_text() for path in PACKAGE.rglob("*.py"))))
     | {"grad_norm", "parameters_changed", "checkpoint_reloads"}  # smoke's checks
+    | dataset_names.NAMES
 )
 
 

@@ -53,13 +53,19 @@ class RunConfig(BaseModel):
     dataset_config: str | None = None
     train_split: str | None = None
     eval_split: str | None = Field(None, description="null: held out of train_split with `seed`")
-    column_map: dict[str, str] = Field(default_factory=dict, description="task column -> dataset column or column.field")
-    column_reshape: Reshape | None = Field(None, description="how these columns become the task's; null: by their names alone")
+    column_map: dict[str, str] = Field(
+        default_factory=dict, description="task column -> dataset column or column.field"
+    )
+    column_reshape: Reshape | None = Field(
+        None, description="how these columns become the task's; null: by their names alone"
+    )
     box_format: Literal["xywh", "xyxy", "cxcywh"] | None = None
     boxes_normalised: bool | None = Field(None, description="shares of the image's sides, not pixels")
     ignore_index: int | None = Field(None, description="mask value of pixels without a class")
-    mask_values: Literal["ids", "ids_from_1", "binary_255", "rgb_ids"] | None = Field(None, description="what mask values are")
-    depth_scale: float | None = Field(None, gt=0, description="metres for one unit of the stored depth; null: not known")
+    mask_values: Literal["ids", "ids_from_1", "binary_255", "segment_ids", "class_and_instance"] | None = None
+    depth_scale: float | None = Field(
+        None, gt=0, description="metres for one unit of the stored depth; null: not known"
+    )
     class_names: list[str] = Field(default_factory=list)
     task: Task | None = None
     training_method: Literal["full", "lora", "qlora", "dpo", "grpo"] | None = None

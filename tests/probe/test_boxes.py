@@ -13,7 +13,9 @@ from tunegate.probe.pictures import Picture
 COLUMNS = {"image": "image", "bbox": "objects.bbox", "category": "objects.category", "iscrowd": "objects.iscrowd"}
 
 
-def scenes(kind: str, *, normalised: bool = False, rows: int = 30, width: int = 640, height: int = 480, sized: bool = True):
+def scenes(
+    kind: str, *, normalised: bool = False, rows: int = 30, width: int = 640, height: int = 480, sized: bool = True
+):
     """Boxes all over the images, written in one format."""
     rng, found = random.Random(3), []
     for _ in range(rows):
@@ -46,7 +48,9 @@ def test_without_image_sizes_it_is_asked(kind):
 
 
 def test_what_several_formats_fit_is_asked():
-    middle = [{"image": Picture("x", size=(100, 100)), "objects": {"bbox": [[40, 40, 45, 45]] * 20, "category": [0] * 20}}]
+    middle = [
+        {"image": Picture("x", size=(100, 100)), "objects": {"bbox": [[40, 40, 45, 45]] * 20, "category": [0] * 20}}
+    ]
     with pytest.raises(ToolFailure) as caught:
         judge_boxes(middle, COLUMNS, None, None)
     assert caught.value.code == "ambiguous" and "xywh" in caught.value.failure.message
@@ -80,7 +84,9 @@ def test_what_is_wrong_is_counted():
     assert (facts.degenerate, facts.without, facts.mismatched, facts.crowds, facts.most) == (2, 1, 1, 1, 6)
 
 
-@pytest.mark.parametrize(("objects", "says"), [({}, "has a box"), ({"bbox": [[1, 2, 3, 4]] * 3, "category": [1]}, "do not belong")])
+@pytest.mark.parametrize(
+    ("objects", "says"), [({}, "has a box"), ({"bbox": [[1, 2, 3, 4]] * 3, "category": [1]}, "do not belong")]
+)
 def test_no_boxes_and_boxes_without_classes_are_rejected(objects, says):
     with pytest.raises(ToolFailure) as caught:
         judge_boxes([{"image": None, "objects": objects}] * 3, COLUMNS, None, None)

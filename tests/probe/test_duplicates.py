@@ -30,7 +30,10 @@ def test_a_rescaled_jpeg_copy_is_near_and_another_scene_is_not():
 
 
 def test_repeats_conflicts_and_overlap_are_counted():
-    train, evaluation = [("a", "cat"), ("b", "dog"), ("a", "cat"), ("a", "dog")], [("b", "dog"), ("c", "cat"), ("b", "dog")]
+    train, evaluation = (
+        [("a", "cat"), ("b", "dog"), ("a", "cat"), ("a", "dog")],
+        [("b", "dog"), ("c", "cat"), ("b", "dog")],
+    )
     found = compare(train, evaluation, None)
     assert (found.exact, found.conflicting, found.exact_overlap, found.near) == (2, 1, 2, None)
     found = compare(train, evaluation, ([0b1111, 0, 1 << 200 | 0b1111], [0, (1 << 250) - 1]))
@@ -38,7 +41,10 @@ def test_repeats_conflicts_and_overlap_are_counted():
 
 
 def test_a_rows_key_is_of_its_pictures_and_texts():
-    one, other = {"image": from_bytes(png(4, 4), "a"), "question": "x"}, {"image": from_bytes(png(4, 4), "b"), "question": "y"}
+    one, other = (
+        {"image": from_bytes(png(4, 4), "a"), "question": "x"},
+        {"image": from_bytes(png(4, 4), "b"), "question": "y"},
+    )
     assert row_key(one, ["image"], dig) == row_key(other, ["image"], dig)
     assert row_key(one, ["image", "question"], dig) != row_key(other, ["image", "question"], dig)
     assert row_key({"image": Picture("far", remote=True)}, ["image"], dig) is None

@@ -17,7 +17,11 @@ JSON = st.recursive(
 
 
 @settings(max_examples=150)
-@given(st.dictionaries(st.text(max_size=4), JSON, max_size=4), st.sampled_from([1, 2, 7, 1 << 20]), st.sampled_from([None, 1]))
+@given(
+    st.dictionaries(st.text(max_size=4), JSON, max_size=4),
+    st.sampled_from([1, 2, 7, 1 << 20]),
+    st.sampled_from([None, 1]),
+)
 def test_what_json_reads_is_read_whatever_the_chunks(tmp_path_factory, value, chunk, indent):
     path = tmp_path_factory.mktemp("json") / "a.json"
     path.write_text(json.dumps(value, indent=indent, ensure_ascii=False), "utf-8")
@@ -29,7 +33,9 @@ def test_what_json_reads_is_read_whatever_the_chunks(tmp_path_factory, value, ch
         json_stream.CHUNK = old
 
 
-@pytest.mark.parametrize("text", ["", "[1]", "{", '{"a"', '{"a": [1, ', '{"a": [1 2]}', '{"a": 1', "{1: 2}x", '{"a": ' + "[" * 100_000])
+@pytest.mark.parametrize(
+    "text", ["", "[1]", "{", '{"a"', '{"a": [1, ', '{"a": [1 2]}', '{"a": 1', "{1: 2}x", '{"a": ' + "[" * 100_000]
+)
 def test_what_is_no_json_object_is_a_value_error(tmp_path, text):
     (tmp_path / "a.json").write_text(text)
     with pytest.raises(ValueError):

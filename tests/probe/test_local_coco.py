@@ -17,10 +17,21 @@ RLE = {"counts": [10, 5, 85], "size": [10, 10]}
 
 
 def annotation(number: int, image: int, category: int, box=(2, 3, 20, 10), **more) -> dict:
-    return {"id": number, "image_id": image, "category_id": category, "bbox": list(box), "area": 1, "iscrowd": 0, "segmentation": POLYGON, **more}
+    return {
+        "id": number,
+        "image_id": image,
+        "category_id": category,
+        "bbox": list(box),
+        "area": 1,
+        "iscrowd": 0,
+        "segmentation": POLYGON,
+        **more,
+    }
 
 
-def coco(root: Path, name: str = "annotations/instances_train.json", folder: str = "train", count: int = 4, **change) -> Path:
+def coco(
+    root: Path, name: str = "annotations/instances_train.json", folder: str = "train", count: int = 4, **change
+) -> Path:
     """A COCO set of 64 x 48 images: category ids 3 and 7, one crowd in RLE, one image without objects."""
     (root / folder).mkdir(parents=True, exist_ok=True)
     (root / name).parent.mkdir(parents=True, exist_ok=True)
@@ -28,7 +39,10 @@ def coco(root: Path, name: str = "annotations/instances_train.json", folder: str
         "info": {"year": 2026},
         "images": [{"id": 10 + i, "file_name": f"{i}.png", "width": 64, "height": 48} for i in range(count)],
         "annotations": [
-            *(annotation(i, 10 + i % (count - 1), (3, 7)[i % 2], (2 + 4 * (i % 9), 1 + 3 * (i % 8), 20, 10)) for i in range(12)),
+            *(
+                annotation(i, 10 + i % (count - 1), (3, 7)[i % 2], (2 + 4 * (i % 9), 1 + 3 * (i % 8), 20, 10))
+                for i in range(12)
+            ),
             annotation(99, 10, 7, iscrowd=1, segmentation=RLE),
         ],
         "categories": [{"id": 7, "name": "dog"}, {"id": 3, "name": "cat"}],
@@ -54,11 +68,25 @@ def test_boxes_crowds_and_categories(tmp_path):
     coco(coco(tmp_path), "annotations/instances_val.json", "val", count=2)
     facts = probe(tmp_path)
     assert (facts.local_format, facts.splits, facts.eval_split) == ("coco", {"train": 4, "validation": 2}, "validation")
-    assert facts.column_map == {"image": "image", "bbox": "objects.bbox", "category": "objects.category", "area": "objects.area", "iscrowd": "objects.iscrowd"}
+    assert facts.column_map == {
+        "image": "image",
+        "bbox": "objects.bbox",
+        "category": "objects.category",
+        "area": "objects.area",
+        "iscrowd": "objects.iscrowd",
+    }
     assert facts.column_reshape is None and facts.class_names == ["cat", "dog"]  # in the order of their ids
     assert facts.label_histogram == {"cat": 6, "dog": 7} and facts.label_complete
-    assert (facts.boxes.format, facts.boxes.normalised, facts.boxes.boxes, facts.boxes.crowds, facts.boxes.without) == ("xywh", False, 13, 1, 1)
-    assert any("1 of 4 images have no annotation" in w for w in facts.warnings) and any("1 of 13 objects are crowds" in w for w in facts.warnings)
+    assert (facts.boxes.format, facts.boxes.normalised, facts.boxes.boxes, facts.boxes.crowds, facts.boxes.without) == (
+        "xywh",
+        False,
+        13,
+        1,
+        1,
+    )
+    assert any("1 of 4 images have no annotation" in w for w in facts.warnings) and any(
+        "1 of 13 objects are crowds" in w for w in facts.warnings
+    )
     assert any("12 polygons and 1 RLE" in w for w in facts.warnings)
 
 
@@ -71,7 +99,12 @@ def test_instances_need_outlines(tmp_path):
 
 @pytest.mark.parametrize(
     ("name", "folder"),
-    [("train/_annotations.coco.json", "train"), ("instances.json", "images"), ("annotations/instances_train2017.json", "train2017"), ("annotations/train.json", "images/train")],
+    [
+        ("train/_annotations.coco.json", "train"),
+        ("instances.json", "images"),
+        ("annotations/instances_train2017.json", "train2017"),
+        ("annotations/train.json", "images/train"),
+    ],
 )
 def test_the_layouts_that_tools_write(tmp_path, name, folder):
     facts = probe(coco(tmp_path, name, folder))
@@ -108,7 +141,12 @@ def test_files_that_cannot_be_trained_on(tmp_path, change, says):
 
 
 def test_splits_must_number_their_classes_alike(tmp_path):
-    coco(coco(tmp_path), "annotations/instances_val.json", "val", categories=[{"id": 3, "name": "dog"}, {"id": 7, "name": "cat"}])
+    coco(
+        coco(tmp_path),
+        "annotations/instances_val.json",
+        "val",
+        categories=[{"id": 3, "name": "dog"}, {"id": 7, "name": "cat"}],
+    )
     assert "same categories" in refused(tmp_path)
 
 
@@ -121,10 +159,19 @@ def test_a_link_out_of_the_folder_is_not_followed(tmp_path):
 
 
 def test_odd_annotations_are_counted_not_trusted(tmp_path):
-    odd = [annotation(1, 10, 3), annotation(2, 77, 3), annotation(3, 10, 99), {"id": 4}, annotation(5, 10, 3, bbox=[1, 2]), annotation(6, 10, 3, bbox=None)]
+    odd = [
+        annotation(1, 10, 3),
+        annotation(2, 77, 3),
+        annotation(3, 10, 99),
+        {"id": 4},
+        annotation(5, 10, 3, bbox=[1, 2]),
+        annotation(6, 10, 3, bbox=None),
+    ]
     facts = probe(coco(tmp_path, annotations=odd))
     assert (facts.boxes.boxes, facts.boxes.degenerate) == (1, 2)
-    assert any("does not list" in w for w in facts.warnings) and any("category that is not listed" in w for w in facts.warnings)
+    assert any("does not list" in w for w in facts.warnings) and any(
+        "category that is not listed" in w for w in facts.warnings
+    )
 
 
 def test_truncated_files_are_rejected(tmp_path):
@@ -147,6 +194,10 @@ def test_panoptic(tmp_path):
     for i in range(4):
         mask.save(root / f"annotations/panoptic_train/{i}.png")
     facts = probe(root, task="panoptic-segmentation")
-    assert (facts.form, facts.column_map["segments"], facts.masks.coding) == ("segments", "segments_info", "segment ids in RGB")
+    assert (facts.form, facts.column_map["segments"], facts.masks.coding) == (
+        "segments",
+        "segments_info",
+        "segment ids in RGB",
+    )
     assert facts.masks.values == [1, 258] and facts.masks.masks == 4
     assert "none of the 4 masks" in refused(coco(tmp_path / "b"), task="panoptic-segmentation")

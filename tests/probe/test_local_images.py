@@ -58,7 +58,11 @@ def test_metadata_names_boxes(tmp_path):
     for split, names in (("train", "12"), ("test", "1")):
         lines(tmp_path, f"{split}/metadata.jsonl", *({"file_name": f"{n}.png", "objects": boxes} for n in names))
     facts = probe(tmp_path, DET, box_format="xywh")
-    assert (facts.local_format, facts.splits, facts.column_map["category"]) == ("imagefolder", {"train": 2, "test": 1}, "objects.categories")
+    assert (facts.local_format, facts.splits, facts.column_map["category"]) == (
+        "imagefolder",
+        {"train": 2, "test": 1},
+        "objects.categories",
+    )
     assert facts.class_names == ["cat", "dog"] and facts.boxes.boxes == 4 and "the user says so" in facts.boxes.evidence
     assert any("1 images are named in no metadata" in w for w in facts.warnings)
 
@@ -147,7 +151,11 @@ def test_depth_folders(tmp_path):
     Image.frombytes("I;16", (64, 48), struct.pack("<3072H", *(i + 500 for i in range(3072)))).save(out, "png")
     put(tmp_path, "depth/a.png", "depth/b.png", content=out.getvalue())
     facts = probe(tmp_path, DEPTH)
-    assert (facts.local_format, facts.column_map["depth_map"], facts.depth.unit) == ("segfolder", "depth_map", "millimetres")
+    assert (facts.local_format, facts.column_map["depth_map"], facts.depth.unit) == (
+        "segfolder",
+        "depth_map",
+        "millimetres",
+    )
     assert facts.for_config()["depth_scale"] == 0.001
     assert "needs a folder" in refused(tmp_path, SEG)
 

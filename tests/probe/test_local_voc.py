@@ -16,7 +16,9 @@ def xml(name: str, *objects: tuple[str, tuple], difficult: int = 0) -> str:
         f"<object><name>{kind}</name><difficult>{difficult}</difficult><bndbox><xmin>{b[0]}</xmin><ymin>{b[1]}</ymin><xmax>{b[2]}</xmax><ymax>{b[3]}</ymax></bndbox></object>"
         for kind, b in objects
     )
-    return f"<annotation><filename>{name}</filename><size><width>64</width><height>48</height></size>{boxes}</annotation>"
+    return (
+        f"<annotation><filename>{name}</filename><size><width>64</width><height>48</height></size>{boxes}</annotation>"
+    )
 
 
 OBJECTS = (("cat", (1, 1, 30, 20)), ("dog", (20.5, 10, 63, 47)), ("cat", (5, 5, 9, 9)))
@@ -67,7 +69,9 @@ def test_image_sets_are_the_splits(tmp_path):
     assert probe(sets(voc(tmp_path / "c"), train="x\n")).splits == {"train": 4}
 
 
-@pytest.mark.parametrize(("annotations", "images"), [("", ""), ("labels", "images"), ("VOC2012/Annotations", "VOC2012/JPEGImages")])
+@pytest.mark.parametrize(
+    ("annotations", "images"), [("", ""), ("labels", "images"), ("VOC2012/Annotations", "VOC2012/JPEGImages")]
+)
 def test_other_places_of_the_files(tmp_path, annotations, images):
     assert probe(voc(tmp_path, annotations=annotations, images=images)).boxes.boxes == 12
 
@@ -94,7 +98,9 @@ def test_bombs_and_damage_are_passed_over_and_said(tmp_path):
     (root / "Annotations/d.xml").write_text("<other/>")
     facts = probe(root)
     assert facts.splits == {"train": 4} and facts.boxes.boxes == 12
-    assert [any(word in w for w in facts.warnings) for word in ("entities", "readable XML", "larger than")] == [True] * 3
+    assert [any(word in w for w in facts.warnings) for word in ("entities", "readable XML", "larger than")] == [
+        True
+    ] * 3
 
 
 def test_boxes_without_numbers_are_degenerate(tmp_path):
@@ -124,4 +130,8 @@ def test_masks(tmp_path):
     for i in range(3):
         mask.save(root / f"SegmentationClass/{i}.png")
     facts = probe(root, task="semantic-segmentation")
-    assert (facts.splits, facts.masks.values, facts.masks.ignore_index) == ({"train": 2, "validation": 1}, [0, 15, 255], 255)
+    assert (facts.splits, facts.masks.values, facts.masks.ignore_index) == (
+        {"train": 2, "validation": 1},
+        [0, 15, 255],
+        255,
+    )

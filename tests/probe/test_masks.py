@@ -27,7 +27,7 @@ def mask(*values: int, mode: str = "L", kind: str = "png") -> Picture:
     return picture(image, kind)
 
 
-def judge(*masks, names=(), coded=False, images=None):
+def judge(*masks, names=(), coded=None, images=None):
     warnings: list[str] = []
     pairs = list(zip(images or [None] * len(masks), masks, strict=True))
     return judge_masks(pairs, list(names), coded=coded, column="mask", warnings=warnings), warnings
@@ -35,7 +35,12 @@ def judge(*masks, names=(), coded=False, images=None):
 
 def test_class_ids_and_the_ignore_index():
     facts, warnings = judge(mask(0, 1, 2), mask(0, 3, 255))
-    assert (facts.values, facts.ignore_index, facts.coding, facts.reduce_labels) == ([0, 1, 2, 3, 255], 255, "class ids", False)
+    assert (facts.values, facts.ignore_index, facts.coding, facts.reduce_labels) == (
+        [0, 1, 2, 3, 255],
+        255,
+        "class ids",
+        False,
+    )
     assert facts.background == 0.3333 and "255 far above" in facts.evidence and warnings == []
     assert judge(mask(0, 1, 2))[0].ignore_index is None
 
@@ -59,8 +64,12 @@ def test_grey_in_rgb_is_read_and_colours_are_refused():
     with pytest.raises(ToolFailure) as caught:
         judge(mask((0, 0, 0), (128, 0, 0), (0, 128, 0), mode="RGB"))
     assert caught.value.code == "rejected" and "single-channel PNG" in caught.value.failure.message
-    facts, _ = judge(mask((0, 0, 0), (1, 2, 0), mode="RGB"), coded=True)
+    facts, _ = judge(mask((0, 0, 0), (1, 2, 0), mode="RGB"), coded="segments")
     assert facts.values == [0, 513] and facts.coding == "segment ids in RGB"
+    facts, _ = judge(mask((0, 0, 0), (7, 1, 0), (7, 2, 0), mode="RGB"), coded="instances")
+    assert facts.values == [0, 7] and facts.coding == "class in R, instance in G"
+    with pytest.raises(ToolFailure, match="coloured"):
+        judge(mask((0, 0, 0), (7, 1, 9), mode="RGB"), coded="instances")
 
 
 def test_jpeg_masks_are_refused():

@@ -18,7 +18,9 @@ def test_the_page_recommends_three_to_five_for_every_task_and_method():
 
 
 def test_a_models_family_comes_first():
-    families = {family: (key, row.id) for key, rows in recommend.load().items() for row in rows for family in row.families}
+    families = {
+        family: (key, row.id) for key, rows in recommend.load().items() for row in rows for family in row.families
+    }
     assert families
     for family, (key, wanted) in families.items():
         task, _, method = key.partition("/")
@@ -29,7 +31,9 @@ def test_a_models_family_comes_first():
 def test_the_message_shows_size_licence_and_the_users_own_data_last():
     text = recommend.message("object-detection", "full", None)
     assert text.index("licence") < text.index("own data") and "COCO" in text and len(text) < 1500
-    assert "prompt" in recommend.message("text-generation", "dpo", None) or "preference" in recommend.message("text-generation", "dpo", None)
+    assert "prompt" in recommend.message("text-generation", "dpo", None) or "preference" in recommend.message(
+        "text-generation", "dpo", None
+    )
 
 
 def test_the_tables_know_the_same_tasks():

@@ -35,7 +35,11 @@ def test_sharegpt_and_dicts_of_lists():
 
 def test_content_parts_and_image_marks():
     parts = [{"type": "image", "text": None}, {"type": "text", "text": "what?"}]
-    facts = judge_texts([{"messages": [{"role": "user", "content": parts}, {"role": "assistant", "content": "<image> cat"}]}], "messages", CHAT)
+    facts = judge_texts(
+        [{"messages": [{"role": "user", "content": parts}, {"role": "assistant", "content": "<image> cat"}]}],
+        "messages",
+        CHAT,
+    )
     assert facts.image_marks == 2 and facts.empty == 0
 
 
@@ -63,7 +67,9 @@ def test_a_conversation_that_stops_at_the_user_is_counted():
     assert judge_texts(rows, "messages", CHAT).without_answer == 1
 
 
-@pytest.mark.parametrize("value", [None, 3, "text", [1, "a"], [[{}]], {"role": 3}, [{"role": None}], [{"content": [1]}]])
+@pytest.mark.parametrize(
+    "value", [None, 3, "text", [1, "a"], [[{}]], {"role": 3}, [{"role": None}], [{"content": [1]}]]
+)
 def test_odd_cells_are_no_crash(value):
     try:
         judge_texts([{"messages": value}], "messages", CHAT)

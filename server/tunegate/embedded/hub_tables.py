@@ -107,6 +107,22 @@ def is_image(feature: Any) -> bool:
     return isinstance(feature, dict) and feature.get("_type") == "Image"
 
 
+def list_item(feature: Any) -> Any:
+    """The feature of a list's items, in any of the ways in which `datasets` has written lists; None for no list."""
+    if isinstance(feature, list):
+        return feature[0] if feature else None
+    kinds = ("List", "Sequence", "LargeList")
+    return feature.get("feature") if isinstance(feature, dict) and feature.get("_type") in kinds else None
+
+
+def image_at(row: dict[str, Any], path: list[str]) -> bytes | None:
+    """The image in a row's column, or in a list in it: ["images", "1"]."""
+    value = row.get(path[0]) if path else None
+    if len(path) == 2 and isinstance(value, list) and path[1].isdecimal() and int(path[1]) < len(value):
+        value = value[int(path[1])]
+    return image_bytes(value)
+
+
 def image_bytes(cell: Any) -> bytes | None:
     """The file in an image cell, None where there is none (a null, or a path only)."""
     content = cell.get("bytes") if isinstance(cell, dict) else cell

@@ -159,7 +159,7 @@ def asset(request: Request) -> Response:
     commit = commit_at(request, repo, wanted["sha"])
     view = View(store, repo, commit, layout(store, commit))
     found, _ = hub_tables.read_rows(view.files(wanted["config"], wanted["split"]), wanted["row"], 1)
-    content = hub_tables.image_bytes(found[0].get(wanted["rest"].rpartition("/")[0])) if found else None
+    content = hub_tables.image_at(found[0], wanted["rest"].split("/")[:-1]) if found else None
     if content is None:
         raise Refused(404, "Asset not found")
     return Response(content, media_type=hub_tables.image_kind(content)[1])
@@ -312,15 +312,19 @@ def _page(request: Request, view: View, offset: int, length: int) -> tuple[dict[
     for index, row in enumerate(found, offset):
         cells = {}
         for column, value in row.items():
-            content = hub_tables.image_bytes(value) if hub_tables.is_image(kinds.get(column)) else None
-            cells[column] = (
-                hub_tables.plain(value)
-                if content is None
-                else _image(request, view, (config, split, index, column), content)
-            )
+            cells[column] = _cell(request, view, (config, split, index, column), kinds.get(column), value)
         shown.append({"row_idx": index, "row": cells, "truncated_cells": []})
     columns = [{"feature_idx": index, "name": name, "type": kind} for index, (name, kind) in enumerate(kinds.items())]
     return {"dataset": view.repo.id, "config": config, "split": split, "features": columns, "rows": shown}, total
+
+
+def _cell(request: Request, view: View, where: tuple, kind: Any, value: Any) -> Any:
+    """Images, and lists of images, as addresses; everything else as JSON."""
+    inner = hub_tables.list_item(kind)
+    if hub_tables.is_image(inner) and isinstance(value, list):
+        return [_cell(request, view, (*where, at), inner, item) for at, item in enumerate(value)]
+    content = hub_tables.image_bytes(value) if hub_tables.is_image(kind) else None
+    return hub_tables.plain(value) if content is None else _image(request, view, where, content)
 
 
 def _image(request: Request, view: View, where: tuple, content: bytes) -> dict[str, Any]:

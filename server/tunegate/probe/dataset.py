@@ -26,6 +26,13 @@ from tunegate.probe.schemas import FORMS
 from tunegate.probe.splits import choose_splits
 from tunegate.probe.table import N_SHOWN, Table
 
+CODINGS = {
+    "class ids": "ids",
+    "binary 0/255": "binary_255",
+    "segment ids in RGB": "segment_ids",
+    "class in R, instance in G": "class_and_instance",
+}  # masks.coding -> mask_values of config.yaml
+
 
 class DatasetFacts(Findings):
     """Everything that later steps may ask about the dataset. `verdict` is what gate 1 reads."""
@@ -68,12 +75,12 @@ class DatasetFacts(Findings):
 
     def for_config(self) -> dict[str, Any]:
         """What config.yaml says about the annotations, so that a rendered project needs no evidence to read them."""
-        masks, coding = self.masks, {"binary 0/255": "binary_255", "segment ids in RGB": "rgb_ids", "class ids": "ids"}
+        masks = self.masks
         return {
             "box_format": self.boxes.format if self.boxes else None,
             "boxes_normalised": self.boxes.normalised if self.boxes else None,
             "ignore_index": masks.ignore_index if masks else None,
-            "mask_values": ("ids_from_1" if masks.reduce_labels else coding[masks.coding]) if masks else None,
+            "mask_values": ("ids_from_1" if masks.reduce_labels else CODINGS[masks.coding]) if masks else None,
             "depth_scale": self.depth.scale if self.depth else None,
         }
 

@@ -155,7 +155,13 @@ class Look:
         if not pairs and rows:
             self.warnings.append("no mask was looked into: their values are not known, and prepare must check them")
         names = names or [self.table.names[key] for key in sorted(self.table.names)]
-        coded = self.mapping.form == "segments" or self.task == "panoptic-segmentation"
+        coded = (
+            "segments"
+            if self.mapping.form == "segments"
+            else "instances"
+            if self.task == "instance-segmentation"
+            else None
+        )
         return judge_masks(pairs, names, coded=coded, column=column, warnings=self.warnings)
 
     def _depth(self, rows: list[dict[str, Any]]) -> DepthFacts | None:
@@ -214,7 +220,7 @@ class Look:
     def _keys(self, split: str) -> list[tuple[str, Any]]:
         """For pictures and texts that are at hand. What is compared is what the model sees: labels are not part of it."""
         columns = self.mapping.columns
-        inputs = [columns[role] for role in columns if role in _INPUTS] or [columns["image"]]
+        inputs = [columns[role] for role in columns if role in _INPUTS] or list(columns.values())
         label = columns.get("label")
         found, rows = [], self.table.rows(split).rows
         for row in rows:

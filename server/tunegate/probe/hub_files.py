@@ -16,7 +16,7 @@ from tunegate.hub import Hub, RepoInfo
 from tunegate.probe.columns import Feature, value_feature
 from tunegate.probe.images import EXTENSIONS
 from tunegate.probe.labels import Labels
-from tunegate.probe.local_files import with_pictures
+from tunegate.probe.local_files import spread_groups, with_pictures
 from tunegate.probe.local_tree import spread
 from tunegate.probe.parquet_range import Fetch, features_of, footer, some_rows
 from tunegate.probe.pictures import MAX_BYTES, Picture
@@ -151,8 +151,7 @@ def _parquet(hub: Hub, info: RepoInfo, groups: dict[str, list[str]]) -> Table:
         for path in dict.fromkeys((groups[split][0], groups[split][-1])):
             found = meta(path)
             if found.num_row_groups:
-                middle = sorted({0, found.num_row_groups - 1})
-                rows += some_rows(fetcher(hub, info, path), found, middle)
+                rows += some_rows(fetcher(hub, info, path), found, spread_groups(list(range(found.num_row_groups)), 3))
         return Rows(with_pictures(rows, features, split), complete=len(rows) == splits[split], spread=len(rows) > 0)
 
     return Table("parquet", splits, features, read)

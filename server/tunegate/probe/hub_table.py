@@ -10,7 +10,7 @@ from tunegate.probe import hub_files
 from tunegate.probe.columns import Feature, feature
 from tunegate.probe.hub_files import HubTable, choose_config
 from tunegate.probe.images import EXTENSIONS
-from tunegate.probe.local_files import with_pictures
+from tunegate.probe.local_files import spread_groups, with_pictures
 from tunegate.probe.local_images import names_from_json
 from tunegate.probe.parquet_range import footer, some_rows
 from tunegate.probe.pictures import Picture, from_viewer
@@ -195,7 +195,7 @@ class _ViewerRows:
             except ToolFailure:
                 metadata = None
             if metadata is not None and metadata.num_row_groups:
-                groups = sorted({0, metadata.num_row_groups // 2, metadata.num_row_groups - 1})
+                groups = spread_groups(list(range(metadata.num_row_groups)), 3)
                 rows = with_pictures(some_rows(fetch, metadata, groups, [column]), self.kinds, split)
                 return [row[column] for row in rows if isinstance(row.get(column), Picture)]
         return []

@@ -213,7 +213,7 @@ def spread_groups(groups: list[Any], number: int) -> list[Any]:
 
 def group_rows(file: Any, group: int, number: int, columns: list[str] | None = None) -> list[dict[str, Any]]:
     """The first rows of a row group of a ParquetFile; none of one that says it unpacks to more than MAX_BATCH."""
-    if file.metadata.row_group(group).total_byte_size > MAX_BATCH and columns is None:
+    if file.metadata.row_group(group).total_byte_size > MAX_BATCH and columns is None:  # as it says, before compression
         return []
     rows: list[dict[str, Any]] = []
     for batch in file.iter_batches(batch_size=min(BATCH, number), row_groups=[group], columns=columns):

@@ -138,6 +138,8 @@ def _find(role: str, wanted: Role, features: dict[str, Feature], taken: dict[str
     declared = [path for path in fitting if features.get(path) and _declares(wanted, features[path])]
     if wanted.shape in ("image", "images"):
         declared = [p for p in declared if _leaf(p) not in _NOT_THE_IMAGE or len(declared) == 1] or declared
+        usual = [p for p in declared if p in named]
+        declared = usual if len(usual) == 1 else declared
     candidates = declared or named
     if len(candidates) > 1:
         raise _ambiguous(role, candidates)

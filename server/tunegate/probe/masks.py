@@ -22,7 +22,7 @@ class MaskFacts(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
     masks: int = Field(description="looked at")
-    coding: Literal["class ids", "binary 0/255", "segment ids in RGB"]
+    coding: Literal["class ids", "binary 0/255", "segment ids in RGB", "class in R, instance in G"]
     values: list[int] = Field(description="the first 40 that occur")
     n_values: int
     ignore_index: int | None = Field(description="the value of pixels without a class")
@@ -57,9 +57,14 @@ class _Values(BaseModel):
 
 
 def judge_masks(
-    pairs: list[tuple[Picture | None, Picture]], names: list[str], *, coded: bool, column: str, warnings: list[str]
+    pairs: list[tuple[Picture | None, Picture]],
+    names: list[str],
+    *,
+    coded: str | None,
+    column: str,
+    warnings: list[str],
 ) -> MaskFacts | None:
-    """Facts of (image, mask) pairs. `coded`: RGB masks are segment ids, as panoptic data stores them.
+    """Facts of (image, mask) pairs. `coded`: what RGB masks hold, where they are no mistake: `segments` or `instances`.
 
     Raises rejected for masks that are colours, smeared by JPEG, constant, or out of the class names' range.
     """
@@ -73,8 +78,14 @@ def judge_masks(
         )
     if found.wrong_size:
         warnings.append(f"{found.wrong_size} of {found.looked} masks have another size than their image")
-    if coded:
+    if coded == "segments":
         return _facts(found, "segment ids in RGB", None, False, "RGB values are R + 256 G + 65536 B")
+    if coded == "instances" and found.coloured and max(found.counts) < 65536:
+        found.counts = _red(found.counts)
+        why = (
+            "R holds the class and G the number of the object, B is 0, as transformers' instance segmentation reads it"
+        )
+        return _facts(found, "class in R, instance in G", 255 if 255 in found.counts else None, False, why)
     _refuse(found, column)
     values = sorted(found.counts)
     coding, ignore, reduce, why = _meaning(values, len(names))
@@ -150,6 +161,13 @@ def _ids(colours: dict[tuple, int]) -> dict[int, int]:
     return found
 
 
+def _red(counts: dict[int, int]) -> dict[int, int]:
+    found: Counter[int] = Counter()
+    for value, count in counts.items():
+        found[value % 256] += count
+    return dict(found)
+
+
 def _refuse(found: _Values, column: str) -> None:
     values = sorted(found.counts)
     if found.coloured:
@@ -194,7 +212,8 @@ def _none_read(what: str, column: str, problems: list[str], warnings: list[str])
         warnings.append(NO_PILLOW)
     elif problems:
         raise ToolFailure(
-            "rejected", f"column {column!r}: none of the {len(problems)} {what} looked at can be read ({problems[0]}): check their paths"
+            "rejected",
+            f"column {column!r}: none of the {len(problems)} {what} looked at can be read ({problems[0]}): check their paths",
         )
 
 

@@ -8,11 +8,11 @@ from typing import Any
 
 from tunegate.errors import ToolFailure
 from tunegate.probe.columns import schema_features
-from tunegate.probe.local_files import group_rows, pyarrow_or_fail
+from tunegate.probe.local_files import MAX_BATCH, group_rows, pyarrow_or_fail
 
 FOOTER = 131_072  # a footer is some kB; statistics and the types of `datasets` make it larger
 MAX_FOOTER = 16 << 20
-BUDGET = 12 << 20  # bytes of one split that are read for its rows
+BUDGET = 16 << 20  # bytes of one split that are read for its rows
 N_ROWS = 64  # rows of one row group
 Fetch = Callable[[int, int | None], bytes]  # (start, length); start below 0: that many from the end
 
@@ -66,28 +66,46 @@ def features_of(metadata: Any) -> dict[str, Any]:
 
 
 def some_rows(fetch: Fetch, metadata: Any, groups: list[int], columns: list[str] | None = None) -> list[dict[str, Any]]:
-    """The first rows of some row groups, as many as BUDGET allows by their mean size; the columns named, or all."""
+    """The first rows of some row groups, in the columns named or in all: those that BUDGET allows, the cheap ones first.
+
+    A row lacks the columns that were too dear.
+    """
     pa = pyarrow_or_fail()
-    ends = [0]
-    for group in range(metadata.num_row_groups):
-        for column in range(metadata.num_columns):
-            chunk = metadata.row_group(group).column(column)
-            ends.append(chunk.data_page_offset + chunk.total_compressed_size)
-    source = pa.PythonFile(_RangeFile(fetch, max(ends) + FOOTER), mode="r")
+    ends = [
+        chunk.data_page_offset + chunk.total_compressed_size
+        for g in range(metadata.num_row_groups)
+        for chunk in _chunks(metadata.row_group(g))
+    ]
+    source = pa.PythonFile(_RangeFile(fetch, max(ends, default=0) + FOOTER), mode="r")
     rows: list[dict[str, Any]] = []
+    left = BUDGET
     try:
         file = pa.parquet.ParquetFile(source, metadata=metadata, pre_buffer=False, buffer_size=1 << 18)
-        for group in groups:
-            number = _affordable(metadata.row_group(group), columns, len(groups))
-            rows += group_rows(file, group, number, columns) if number else []
+        for at, group in enumerate(groups):
+            wanted, cost = _affordable(metadata.row_group(group), columns, left / (len(groups) - at))
+            left -= cost
+            rows += group_rows(file, group, N_ROWS, wanted) if wanted else []
     except (pa.ArrowException, OSError):
         return rows
     return rows
 
 
-def _affordable(group: Any, columns: list[str] | None, groups: int) -> int:
-    """Rows of this group that fit the budget's share, none where a single one would not."""
-    chunks = [group.column(at) for at in range(group.num_columns)]
-    size = sum(c.total_compressed_size for c in chunks if columns is None or c.path_in_schema.split(".")[0] in columns)
-    mean = size / max(1, group.num_rows)
-    return min(N_ROWS, group.num_rows, int(BUDGET / groups / mean) if mean else N_ROWS)
+def _chunks(group: Any) -> list[Any]:
+    return [group.column(at) for at in range(group.num_columns)]
+
+
+def _affordable(group: Any, columns: list[str] | None, budget: float) -> tuple[list[str], float]:
+    """(columns, bytes to expect). A page is read whole, and writers end one after 1,024 rows at the earliest."""
+    costs: dict[str, float] = {}
+    for chunk in _chunks(group):
+        name, size = chunk.path_in_schema.split(".")[0], chunk.total_compressed_size
+        page = min(size, max(1 << 20, 1024 * size / max(1, group.num_rows)))
+        bomb = chunk.total_uncompressed_size > MAX_BATCH
+        if columns is None or name in columns:
+            costs[name] = costs.get(name, 0) + (float("inf") if bomb else page)
+    wanted, spent = [], 0.0
+    for name in sorted(costs, key=costs.get):
+        if spent + costs[name] <= budget:
+            wanted.append(name)
+            spent += costs[name]
+    return wanted, spent

@@ -44,8 +44,8 @@ class Picture:
         try:
             found = self.load()
             self._held = found if self.remote else None
-        except ToolFailure as failure:
-            found, self.problem = None, failure.code
+        except ToolFailure:  # a request that failed says nothing about the picture
+            found = None
         except OSError:
             found, self.problem = None, "cannot be read"
         return found

@@ -1,0 +1,30 @@
+"""Names that the dataset pages may use: those of the tables that probe_dataset reads, and of other people's formats."""
+
+from __future__ import annotations
+
+from typing import get_args
+
+from tunegate import config
+from tunegate.probe import boxes, local_images, recommend, schemas, splits, texts
+
+FORMS = [form for forms in schemas.FORMS.values() for form in forms]
+MASKS = config.RunConfig.model_fields["mask_values"].annotation
+NAMES = {
+    *(role for form in FORMS for role in form.roles),
+    *(alias for form in FORMS for role in form.roles.values() for alias in role.aliases),
+    *get_args(config.Reshape),
+    *get_args(get_args(MASKS)[0]),
+    *boxes.FORMATS,
+    *schemas.LOCAL_FORMATS,
+    *splits.KEYWORDS,
+    *texts.ROLES,
+    *texts.SHAREGPT,
+    *(f"{name}/" for name in (*local_images.IMAGE_FOLDERS, *local_images.MASK_FOLDERS, *local_images.DEPTH_FOLDERS)),
+    *local_images.METADATA,
+    *local_images.NAME_FILES,
+    *recommend.Recommendation.model_fields,
+    # of COCO, VOC, imagefolder, trl, and of this server's command line
+    *("objects", "objects.bbox", "_annotations.coco.json", "JPEGImages/", "SegmentationClass", "ImageSets/Main"),
+    *("file_name", "mask_file_name", ".csv", ".json", ".arrow", "..", "save_to_disk", "datasets", "default"),
+    *("train_sft", "test_sft", "--data-root"),
+}
