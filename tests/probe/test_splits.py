@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from tunegate.errors import ToolFailure
-from tunegate.probe.splits import choose_splits
+from tunegate.probe.splits import by_split, choose_splits, split_of
 
 
 @pytest.mark.parametrize(
@@ -17,6 +17,8 @@ from tunegate.probe.splits import choose_splits
         ({"test": None, "train": None}, ("train", "test")),
         ({"train": 9, "extra": 5}, ("train", None)),
         ({"test": 9}, ("test", None)),
+        ({"train_sft": 9, "test_sft": 2, "test_gen": 2}, ("train_sft", "test_sft")),
+        ({"partial-train": 9, "partial-validation": 2}, ("partial-train", None)),
     ],
 )
 def test_splits_are_chosen(splits, expected):
@@ -24,9 +26,36 @@ def test_splits_are_chosen(splits, expected):
 
 
 @pytest.mark.parametrize(
-    ("splits", "code"), [({"a": 1, "b": 2}, "ambiguous"), ({}, "rejected"), ({"train": 0}, "rejected")]
+    ("splits", "code"),
+    [
+        ({"a": 1, "b": 2}, "ambiguous"),
+        ({"train_sft": 9, "train_prefs": 9, "test_sft": 2}, "ambiguous"),
+        ({}, "rejected"),
+        ({"train": 0}, "rejected"),
+    ],
 )
 def test_splits_that_cannot_be_chosen(splits, code):
     with pytest.raises(ToolFailure) as caught:
         choose_splits(splits, None, None)
     assert caught.value.code == code
+
+
+@pytest.mark.parametrize(
+    ("path", "split"),
+    [
+        ("train2017/1.jpg", "train"),
+        ("data/val-00000-of-00001.parquet", "validation"),
+        ("instances_dev.json", "validation"),
+        ("testing/a.png", "test"),
+        ("trainer/contest.png", None),
+        ("images/1.png", None),
+    ],
+)
+def test_paths_name_their_split(path, split):
+    assert split_of(path) == split
+
+
+def test_files_without_a_name_are_all_train():
+    assert by_split(["a.csv", "b.csv"]) == {"train": ["a.csv", "b.csv"]}
+    assert by_split(["train.csv", "other.csv", "val.csv"]) == {"train": ["train.csv"], "validation": ["val.csv"]}
+    assert by_split([]) == {}

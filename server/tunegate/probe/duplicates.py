@@ -12,7 +12,10 @@ from pydantic import BaseModel, ConfigDict, Field
 from tunegate.probe.pictures import Picture, decoded
 
 SIDE = 16  # of the difference hash: 16 x 16 comparisons of neighbours, 256 bits
-NEAR = 10  # bits of 256 in which near copies (rescaled, recompressed) differ at most
+# Bits of 256 in which near copies differ at most. Measured: photographs, half size or JPEG quality 40, at most 11, unrelated
+# ones at least 68; at 28 px unrelated pictures of clothes come as near as 6: images smaller than SMALLEST are left out.
+NEAR = 10
+SMALLEST = 48  # pixels, the shorter side
 FLAT = 24  # an image with fewer set or unset bits has too little in it to be told from another
 
 
@@ -70,9 +73,12 @@ def row_key(row: dict[str, Any], columns: list[str], read: Callable[[dict[str, A
 
 
 def difference_hash(data: bytes | None) -> int | None:
-    """Whether each pixel of the 17 x 16 grey thumbnail is brighter than its right neighbour; None for flat or broken images."""
+    """Whether each pixel of the 17 x 16 grey thumbnail is brighter than its right neighbour; None for small, flat or broken images."""
     try:
-        grey = decoded(data).convert("L").resize((SIDE + 1, SIDE), 4)  # 4: box filter, whatever the size
+        image = decoded(data)
+        if min(image.size) < SMALLEST:
+            return None
+        grey = image.convert("L").resize((SIDE + 1, SIDE), 4)  # 4: box filter, whatever the size
     except ValueError:
         return None
     pixels = grey.tobytes()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections import Counter
+from itertools import islice
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -23,7 +23,9 @@ from tunegate.probe.texts import TextFacts, judge_texts
 N_MASKS = 60  # masks and depth maps looked into
 N_DECODED = 100  # images of one split decoded
 N_REMOTE = 16  # of those, at most so many that each cost a request
-DECODE_S = 8.0  # for all decoding of one kind: a call must answer in time
+MAX_COMPARED = 50_000  # rows of one split that are compared for exact copies
+COMPARE_S = 4.0  # for each split: the rows that this is enough for
+DECODE_S = 6.0  # for decoding images: a call must answer in time
 
 
 class ImageFacts(BaseModel):
@@ -200,7 +202,7 @@ class Look:
         train, evaluation = keyed[self.train], keyed.get(self.evaluation, [])
         if not train and not hashes[0]:
             return None
-        found = duplicates.compare(train, evaluation, hashes if any(hashes) else None)
+        found = duplicates.compare(train, evaluation, hashes if hashes[0] else None)
         if found.exact:
             label = f", {found.conflicting} with another label" if found.conflicting else ""
             self.warnings.append(
@@ -222,13 +224,15 @@ class Look:
         columns = self.mapping.columns
         inputs = [columns[role] for role in columns if role in _INPUTS] or list(columns.values())
         label = columns.get("label")
-        found, rows = [], self.table.rows(split).rows
-        for row in rows:
-            if time.monotonic() > self._deadline:
+        kind = self.table.features.get(label) if label else None
+        needed = [*inputs, label] if label else inputs
+        rows = self.table.every(split, needed) if self.table.every else iter(self.table.rows(split).rows)
+        found, deadline = [], time.monotonic() + COMPARE_S
+        for row in islice(rows, MAX_COMPARED):
+            if time.monotonic() > deadline:
                 break
             key = duplicates.row_key(row, inputs, dig)
             if key is not None:
-                kind = self.table.features.get(label) if label else None
                 found.append((key, class_name(row.get(label), kind) if kind else None))
         return found
 
@@ -286,8 +290,3 @@ def _range(values: list[int]) -> list[int]:
 
 def _span(three: list[int]) -> str:
     return str(three[0]) if three[0] == three[2] else f"{three[0]}-{three[2]}"
-
-
-def boxes_by_class(table: Table, mapping: Mapping, split: str) -> Counter[str]:
-    """Class -> boxes, of the rows looked at."""
-    return table.labels(split, mapping.columns["category"]).counts

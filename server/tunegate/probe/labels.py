@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Any
 
 from tunegate.errors import ToolFailure
@@ -12,6 +13,7 @@ from tunegate.probe.columns import Feature
 
 MAX_LABELS = 200_000  # rows whose labels are counted; beyond it the histogram is of a sample
 MAX_CLASSES_SHOWN = 30
+_END = object()
 
 
 @dataclass
@@ -39,8 +41,8 @@ def count_labels(values: Iterable[Any], found: Feature, *, complete: bool) -> La
 
 def count_some(values: Iterator[Any], found: Feature) -> Labels:
     """Labels of up to MAX_LABELS rows; `complete` when that was all."""
-    labels = count_labels((value for value, _ in zip(values, range(MAX_LABELS), strict=False)), found, complete=False)
-    labels.complete = labels.seen < MAX_LABELS or next(values, None) is None
+    labels = count_labels(islice(values, MAX_LABELS), found, complete=False)
+    labels.complete = next(values, _END) is _END
     return labels
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -75,10 +76,13 @@ def coco(root: Path, kind: str, task: str) -> Table:
         counts = Counter({one.names[key]: number for key, number in one.classes.items() if key in one.names})
         return Labels(counts, seen=one.classes.total(), complete=True) if column == "objects.category" else None
 
+    def each(split: str, columns: list[str]) -> Iterator[dict[str, Any]]:
+        return ({"image": _picture(bases[split], name, root)} for name, *_ in found[split].images.values())
+
     facts = {} if panoptic else {"box_format": "xywh"}
     counts = {split: len(one.images) for split, one in found.items()}
     features, classes = _features(names, panoptic, found), dict(enumerate(names)) if panoptic else {}
-    return Table("coco", counts, features, read, count, warnings=warnings, facts=facts, names=classes)
+    return Table("coco", counts, features, read, count, each, warnings=warnings, facts=facts, names=classes)
 
 
 def _features(names: tuple[str, ...], panoptic: bool, found: dict[str, _Coco]) -> dict[str, Feature]:

@@ -73,9 +73,13 @@ def _text_table(path: Path, kind: str) -> Table:
             return None
         return count_some((row.get(column) for file in files[split] for row in rows(file)), features[column])
 
+    def every(split: str, columns: list[str]) -> Iterator[dict[str, Any]]:
+        wanted = {name: features[name] for name in columns if name in features}
+        return (_cells(row, wanted, bases[split], root) for file in files[split] for row in rows(file))
+
     for split in files:  # a path that leads out is told before anything rests on the rows
         read(split)
-    return Table(kind, counts, features, read, count)
+    return Table(kind, counts, features, read, count, every)
 
 
 def _sampled(rows: Iterator[dict[str, Any]]) -> tuple[int, list[dict], list[dict]]:
@@ -177,10 +181,10 @@ def _parquet(path: Path, kind: str) -> Table:
     pa = pyarrow_or_fail()
     _, files = _files(path, kind)
 
-    def column(split: str, name: str) -> Iterator[Any]:
+    def each(split: str, columns: list[str], size: int) -> Iterator[dict[str, Any]]:
         for file in files[split]:
-            for batch in pa.parquet.ParquetFile(file).iter_batches(batch_size=10_000, columns=[name]):
-                yield from batch.column(0).to_pylist()
+            for batch in pa.parquet.ParquetFile(file).iter_batches(batch_size=size, columns=columns):
+                yield from batch.to_pylist()
 
     def some(split: str) -> list[dict[str, Any]]:
         opened = [pa.parquet.ParquetFile(file) for file in files[split]]
@@ -201,7 +205,7 @@ def _parquet(path: Path, kind: str) -> Table:
         counts = {split: sum(file.metadata.num_rows for file in group) for split, group in opened.items()}
         return counts, next(iter(opened.values()))[0].schema_arrow
 
-    return _columnar(pa, path, kind, scan, some, column)
+    return _columnar(pa, path, kind, scan, some, each)
 
 
 def spread_groups(groups: list[Any], number: int) -> list[Any]:
@@ -233,9 +237,10 @@ def _arrow(path: Path, kind: str) -> Table:
             with pa.memory_map(str(file)) as mapped:
                 yield from _batches(pa, mapped)
 
-    def column(split: str, name: str) -> Iterator[Any]:
+    def each(split: str, columns: list[str], size: int) -> Iterator[dict[str, Any]]:
         for batch in batches(split):
-            yield from batch.column(name).to_pylist()
+            for start in range(0, batch.num_rows, size):
+                yield from batch.slice(start, size).select(columns).to_pylist()
 
     def some(split: str) -> list[dict[str, Any]]:
         found = [batch for batch in batches(split) if batch.num_rows]
@@ -250,7 +255,7 @@ def _arrow(path: Path, kind: str) -> Table:
         with pa.memory_map(str(first)) as mapped:
             return counts, _reader(pa, mapped).schema
 
-    return _columnar(pa, path, kind, scan, some, column)
+    return _columnar(pa, path, kind, scan, some, each)
 
 
 def _reader(pa: Any, mapped: Any) -> Any:
@@ -301,7 +306,7 @@ def _json(path: Path, root: Path) -> dict[str, Any]:
     return value
 
 
-def _columnar(pa: Any, path: Path, kind: str, scan: Callable, some: Callable, column: Callable) -> Table:
+def _columnar(pa: Any, path: Path, kind: str, scan: Callable, some: Callable, each: Callable) -> Table:
     """What parquet and arrow have in common: a schema, and rows to look into. Damage is `rejected`."""
     damaged = (pa.ArrowException, OSError)
 
@@ -328,8 +333,16 @@ def _columnar(pa: Any, path: Path, kind: str, scan: Callable, some: Callable, co
         if name not in features or features[name].kind == "list":
             return None
         try:
-            return count_some(column(split, name), features[name])
+            return count_some((row[name] for row in each(split, [name], 10_000)), features[name])
         except damaged as error:
             raise refused(error) from None
 
-    return Table(kind, counts, features, read, count)
+    def every(split: str, columns: list[str]) -> Iterator[dict[str, Any]]:
+        wanted = [name for name in features if name in columns]
+        try:
+            for row in each(split, wanted, BATCH):
+                yield with_pictures([row], features, split)[0]
+        except damaged as error:
+            raise refused(error) from None
+
+    return Table(kind, counts, features, read, count, every)

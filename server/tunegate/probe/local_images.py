@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -67,10 +68,12 @@ def imagefolder(root: Path) -> Table:
         rows = [{"image": _picture(image, root), "label": name} for name, image in spread(flat[split])]
         return Rows(rows, complete=len(flat[split]) <= N_ROWS, spread=True)
 
+    def each(split: str, columns: list[str]) -> Iterator[dict[str, Any]]:
+        return ({"image": _picture(image, root), "label": name} for name, image in flat[split])
+
     features = {"image": IMAGE, "label": Feature("class", f"ClassLabel({len(names)})", names)}
-    return Table(
-        "imagefolder", {split: len(found) for split, found in flat.items()}, features, read, count, warnings=warnings
-    )
+    counts = {split: len(found) for split, found in flat.items()}
+    return Table("imagefolder", counts, features, read, count, each, warnings=warnings)
 
 
 def _split_folders(root: Path, warnings: list[str]) -> list[tuple[str, Path]]:
@@ -168,8 +171,11 @@ def _with_metadata(root: Path, metadata: list[Path]) -> Table:
             return None
         return count_some((row.get(column) for row in splits[split]), features[column])
 
+    def each(split: str, columns: list[str]) -> Iterator[dict[str, Any]]:
+        return map(cells, splits[split])
+
     counts = {split: len(rows) for split, rows in splits.items()}
-    return Table("imagefolder", counts, features, read, count, warnings=warnings, names=class_names(root))
+    return Table("imagefolder", counts, features, read, count, each, warnings=warnings, names=class_names(root))
 
 
 def _count_undescribed(root: Path, described: set[str], warnings: list[str]) -> None:
@@ -205,8 +211,11 @@ def segfolder(root: Path, kind: str, task: str) -> Table:
         rows = [{"image": _picture(image, root), column: _picture(target, root)} for image, target in chosen]
         return Rows(rows, complete=len(pairs[split]) <= N_ROWS, spread=True)
 
-    counts = {split: len(group) for split, group in pairs.items()}
-    return Table("segfolder", counts, {"image": IMAGE, column: IMAGE}, read, warnings=warnings, names=class_names(root))
+    def each(split: str, columns: list[str]) -> Iterator[dict[str, Any]]:
+        return ({"image": _picture(image, root)} for image, _ in pairs[split])
+
+    counts, features = {split: len(group) for split, group in pairs.items()}, {"image": IMAGE, column: IMAGE}
+    return Table("segfolder", counts, features, read, every=each, warnings=warnings, names=class_names(root))
 
 
 def _pairs(

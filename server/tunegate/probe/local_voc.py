@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import xml.etree.ElementTree as ElementTree
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -97,6 +98,9 @@ def _boxes(root: Path) -> Table:
             else None
         )
 
+    def each(split: str, columns: list[str]) -> Iterator[dict[str, Any]]:
+        return (_row(one, root, index) for one in found[split])
+
     objects = {
         "bbox": list_of(list_of(NUMBER)),
         "category": list_of(Feature("class", f"ClassLabel({len(names)})", names)),
@@ -104,7 +108,7 @@ def _boxes(root: Path) -> Table:
     }
     features = {"image": IMAGE, "objects": struct_of(objects)}
     counts = {split: len(group) for split, group in found.items()}
-    return Table("voc", counts, features, read, count, warnings=warnings, facts={"box_format": "xyxy"})
+    return Table("voc", counts, features, read, count, each, warnings=warnings, facts={"box_format": "xyxy"})
 
 
 def _images(root: Path) -> dict[str, list[Path]]:

@@ -101,7 +101,7 @@ def _fit(form: Form, features: dict[str, Feature], asked: dict[str, str]) -> tup
 
 def _chosen(role: str, wanted: Role, path: object, features: dict[str, Feature]) -> str:
     found = at_path(features, path) if isinstance(path, str) else None
-    if found is None:
+    if found is None or not _reachable(wanted, path, features):
         raise ToolFailure(
             "invalid_input", f"column_map[{role!r}] = {path!r} is no column: the dataset has {describe(features)}"
         )
@@ -116,7 +116,7 @@ def _chosen(role: str, wanted: Role, path: object, features: dict[str, Feature])
 
 def _find(role: str, wanted: Role, features: dict[str, Feature], taken: dict[str, str]) -> str | None:
     """The column for one role: by its own name, else by a type that says what it is for, else by a usual name."""
-    fitting = [path for path, found in paths(features) if fits(wanted.shape, found) and path not in taken.values()]
+    fitting = [path for path in _fitting(wanted, features) if path not in taken.values()]
     if role in fitting:
         return role
     named = sorted((p for p in fitting if _leaf(p) in wanted.aliases), key=lambda p: wanted.aliases.index(_leaf(p)))
@@ -144,6 +144,15 @@ def _find(role: str, wanted: Role, features: dict[str, Feature], taken: dict[str
     if len(candidates) > 1:
         raise _ambiguous(role, candidates)
     return candidates[0] if candidates else None
+
+
+def _fitting(wanted: Role, features: dict[str, Feature]) -> list[str]:
+    return [path for path, found in paths(features) if fits(wanted.shape, found) and _reachable(wanted, path, features)]
+
+
+def _reachable(wanted: Role, path: str, features: dict[str, Feature]) -> bool:
+    """Fields of structs serve only what belongs to objects: taking any other one out would be a restructuring."""
+    return path in features or wanted.shape in ("boxes", "labels", "outlines")
 
 
 def _by_name(role: str, wanted: Role, fitting: list[str], named: list[str], taken: dict[str, str]) -> str | None:
@@ -225,24 +234,26 @@ def _no_form(
     form = min(forms, key=lambda form: len(missing[form.name]) / len(form.roles))
     role = missing[form.name][0]
     wanted = form.roles[role]
-    fitting = [path for path, found in paths(features) if fits(wanted.shape, found)]
-    other = _other_method(key, features)
+    fitting = _fitting(wanted, features)
     return ToolFailure(
         "rejected",
         f"{key} needs {SCHEMAS[key]}, and no column serves as {role} ({wanted.needs}): the dataset has "
         f"{describe(features)}. If one of them does ({', '.join(fitting[:8]) or 'none fits by type'}), "
         f"pass column_map={{{role!r}: ...}}, or choose another dataset; "
-        f"{other or 'a restructuring beyond ' + 'renames is for the user to decide'}",
+        f"{_hint(key, features)}",
     )
 
 
-def _other_method(key: str, features: dict[str, Feature]) -> str:
-    """Preference data under SFT, or the reverse: said, for the method is the user's choice."""
-    task, _, method = key.partition("/")
+def _hint(key: str, features: dict[str, Feature]) -> str:
+    """What the columns are instead, where that is plain; changing it is for the user to decide."""
     names = {name.lower() for name in features}
-    if not method and {"chosen", "rejected"} <= names:
-        return f"it is preference data, which training_method = 'dpo' reads: changing the method of {task} is for the user to decide"
-    return ""
+    if "/" not in key and {"chosen", "rejected"} <= names:
+        return "it is preference data, which training_method = 'dpo' reads: another method is for the user to decide"
+    if {"xmin", "ymin", "xmax", "ymax"} <= names:
+        return "it has one row for each box: group the rows by image, or convert it to COCO; that is for the user to decide"
+    if key.startswith("text-generation/") and names & {"messages", "completion", "text"}:
+        return "it is data for supervised training: another method is for the user to decide"
+    return "a restructuring beyond renames is for the user to decide"
 
 
 def bounded_row(row: dict[str, Any], features: dict[str, Feature]) -> dict[str, Any]:

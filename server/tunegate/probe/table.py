@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -27,6 +27,7 @@ class Table:
     """Splits with row counts (None: unknown), columns, and how to read a little of each split.
 
     Cells of image columns are Pictures. `count`: labels of one column over as many rows as are cheap; None: count them over `rows`.
+    `every`: all rows of a split, at least in the columns named, one after the other; None: there are only `rows`.
     `exact`: pictures of a mask or depth column with their values as stored, where those of `rows` may not be.
     """
 
@@ -35,6 +36,7 @@ class Table:
     features: dict[str, Feature]
     read: Callable[[str], Rows] = field(repr=False)
     count: Callable[[str, str], Labels | None] | None = field(default=None, repr=False)
+    every: Callable[[str, list[str]], Iterator[dict[str, Any]]] | None = field(default=None, repr=False)
     exact: Callable[[str, str], list[Picture]] | None = field(default=None, repr=False)
     warnings: list[str] = field(default_factory=list)
     names: dict[int, str] = field(
