@@ -1,14 +1,17 @@
 from __future__ import annotations
 
 import json
+from typing import get_args
 
 import pytest
 
 from tests.tiny import TOKEN, dataset_files, model_files, parquet, png
+from tunegate.config import RunConfig
 from tunegate.embedded.hub import Fault
 from tunegate.errors import ToolFailure
 from tunegate.hub import Hub
-from tunegate.probe.dataset import probe_dataset
+from tunegate.probe.dataset import CODINGS, probe_dataset
+from tunegate.probe.masks import MaskFacts
 from tunegate.probe.model import probe_model
 
 TASK = "image-classification"
@@ -247,3 +250,21 @@ def test_a_local_folder(hub, tmp_path):
 @pytest.mark.parametrize("path", ["", " ", "a\0b", "/no/such/folder", "~nobody-here/x"])
 def test_local_paths_that_are_none(hub, path):
     assert refused(hub, local_path=path).code in ("invalid_input", "not_found")
+
+
+def test_what_the_config_keeps_is_of_the_config(hub, tmp_path):
+    """for_config() and the map are values of config.yaml, so that a rendered project needs no evidence."""
+    rows = [{"question": "q", "answer": "a"}] * 3
+    (tmp_path / "a.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    facts = probe_dataset(hub, local_path=str(tmp_path), task="text-generation")
+    kept = {**facts.for_config(), "column_map": facts.column_map, "column_reshape": facts.column_reshape}
+    config = RunConfig(model_id="me/m", **kept)
+    assert config.column_reshape == "question_answer_to_messages" and config.box_format is None
+    assert len("\n".join(facts.described())) < 600
+    codings = get_args(MaskFacts.model_fields["coding"].annotation)
+    kinds = get_args(get_args(RunConfig.model_fields["mask_values"].annotation)[0])
+    assert set(codings) == set(CODINGS) and {*CODINGS.values(), "ids_from_1"} == set(kinds)
+
+
+def test_box_format_is_for_boxes(hub, pets):
+    assert refused(hub, dataset_id=pets, box_format="xywh").code == "invalid_input"

@@ -97,6 +97,19 @@ def test_links_must_stay_in_the_dataset(tmp_path):
     assert read_local(tmp_path / "alias", "auto", TASK).splits == {"train": 3}
 
 
+def test_a_pipe_is_not_waited_for(tmp_path):
+    root = folder(tmp_path, "cat/1.png", "dog/1.png")
+    for name in ("cat/2.png", "dog/a.xml", "b.json", "c.csv"):
+        os.mkfifo(root / name)
+    facts = probe(root)
+    assert facts.splits == {"train": 3} and any("cat/2.png is no file" in w for w in facts.warnings)
+    (root / "t").mkdir()
+    (root / "t/a.jsonl").write_text('{"image": "x.png", "label": "a"}\n{"image": "y.png", "label": "b"}')
+    os.mkfifo(root / "t/x.png")
+    folder(root, "t/y.png")
+    assert probe(root / "t").images.broken == 1
+
+
 @pytest.mark.parametrize("kind", ["csv", "jsonl"])
 def test_rows_with_image_paths(tmp_path, kind):
     root = folder(tmp_path, "images/1.png", "images/2.png", "images/3.png")

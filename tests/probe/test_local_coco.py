@@ -174,6 +174,19 @@ def test_odd_annotations_are_counted_not_trusted(tmp_path):
     )
 
 
+def test_a_large_file_is_sampled_by_images_and_counted_whole(tmp_path):
+    """Its third key lies far from both ends, and its annotations are in no order."""
+    many = [{"id": i, "file_name": f"{i % 4}.png", "width": 64, "height": 48} for i in range(2000)]
+    boxes = [annotation(k, (k * 7919) % 2000, (3, 7)[k % 2]) for k in range(6000)]
+    facts = probe(coco(tmp_path, images=many, annotations=boxes))
+    assert (facts.label_histogram, facts.label_complete) == ({"cat": 3000, "dog": 3000}, True)
+    assert (facts.boxes.rows, facts.boxes.boxes, facts.boxes.most, facts.boxes.without) == (400, 1200, 3, 0)
+    reverse = coco(tmp_path / "b")
+    path = reverse / "annotations/instances_train.json"
+    path.write_text(json.dumps(dict(reversed(json.loads(path.read_text()).items()))))
+    assert probe(reverse).boxes.boxes == 13
+
+
 def test_truncated_files_are_rejected(tmp_path):
     coco(tmp_path)
     path = tmp_path / "annotations/instances_train.json"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 import struct
 from pathlib import Path
 
@@ -12,6 +13,8 @@ HEAD, TAIL = 65_536, 4_096
 
 def inspect(path: Path) -> tuple[str, int | None, int | None]:
     """(format, width, height) in pixels, None where the head does not tell. Raises ValueError with the reason."""
+    if not stat.S_ISREG(path.stat().st_mode):  # a pipe would be waited for
+        raise ValueError("is no file")
     with path.open("rb") as file:
         size = os.fstat(file.fileno()).st_size
         head = file.read(HEAD)

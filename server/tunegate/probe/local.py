@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 from tunegate.errors import ToolFailure
 from tunegate.probe import local_coco, local_files, local_images, local_voc
 from tunegate.probe.images import EXTENSIONS
 from tunegate.probe.local_images import DEPTH_FOLDERS, IMAGE_FOLDERS, MASK_FOLDERS, METADATA
-from tunegate.probe.local_tree import entries, folders, has_image
+from tunegate.probe.local_tree import entries, folders, has_image, survey
 from tunegate.probe.schemas import LOCAL_FORMATS
 from tunegate.probe.table import Table
 
@@ -23,7 +22,7 @@ LAYOUTS = {
     "image-text-to-text": "a .jsonl with file_name and messages, or question and answer, beside the images",
     "text-generation": "a .jsonl with messages, or prompt and completion",
 }
-SPLIT_DEPTH = 2
+_TARGETS = {*MASK_FOLDERS, *DEPTH_FOLDERS}
 
 
 def read_local(path: Path, wanted: str, task: str) -> Table:
@@ -80,19 +79,20 @@ def detect(path: Path, task: str = "image-classification") -> str:
     listed = list(entries(path, path))
     names = {entry.name.lower() for entry in listed}
     children = [Path(entry.path) for entry in listed if entry.is_dir()]
+    here = {folder: survey(folder) for folder in (path, *children)}
     if "dataset_dict.json" in names or ("state.json" in names and "dataset_info.json" in names):
         return "arrow"
-    if local_voc.looks_like(path, children):
+    if local_voc.looks_like(here):
         return "voc"
-    if any(local_coco.is_coco(file) for folder in (path, *children) for file in sorted(folder.glob("*.json"))[:10]):
+    if any(local_coco.is_coco(file) for seen in here.values() for file in seen.files(".json")):
         return "coco"
     _refuse_yolo(path, children)
-    if any((folder / name).is_file() for folder in (path, *children) for name in METADATA) and has_image(path, depth=3):
+    if any((folder / name).is_file() for folder in here for name in METADATA) and has_image(path, depth=3):
         return "imagefolder"
-    if _is_segfolder(path, names, children, task):
+    if any(seen.folders & set(IMAGE_FOLDERS) and seen.folders & _TARGETS for seen in here.values()):
         return "segfolder"
     for suffix, found in local_files.SUFFIXES.items():
-        if any(_has_file(folder, suffix) for folder in (path, *children)):
+        if any(seen.files(suffix) for seen in here.values()):
             return found
     if has_image(path, depth=3):
         return "imagefolder"
@@ -121,24 +121,15 @@ def _detect_file(path: Path) -> str:
     )
 
 
-def _is_segfolder(path: Path, names: set[str], children: list[Path], task: str) -> bool:
-    others = set(MASK_FOLDERS) | set(DEPTH_FOLDERS)
-    inner = [{entry.name.lower() for entry in entries(child, path) if entry.is_dir()} for child in children]
-    return any(found & set(IMAGE_FOLDERS) and found & others for found in (names, *inner))
-
-
 def _refuse_yolo(path: Path, children: list[Path]) -> None:
     """images/ beside labels/ with a .txt for each image: boxes without a format that says so, and names kept elsewhere."""
     labels = [folder for folder in (path / "labels", *(child / "labels" for child in children)) if folder.is_dir()]
     for folder in labels:
         for inner in folders(folder, path, 1):
-            if _has_file(inner, ".txt") and not _has_file(inner, EXTENSIONS):
+            seen = survey(inner)
+            if seen.files(".txt") and not seen.files(*EXTENSIONS):
                 raise ToolFailure(
                     "rejected",
                     f"local_dataset_path = {str(path)!r} looks like YOLO ({inner.relative_to(path)}/*.txt), which is not read: "
                     "convert it to COCO JSON, or to VOC XML",
                 )
-
-
-def _has_file(folder: Path, suffix: str | tuple[str, ...]) -> bool:
-    return any(entry.name.lower().endswith(suffix) and entry.is_file() for entry in os.scandir(folder))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -18,9 +17,10 @@ from tunegate.probe.pictures import Picture, from_path
 from tunegate.probe.splits import split_of
 from tunegate.probe.table import Rows, Table
 
-MAX_KEPT = 100_000  # annotations whose values are kept; the others are only counted
+MAX_KEPT = 100_000  # annotations whose values are kept where they come before the images; the others are only counted
 MAX_IMAGES = 2_000_000
 MAX_BYTES = 4 << 30
+_KEYS = (b'"images"', b'"annotations"', b'"categories"')
 IMAGE, NUMBER, WHOLE = Feature("image", "Image"), Feature("float", "float"), Feature("int", "int")
 
 
@@ -33,6 +33,7 @@ class _Coco:
     names: dict[int, str] = field(default_factory=dict)
     kept: dict[int, list[dict[str, Any]]] = field(default_factory=dict)
     classes: Counter[int] = field(default_factory=Counter)
+    wanted: set[int] | None = None
     annotated: set[int] = field(default_factory=set)
     outlines: Counter[str] = field(default_factory=Counter)
     crowds: int = 0
@@ -41,7 +42,7 @@ class _Coco:
 
 
 def is_coco(path: Path) -> bool:
-    """A JSON file with the keys of COCO near one end; its size does not matter."""
+    """A JSON object with keys of COCO near its ends, whatever its size: of a large file one key lies far inside."""
     try:
         with path.open("rb") as file:
             head = file.read(65_536)
@@ -49,7 +50,7 @@ def is_coco(path: Path) -> bool:
             both = head + file.read(65_536)
     except OSError:
         return False
-    return all(json.dumps(key).encode() in both for key in ("images", "annotations", "categories"))
+    return head.lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"{") and sum(key in both for key in _KEYS) >= 2
 
 
 def coco(root: Path, kind: str, task: str) -> Table:
@@ -68,7 +69,7 @@ def coco(root: Path, kind: str, task: str) -> Table:
         one = found[split]
         every = list(one.images) if one.total <= MAX_KEPT else [i for i in one.images if i in one.kept]
         make = _panoptic_row if panoptic else _row
-        rows = [make(one, number, bases[split], root, index) for number in spread(every)]
+        rows = [make(one, number, bases[split], root, index) for number in sorted(one.wanted or spread(every))]
         return Rows(rows, complete=len(one.images) <= N_ROWS, spread=True)
 
     def count(split: str, column: str) -> Labels | None:
@@ -185,7 +186,9 @@ def _take_annotation(found: _Coco, item: dict[str, Any]) -> None:
     outline = item.get("segmentation")
     kind = "RLE" if isinstance(outline, dict) else "polygons" if isinstance(outline, list) and outline else "none"
     found.outlines[kind] += 1
-    if found.total <= MAX_KEPT:
+    if found.wanted is None and found.images:  # as COCO orders them: the images that are looked at can be chosen now
+        found.wanted = set(spread(list(found.images)))
+    if number in found.wanted if found.wanted is not None else found.total <= MAX_KEPT:
         found.kept.setdefault(number, []).append(item)
 
 

@@ -43,7 +43,7 @@ def imagefolder(root: Path) -> Table:
             f"local_dataset_path = {str(root)!r} is a file, and imagefolder needs a folder of class folders",
         )
     if metadata := [
-        folder / name for folder in folders(root, root, 2) for name in METADATA if (folder / name).is_file()
+        folder / name for folder in folders(root, root, 1) for name in METADATA if (folder / name).is_file()
     ]:
         return _with_metadata(root, metadata)
     warnings: list[str] = []

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import random
 from collections.abc import Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -71,8 +72,35 @@ def walk(folder: Path, root: Path, suffixes: tuple[str, ...], depth: int = 6) ->
             if entry.is_dir():
                 if left:
                     waiting.append((Path(entry.path), left - 1))
-            elif entry.name.lower().endswith(suffixes):
+            elif entry.name.lower().endswith(suffixes) and entry.is_file():
                 yield Path(entry.path)
+
+
+@dataclass
+class Survey:
+    """What is in one folder, itself only: some files of each ending, the names of its folders in lower case."""
+
+    by_suffix: dict[str, list[Path]] = field(default_factory=dict)
+    folders: set[str] = field(default_factory=set)
+
+    def files(self, *suffixes: str) -> list[Path]:
+        return [path for suffix in suffixes for path in self.by_suffix.get(suffix, [])]
+
+
+def survey(folder: Path) -> Survey:
+    """One pass, unsorted: folders of a million images are common."""
+    found = Survey()
+    with os.scandir(folder) as listed:
+        for entry in listed:
+            if entry.name.startswith("."):
+                continue
+            suffix = os.path.splitext(entry.name)[1].lower()
+            some = found.by_suffix.setdefault(suffix, [])
+            if entry.is_dir():
+                found.folders.add(entry.name.lower())
+            elif len(some) < 10 and entry.is_file():  # a pipe called a.xml would be waited for
+                some.append(Path(entry.path))
+    return found
 
 
 def folders(folder: Path, root: Path, depth: int) -> list[Path]:

@@ -14,7 +14,7 @@ from tunegate.errors import ToolFailure
 from tunegate.probe.columns import Feature, list_of, struct_of
 from tunegate.probe.images import EXTENSIONS
 from tunegate.probe.labels import Labels
-from tunegate.probe.local_tree import N_ROWS, entries, folders, inside, spread, walk
+from tunegate.probe.local_tree import N_ROWS, Survey, folders, inside, spread, walk
 from tunegate.probe.pictures import from_path
 from tunegate.probe.splits import split_of
 from tunegate.probe.table import Rows, Table
@@ -35,16 +35,11 @@ class _Annotation:
     difficult: list[int]
 
 
-def looks_like(path: Path, children: list[Path]) -> bool:
-    """A folder Annotations beside JPEGImages, or XML files that begin as VOC's do, here or one folder down."""
-    names = {child.name.lower() for child in children}
-    if "annotations" in names and "jpegimages" in names:
-        return True
-    for folder in (path, *children):
-        first = next((e for e in entries(folder, path) if e.name.lower().endswith(".xml")), None)
-        if first and b"<annotation" in _head(Path(first.path)):
-            return True
-    return any((child / "Annotations").is_dir() and (child / "JPEGImages").is_dir() for child in children)
+def looks_like(here: dict[Path, Survey]) -> bool:
+    """Annotations beside JPEGImages, or XML files that begin as VOC's do; `here` is the folder and those in it."""
+    return any({"annotations", "jpegimages"} <= seen.folders for seen in here.values()) or any(
+        b"<annotation" in _head(path) for seen in here.values() for path in seen.files(".xml")[:1]
+    )
 
 
 def _head(path: Path) -> bytes:

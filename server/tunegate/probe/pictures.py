@@ -39,7 +39,7 @@ class Picture:
 
     def data(self) -> bytes | None:
         """The file's bytes; None where it cannot be had, `problem` then says why."""
-        if self._held is not None:
+        if self._held is not None or self.problem:
             return self._held
         try:
             found = self.load()
