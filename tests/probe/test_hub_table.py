@@ -207,6 +207,40 @@ def test_questions_about_images(source, server, hub):
     assert (facts.train_split, facts.eval_split) == ("validation", None)
 
 
+def test_panoptic(source, server, hub):
+    segment = {
+        "id": INT,
+        "category_id": {"names": ["sky", "sea"], "_type": "ClassLabel"},
+        "isthing": {"dtype": "bool", "_type": "Value"},
+    }
+    mask = Image.new("RGB", (64, 48), (1, 0, 0))
+    mask.paste((44, 1, 0), (0, 0, 20, 20))
+    out = io.BytesIO()
+    mask.save(out, "png")
+    rows = [
+        {
+            "image": cell(png(64, 48)),
+            "label": cell(out.getvalue()),
+            "segments_info": [
+                {"id": 1, "category_id": 0, "isthing": False},
+                {"id": 300, "category_id": 1, "isthing": True},
+            ],
+        }
+        for _ in range(5)
+    ]
+    features = {"image": IMAGE, "label": IMAGE, "segments_info": [segment]}
+    facts = probe_dataset(
+        hub, dataset_id=put(server, {"train.parquet": table(features, rows)}), task="panoptic-segmentation"
+    )
+    assert facts.column_map == {"image": "image", "mask": "label", "segments": "segments_info"}
+    assert (
+        facts.masks.values == [1, 300]
+        and facts.class_names == ["sky", "sea"]
+        and facts.label_histogram == {"sky": 5, "sea": 5}
+    )
+    assert facts.for_config()["mask_values"] == "segment_ids"
+
+
 def test_several_images_in_a_row(source, server, hub):
     parts = [{"type": "image", "text": None}, {"type": "text", "text": "what is it?"}]
     rows = [

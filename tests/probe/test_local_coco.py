@@ -213,4 +213,5 @@ def test_panoptic(tmp_path):
         "segment ids in RGB",
     )
     assert facts.masks.values == [1, 258] and facts.masks.masks == 4
+    assert facts.class_names == ["cat", "dog"] and facts.label_histogram == {"cat": 4, "dog": 4}
     assert "none of the 4 masks" in refused(coco(tmp_path / "b"), task="panoptic-segmentation")

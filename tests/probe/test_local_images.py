@@ -130,6 +130,7 @@ def test_pairs_of_image_and_mask(tmp_path, images, masks, split):
     assert (facts.local_format, facts.splits, facts.train_split) == ("segfolder", {split: 3}, split)
     assert (facts.masks.ignore_index, facts.masks.wrong_size, facts.class_names) == (255, 0, [])
     assert any("1 masks or maps have no image" in w for w in facts.warnings)
+    assert any("have no names" in w for w in facts.warnings)
 
 
 def test_names_beside_the_data(tmp_path):

@@ -177,7 +177,10 @@ def _facts(
 ) -> dict[str, Any]:
     """What holds for every source: columns, splits, labels, and what the rows show."""
     mapping = map_columns(table.features, task, column_map, method)
-    classes = mapping.columns.get("label") or mapping.columns.get("category")
+    segments = mapping.columns.get("segments")
+    classes = (
+        mapping.columns.get("label") or mapping.columns.get("category") or (segments and f"{segments}.category_id")
+    )
     train, evaluation, why, eval_labels = _splits(table, mapping.columns.get("label"), *asked)
     warnings: list[str] = []
     labels, names = _labels(table, task, classes, train, warnings)
@@ -189,8 +192,8 @@ def _facts(
         raise ToolFailure(
             "invalid_input", f"box_format = {box_format!r}: the layout {mapping.form!r} of {task} has no boxes"
         )
-    found = look.findings(names, box_format)
-    names = names or _mask_names(table, found)
+    found = look.findings(names if segments is None else [], box_format)
+    names = names or _mask_names(table, found, warnings)
     sample = table.rows(train)
     return {
         "task": task,
@@ -225,7 +228,7 @@ def _labels(table: Table, task: str, column: str | None, train: str, warnings: l
     kind = found.item or found
     if labels.seen and not labels.counts:
         raise ToolFailure(
-            "rejected", f"no box of split {train!r} has a class in {column!r}: choose another column_map or dataset"
+            "rejected", f"no object of split {train!r} has a class in {column!r}: choose another column_map or dataset"
         )
     names = list(kind.names) or (sorted(labels.counts, key=natural) if labels.complete else [])
     if not names:
@@ -235,13 +238,18 @@ def _labels(table: Table, task: str, column: str | None, train: str, warnings: l
             f"the classes of {column!r} are numbers without names: ask the user what {', '.join(names[:5])} stand for"
         )
     if absent := [name for name in names if not labels.counts[name]] if labels.complete else []:
-        warnings.append(f"{len(absent)} classes have no box in split {train!r}: {', '.join(absent[:5])}")
+        warnings.append(f"{len(absent)} classes have no object in split {train!r}: {', '.join(absent[:5])}")
     return labels, names
 
 
-def _mask_names(table: Table, found: Findings) -> list[str]:
+def _mask_names(table: Table, found: Findings, warnings: list[str]) -> list[str]:
     """Classes of a mask, by value, where a file beside the data names them."""
-    if found.masks is None or found.masks.coding == "segment ids in RGB" or not table.names:
+    if found.masks is None or found.masks.coding == "segment ids in RGB":
+        return []
+    if not table.names:
+        warnings.append(
+            "the classes of the masks have no names (no id2label.json): ask the user what the values stand for"
+        )
         return []
     return [table.names.get(value, str(value)) for value in range(max(table.names) + 1)]
 

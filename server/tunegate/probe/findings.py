@@ -122,7 +122,7 @@ class Look:
             if data is None:
                 continue
             try:
-                decoded(data)
+                picture.size = decoded(data).size
             except ValueError as error:
                 picture.problem = str(error)
                 continue

@@ -21,6 +21,7 @@ MAX_KEPT = 100_000  # annotations whose values are kept where they come before t
 MAX_IMAGES = 2_000_000
 MAX_BYTES = 4 << 30
 _KEYS = (b'"images"', b'"annotations"', b'"categories"')
+_CLASSES = ("objects.category", "segments_info.category_id")
 IMAGE, NUMBER, WHOLE = Feature("image", "Image"), Feature("float", "float"), Feature("int", "int")
 
 
@@ -75,15 +76,15 @@ def coco(root: Path, kind: str, task: str) -> Table:
     def count(split: str, column: str) -> Labels | None:
         one = found[split]
         counts = Counter({one.names[key]: number for key, number in one.classes.items() if key in one.names})
-        return Labels(counts, seen=one.classes.total(), complete=True) if column == "objects.category" else None
+        return Labels(counts, seen=one.classes.total(), complete=True) if column in _CLASSES else None
 
     def each(split: str, columns: list[str]) -> Iterator[dict[str, Any]]:
         return ({"image": _picture(bases[split], name, root)} for name, *_ in found[split].images.values())
 
     facts = {} if panoptic else {"box_format": "xywh"}
     counts = {split: len(one.images) for split, one in found.items()}
-    features, classes = _features(names, panoptic, found), dict(enumerate(names)) if panoptic else {}
-    return Table("coco", counts, features, read, count, each, warnings=warnings, facts=facts, names=classes)
+    features = _features(names, panoptic, found)
+    return Table("coco", counts, features, read, count, each, warnings=warnings, facts=facts)
 
 
 def _features(names: tuple[str, ...], panoptic: bool, found: dict[str, _Coco]) -> dict[str, Feature]:
