@@ -83,7 +83,8 @@ def test_metadata_at_the_root_serves_every_split(tmp_path, name):
 def test_further_images_of_a_row_are_columns_too(tmp_path):
     put(tmp_path, "a.png", "b.png")
     put(tmp_path, "masks/a.png", "masks/b.png", content=mask(0, 1, 2))
-    lines(tmp_path, "metadata.jsonl", *({"file_name": f"{n}.png", "mask_file_name": f"masks/{n}.png"} for n in "ab"))
+    rows = ({"file_name": f"{n}.png", "mask_file_name": f"masks/{n}.png", "profile_name": n} for n in "ab")
+    lines(tmp_path, "metadata.jsonl", *rows)
     facts = probe(tmp_path, SEG)
     assert facts.column_map == {"image": "image", "mask": "mask"} and facts.masks.values == [0, 1, 2]
     assert not any("no metadata" in w for w in facts.warnings)

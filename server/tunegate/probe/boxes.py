@@ -67,7 +67,7 @@ def judge_boxes(rows: list[dict[str, Any]], columns: dict[str, str], asked: str 
             f"{counts['mismatched']} of {len(rows)} rows have another number of {columns['category']!r} than of "
             f"{columns['bbox']!r}: they do not belong together; pass another column_map",
         )
-    normalised = max(max(map(abs, box)) for box, _, _ in found) <= 1.0 + 1e-6
+    normalised = max(max(map(abs, box)) for box, _, _ in found) <= 1.0 + SLACK
     broken = {name: sum(_breaks(name, item, normalised) for item in found) for name in FORMATS}
     chosen, why = _decide(broken, len(found), normalised, any(w for _, w, _ in found), asked, known)
     outside = sum(_outside(chosen, item, normalised) for item in found)

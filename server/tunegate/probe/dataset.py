@@ -88,7 +88,10 @@ class DatasetFacts(Findings):
         """The findings in a few lines."""
         sample = " + ".join(f"{rows} of {self.splits.get(name) or '?'} {name}" for name, rows in self.rows_read.items())
         lines = findings_module.describe(self, self.form, self.column_reshape)
-        return [f"sample: {sample} rows" + ("" if self.sample_spread else ", the first ones"), *lines]
+        chosen = [f"evaluation: {self.split_reason}"]
+        if len(self.configs) > 1:
+            chosen.insert(0, f"configuration {self.config}: {self.config_reason}")
+        return [*chosen, f"sample: {sample} rows" + ("" if self.sample_spread else ", the first ones"), *lines]
 
 
 def probe_dataset(
@@ -177,13 +180,9 @@ def _facts(
 ) -> dict[str, Any]:
     """What holds for every source: columns, splits, labels, and what the rows show."""
     mapping = map_columns(table.features, task, column_map, method)
-    segments = mapping.columns.get("segments")
-    classes = (
-        mapping.columns.get("label") or mapping.columns.get("category") or (segments and f"{segments}.category_id")
-    )
     train, evaluation, why, eval_labels = _splits(table, mapping.columns.get("label"), *asked)
     warnings: list[str] = []
-    labels, names = _labels(table, task, classes, train, warnings)
+    labels, names = _labels(table, task, _class_column(mapping), train, warnings)
     if eval_labels and labels.complete and (new := sorted(set(eval_labels.counts) - set(labels.counts))):
         warnings.append(f"{len(new)} classes of split {evaluation!r} are not in {train!r}: {', '.join(new[:5])}")
     _undeclared_image(table, mapping, warnings)
@@ -192,9 +191,8 @@ def _facts(
         raise ToolFailure(
             "invalid_input", f"box_format = {box_format!r}: the layout {mapping.form!r} of {task} has no boxes"
         )
-    found = look.findings(names if segments is None else [], box_format)
+    found = look.findings([] if mapping.form == "segments" else names, box_format)
     names = names or _mask_names(table, found, warnings)
-    sample = table.rows(train)
     return {
         "task": task,
         "verdict": "accept",
@@ -202,7 +200,7 @@ def _facts(
         "train_split": train,
         "eval_split": evaluation,
         "split_reason": why,
-        "columns": {name: found.shown for name, found in list(table.features.items())[:100]},
+        "columns": {name: kind.shown for name, kind in list(table.features.items())[:100]},
         "form": mapping.form,
         "column_map": mapping.columns,
         "column_reshape": mapping.reshape,
@@ -210,11 +208,24 @@ def _facts(
         "label_histogram": dict(labels.counts.most_common(MAX_CLASSES_SHOWN)),
         "label_rows": labels.seen,
         "label_complete": labels.complete,
+        "warnings": [*table.warnings, *warnings, *look.warnings],
+        **_sample(table, train, evaluation),
+        **{name: getattr(found, name) for name in Findings.model_fields},
+    }
+
+
+def _class_column(mapping: Mapping) -> str | None:
+    """Where the classes are: of rows, of boxes, or of the segments of a mask."""
+    segments = mapping.columns.get("segments")
+    return mapping.columns.get("label") or mapping.columns.get("category") or (segments and f"{segments}.category_id")
+
+
+def _sample(table: Table, train: str, evaluation: str | None) -> dict[str, Any]:
+    sample = table.rows(train)
+    return {
         "rows_read": {split: len(table.rows(split).rows) for split in (train, evaluation) if split},
         "sample_spread": sample.spread or sample.complete,
         "sample_rows": [bounded_row(row, table.features) for row in sample.rows[:N_SHOWN]],
-        "warnings": [*table.warnings, *warnings, *look.warnings],
-        **{name: getattr(found, name) for name in Findings.model_fields},
     }
 
 

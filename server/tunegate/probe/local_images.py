@@ -127,25 +127,12 @@ def _classes(folder: Path, root: Path, warnings: list[str]) -> dict[str, list[Pa
 
 def _with_metadata(root: Path, metadata: list[Path]) -> Table:
     """`file_name` is the image, `<x>_file_name` the image column x; both relative to the metadata file."""
-    splits: dict[str, list[dict[str, Any]]] = {}
-    paths = [(file, row) for file in metadata for row in local_files.rows_of(inside(file, root))]
-    if not paths or not any("file_name" in row for _, row in paths[:N_ROWS]):
-        raise ToolFailure(
-            "rejected", f"{metadata[0]} has no row with a file_name: each line names its image, relative to that file"
-        )
-    relative = [str(below(file.parent, row.get("file_name"), root).relative_to(root)) for file, row in paths]
-    named = any(split_of(path) for path in relative)
-    warnings: list[str] = []
-    for (file, row), path in zip(paths, relative, strict=True):
-        split = (split_of(path) if named else None) or "train"
-        splits.setdefault(split, []).append({**row, "": file.parent})
+    splits = _metadata_rows(root, metadata)
     every = [row for rows in splits.values() for row in rows]
     columns = [name for name in dict.fromkeys(name for row in every[:N_ROWS] for name in row if name)]
-    images = {
-        name: "image" if name == "file_name" else name.removesuffix("_file_name")
-        for name in columns
-        if name.endswith("file_name")
-    }
+    images = {name: name.removesuffix("_file_name") for name in columns if name.endswith("_file_name")}
+    images["file_name"] = "image"
+    warnings: list[str] = []
     features = {
         images.get(name, name): IMAGE if name in images else value_feature([row.get(name) for row in every[:500]])
         for name in columns
@@ -176,6 +163,20 @@ def _with_metadata(root: Path, metadata: list[Path]) -> Table:
 
     counts = {split: len(rows) for split, rows in splits.items()}
     return Table("imagefolder", counts, features, read, count, each, warnings=warnings, names=class_names(root))
+
+
+def _metadata_rows(root: Path, metadata: list[Path]) -> dict[str, list[dict[str, Any]]]:
+    """Split -> rows, each with the folder that its paths are relative to under the key ""."""
+    found = [{**row, "": file.parent} for file in metadata for row in local_files.rows_of(inside(file, root))]
+    if not any("file_name" in row for row in found[:N_ROWS]):
+        raise ToolFailure(
+            "rejected", f"{metadata[0]} has no row with a file_name: each line names its image, relative to that file"
+        )
+    named = [split_of(str(below(row[""], row.get("file_name"), root).relative_to(root))) for row in found]
+    splits: dict[str, list[dict[str, Any]]] = {}
+    for row, split in zip(found, named, strict=True):
+        splits.setdefault(split or "train", []).append(row)
+    return splits
 
 
 def _count_undescribed(root: Path, described: set[str], warnings: list[str]) -> None:

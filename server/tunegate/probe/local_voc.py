@@ -57,6 +57,35 @@ def voc(root: Path, kind: str, task: str) -> Table:
 
 def _boxes(root: Path) -> Table:
     warnings: list[str] = []
+    parsed, complete = _parsed(root, warnings)
+    found = {split: [one for one in group if one.image] for split, group in _in_splits(parsed, root, warnings).items()}
+    names = tuple(sorted({name for group in found.values() for one in group for name in one.names}))
+    index = {name: i for i, name in enumerate(names)}
+
+    def read(split: str) -> Rows:
+        return Rows(
+            [_row(one, root, index) for one in spread(found[split])], complete=len(found[split]) <= N_ROWS, spread=True
+        )
+
+    def count(split: str, column: str) -> Labels | None:
+        counts = Counter(name for one in found[split] for name in one.names)
+        return Labels(counts, seen=counts.total(), complete=complete) if column == "objects.category" else None
+
+    def each(split: str, columns: list[str]) -> Iterator[dict[str, Any]]:
+        return (_row(one, root, index) for one in found[split])
+
+    objects = {
+        "bbox": list_of(list_of(NUMBER)),
+        "category": list_of(Feature("class", f"ClassLabel({len(names)})", names)),
+        "difficult": list_of(WHOLE),
+    }
+    features = {"image": IMAGE, "objects": struct_of(objects)}
+    counts = {split: len(group) for split, group in found.items()}
+    return Table("voc", counts, features, read, count, each, warnings=warnings, facts={"box_format": "xyxy"})
+
+
+def _parsed(root: Path, warnings: list[str]) -> tuple[list[_Annotation], bool]:
+    """(annotations, whether these are all)"""
     every = list(walk(root, root, (".xml",), depth=3))
     images = _images(root)
     read_files = [_annotation(path, images, warnings) for path in every[:MAX_FILES]]
@@ -76,34 +105,7 @@ def _boxes(root: Path) -> Table:
         warnings.append(
             f"{len(lost)} XML files name an image that is not there, and are not used: {', '.join(lost[:3])}"
         )
-    found = {split: [one for one in group if one.image] for split, group in _in_splits(parsed, root, warnings).items()}
-    names = tuple(sorted({name for group in found.values() for one in group for name in one.names}))
-    index = {name: i for i, name in enumerate(names)}
-
-    def read(split: str) -> Rows:
-        return Rows(
-            [_row(one, root, index) for one in spread(found[split])], complete=len(found[split]) <= N_ROWS, spread=True
-        )
-
-    def count(split: str, column: str) -> Labels | None:
-        counts = Counter(name for one in found[split] for name in one.names)
-        return (
-            Labels(counts, seen=counts.total(), complete=len(every) <= MAX_FILES)
-            if column == "objects.category"
-            else None
-        )
-
-    def each(split: str, columns: list[str]) -> Iterator[dict[str, Any]]:
-        return (_row(one, root, index) for one in found[split])
-
-    objects = {
-        "bbox": list_of(list_of(NUMBER)),
-        "category": list_of(Feature("class", f"ClassLabel({len(names)})", names)),
-        "difficult": list_of(WHOLE),
-    }
-    features = {"image": IMAGE, "objects": struct_of(objects)}
-    counts = {split: len(group) for split, group in found.items()}
-    return Table("voc", counts, features, read, count, each, warnings=warnings, facts={"box_format": "xyxy"})
+    return parsed, len(every) <= MAX_FILES
 
 
 def _images(root: Path) -> dict[str, list[Path]]:

@@ -1,7 +1,7 @@
 """The column schemas of the tasks, as tables: which columns a task reads, which layouts can be brought into that shape.
 
 A form is one layout that is known: its roles (task column -> what may feed it) and the reshape that leads from it to the
-shape that training reads. The reshapes are a closed set, each one lossless and the same for every row; what needs more
+shape that training reads. The reshapes are a closed set, each the same for every row; what needs more
 than that is for the user to decide. `column_map` in config.yaml holds role -> column (`objects.bbox` is the field of a
 struct or of a list of structs), `column_reshape` the reshape:
 
@@ -10,7 +10,7 @@ struct or of a list of structs), `column_reshape` the reshape:
     (none)                           the task's own columns                the same under the task's names
     nest_objects                     bbox, category columns (lists)        objects{bbox, category}: a dict of lists
     transpose_objects                objects: a list of dicts              objects: a dict of lists
-    question_answer_to_messages      question, answer                      [user: question, assistant: answer]
+    question_answer_to_messages      question, answer (or answers)         [user: question, assistant: the (first) answer]
     prompt_completion_to_messages    prompt, completion                    [user: prompt, assistant: completion]
     instruction_to_messages          instruction, input?, output           [user: instruction + input, assistant: output]
     sharegpt_to_messages             conversations[{from, value}]          [{role, content}], human -> user, gpt -> assistant
