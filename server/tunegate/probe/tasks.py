@@ -1,7 +1,6 @@
-"""What is known about tasks, as tables: their metrics, columns and recommended datasets. architectures.py has their models."""
+"""What is known about tasks, as tables. architectures.py has their models, schemas.py their columns."""
 
 from __future__ import annotations
-
 
 from tunegate.paths import data_dir
 from tunegate.probe import architectures
