@@ -82,6 +82,15 @@ def test_a_good_report_with_a_bad_exit_code_fails_and_names_the_error(run):
     assert not found.passed and "ValueError: column 'img' not found" in found.problems[0]
 
 
+def test_a_refusal_of_ours_is_the_reason_and_not_the_output_that_it_quotes(run):
+    put(
+        run,
+        "logs/build.log",
+        "Step 1/9 : FROM x\nstage_failed: failed at Step 5/9: exit 1. Its last lines:\n ---> Removed\n",
+    )
+    assert "failed at Step 5/9" in judge(run, "build", exit_code=1).problems[0]
+
+
 SMOKE = {
     "passed": True,
     "loss": 2.3,

@@ -15,6 +15,7 @@ from typing import Any
 
 from tunegate import evidence, jobs
 from tunegate.config import RunConfig
+from tunegate.errors import CODES
 from tunegate.probe.safetensors import PREFIX, header_length, parse_header
 from tunegate.probe.tasks import PRIMARY_METRIC
 from tunegate.render import HEADER
@@ -116,10 +117,11 @@ def _resumption(run: Run) -> str:
 
 
 def _last_error(run: Run, job: jobs.Job) -> str:
-    """The line that names the exception, else the last line, with the exit code."""
+    """Our own refusal if the log holds one, else the line that names the exception, else the last line; with the exit code."""
     lines = [line.strip() for line in jobs.log_tail(run, job.stage, lines=60) if line.strip()]
+    refused = [line for line in lines if line.partition(": ")[0] in CODES]  # its last lines of output follow it
     named = [line for line in lines if re.match(r"^[\w.]*(Error|Exception|Interrupt|Exit)\b", line)]
-    return f"exit code {job.result['exit_code']}: {(named or lines or ['no output'])[-1][:300]}"
+    return f"exit code {job.result['exit_code']}: {(refused or named or lines or ['no output'])[-1][:300]}"
 
 
 def _json(run: Run, name: str) -> Any:
