@@ -14,6 +14,7 @@ from tunegate import (
     containers,
     docker_stage,
     host,
+    ngc_rules,
     publish,
     reference_pages,
     render,
@@ -137,7 +138,8 @@ def test_platforms_and_images():
     assert {row[0].split()[0] for row in rows} == set(get_args(RunConfig.model_fields["platform"].annotation))
     images = table("hardware-container.md", "release")
     assert [row[0] for row in images] == sorted((row[0] for row in images), reverse=True)
-    for release, torch, cuda, driver, runs in images:
+    for release, torch, cuda, driver, architectures, runs in images:
+        assert ngc_rules.ARCH_LIST.fullmatch(architectures) and ngc_rules.covers(architectures, "9.0") == "binary"
         assert re.fullmatch(r"\d\d\.\d\d", release) and re.fullmatch(r"2\.\d+\.\d+a0", torch)
         assert driver == ("580" if cuda.startswith("13") else "525"), release
         assert (runs == "yes") is Condition(field="versions.torch", op="gte", value="2.6").holds(

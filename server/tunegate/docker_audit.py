@@ -16,13 +16,13 @@ from tunegate.engine import Engine, EngineFacts
 from tunegate.errors import ToolFailure
 from tunegate.gpu_handover import Proof
 from tunegate.gpus import Gpus
+from tunegate.ngc_rules import MIN_DRIVER
 
 if TYPE_CHECKING:
     from tunegate.host import HostFacts
 
 NO_GPU_HERE = "no NVIDIA GPU was found: the containers run on the CPU, where training takes hours instead of minutes; fit for trying a run out"
 TO_CPU = "or choose platform: local-process (probe_model) to train on the CPU on purpose"
-MIN_DRIVER = {12: 525, 13: 580}  # CUDA major of an image -> its oldest driver, by CUDA's minor-version compatibility
 BASELINE_DRIVER, BASELINE_TOOLKIT = 580, (1, 19, 0)
 BUSY_SHARE = 0.9  # less than this of a GPU's memory free: someone else uses it
 TOOLKIT_PROGRAMS = ("nvidia-ctk", "nvidia-container-cli", "nvidia-container-runtime-hook")
