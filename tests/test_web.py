@@ -263,3 +263,17 @@ def test_memory_web():
     assert web.get("https://github.com/x").text == "text"
     assert reason(web, "https://github.com/y") == "HTTP 500" and reason(web, "https://github.com/z") == "HTTP 404"
     assert len(web.asked) == 3
+
+
+def test_own_headers_go_to_the_first_host_only_and_such_a_page_is_not_kept(server, tmp_path):
+    base = server.base
+    where = {"https://nvcr.io": base, "https://layers.nvcr.io": f"{base}/page"}
+    web = HttpWeb(cache=tmp_path / "web", web_map=where)
+    web.get("https://nvcr.io/redirect?https://layers.nvcr.io/x", headers={"Authorization": "Bearer t", "Accept": "a/b"})
+    (_, first), (path, second) = server.asked
+    assert first["Authorization"] == "Bearer t" and first["Accept"] == "a/b"
+    assert path == "/page/x" and "Authorization" not in second and second["Accept"] != "a/b"
+    direct = HttpWeb(endpoint=base, cache=tmp_path / "web")
+    assert not direct.get(f"{base}/page/x", headers={"Accept": "a/b"}).from_cache
+    assert not direct.get(f"{base}/page/x", headers={"Accept": "a/b"}).from_cache and not (tmp_path / "web").exists()
+    web.close(), direct.close()

@@ -35,6 +35,7 @@ HOSTS = (  # reached by https only
     "export.arxiv.org",
     "docs.nvidia.com",
     "nvcr.io",
+    "layers.nvcr.io",  # where nvcr.io sends whoever asks for a blob
 )
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 MAX_BYTES = 4 * 1024 * 1024
@@ -69,10 +70,11 @@ class Page:
     etag: str | None = None
     from_cache: bool = False
     via: str | None = None
+    link: str | None = field(default=None, metadata={"of": "the Link header"})
 
 
 class Web(Protocol):
-    def get(self, url: str) -> Page:
+    def get(self, url: str, headers: dict[str, str] | None = None) -> Page:
         """Raises WebError when the page cannot be had, for whatever reason."""
         ...
 
@@ -101,7 +103,7 @@ class MemoryWeb:
     pages: dict[str, str | int]
     asked: list[str] = field(default_factory=list)
 
-    def get(self, url: str) -> Page:
+    def get(self, url: str, headers: dict[str, str] | None = None) -> Page:
         self.asked.append(url)
         content = self.pages.get(url, 404)
         if isinstance(content, int):
@@ -161,25 +163,32 @@ class HttpWeb:
             client.close()
         self._clients.clear()
 
-    def get(self, url: str) -> Page:
-        """Follows redirects inside the allow-list. Raises WebError."""
+    def get(self, url: str, headers: dict[str, str] | None = None) -> Page:
+        """Follows redirects inside the allow-list. Raises WebError.
+
+        `headers` go to the url's own origin only, and such a page is never kept on disk: it may hold or have needed a token.
+        """
         self._check(url, url)
-        cached, where, deadline = self._load(url), url, time.monotonic() + WHOLE_S
+        cached, where, deadline = None if headers else self._load(url), url, time.monotonic() + WHOLE_S
         for _ in range(MAX_REDIRECTS + 1):
-            page, redirect = self._once(url, where, cached, deadline)
+            own = headers if headers and _origin(where) == _origin(url) else {}
+            page, redirect = self._once(url, where, cached, deadline, own)
             if page is not None:
-                return self._store(page)
+                return page if headers else self._store(page)
             where = redirect
         raise WebError(url, f"more than {MAX_REDIRECTS} redirects")
 
-    def _once(self, url: str, where: str, cached: Page | None, deadline: float) -> tuple[Page | None, str]:
+    def _once(
+        self, url: str, where: str, cached: Page | None, deadline: float, own: dict[str, str]
+    ) -> tuple[Page | None, str]:
         """One hop (and at most one retry) -> (page, "") or (None, where the redirect leads)."""
         import httpx2
 
         address, via = self._address(where)
         for attempt in (1, 2):
             try:
-                with self._client(address).stream("GET", address, headers=self._headers(where, cached)) as response:
+                headers = {**self._headers(where, cached), **own}
+                with self._client(address).stream("GET", address, headers=headers) as response:
                     if attempt == 1 and (wait := _retry_wait(response)) is not None:
                         time.sleep(wait)
                         continue
@@ -206,7 +215,8 @@ class HttpWeb:
                 raise WebError(url, f"larger than {MAX_BYTES // 1024 // 1024} MB")
             if time.monotonic() > deadline:
                 raise WebError(url, f"not complete after {WHOLE_S:.0f} s")
-        return page_of(url, bytes(body), final_url=where, etag=response.headers.get("etag"), via=via), ""
+        page = page_of(url, bytes(body), final_url=where, etag=response.headers.get("etag"), via=via)
+        return replace(page, link=response.headers.get("link")), ""
 
     def _redirect(self, url: str, address: str, via: str | None, location: str) -> str:
         """Where a redirect leads, in canonical form: a recorded web may write its own address instead."""
