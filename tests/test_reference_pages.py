@@ -55,3 +55,7 @@ def test_table(tmp_path, monkeypatch):
     (tmp_path / "p.md").write_text("| a | b |\n|---|---|\n| 1 |\n")
     with pytest.raises(ValueError):
         reference_pages.table("p.md", "a")
+
+
+def test_the_date_of_a_page():
+    assert len(reference_pages.written("hardware-container.md")) == len("2026-11-22")

@@ -71,6 +71,7 @@ def main(output_dir: Path, platform: str | None, seed: int) -> int:
     print(f"{place.platform}: {place.why}", flush=True)
     choices = {name: dict(arguments) for name, arguments in CHOICES.items()}
     choices["probe_model"] |= {"output_dir": str(run), "platform": place.platform}
+    choices["pick_ngc_image"] = {"image": place.image} if place.image else {}
     choices["render_project"]["overrides"] = {**choices["render_project"]["overrides"], "seed": seed}
     with hub({MODEL: assets / "model", DATASET: assets / "dataset"}) as env:
         print(f"ready after {time.monotonic() - began:.0f} s; embedded Hub on {env['HF_ENDPOINT']}\n", flush=True)

@@ -17,6 +17,7 @@ class Place(NamedTuple):
     platform: str
     why: str
     env: dict[str, str]  # for the server
+    image: str | None = None  # on local-docker: what the engine has; the demo downloads none
 
 
 def choose(wanted: str | None) -> Place:
@@ -30,13 +31,13 @@ def choose(wanted: str | None) -> Place:
         if wanted:
             raise
         return Place("local-process", f"the stages run in a virtual environment, not in containers: {failure}", {})
-    return Place("local-docker", f"the stages run in containers of {image}", {"DOCKER_HOST": engine.host})
+    return Place("local-docker", f"the stages run in containers of {image}", {"DOCKER_HOST": engine.host}, image)
 
 
 def _image(engine: Engine) -> str:
     """The NGC image that the engine has, else the CPU stand-in, built now if this is a checkout."""
     try:
-        return ngc.pick(engine).image
+        return ngc.on_engine(engine).image
     except ToolFailure as failure:
         script = checkout() / "standin/build.sh"
         if failure.code != "not_found" or not script.is_file():
@@ -47,4 +48,4 @@ def _image(engine: Engine) -> str:
     if built.returncode != 0:
         said = (built.stderr.strip().splitlines() or ["no output"])[-1]
         raise ToolFailure("unavailable", f"there is no NGC PyTorch image, and standin/build.sh failed: {said}")
-    return ngc.pick(engine).image
+    return ngc.on_engine(engine).image

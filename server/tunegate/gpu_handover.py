@@ -18,7 +18,7 @@ from tunegate.config import RunConfig
 from tunegate.engine import Engine, EngineFacts, GpuHandover
 from tunegate.errors import ToolFailure
 from tunegate.gpus import Gpu
-from tunegate.ngc import NAME
+from tunegate.ngc_local import NAME
 from tunegate.rundir import Run
 
 TRY_S = 40.0  # the first container after a boot wakes the GPUs

@@ -56,6 +56,14 @@ def table(page: str, first: str) -> list[dict[str, str]]:
     return [dict(zip(header, row, strict=True)) for row in rows]
 
 
+def written(page: str) -> str:
+    """The date (YYYY-MM-DD) at the top of references/<page>. Raises ValueError when it has none."""
+    found = re.search(r"\*Written (\d{4}-\d\d-\d\d)", (data_dir("references") / page).read_text(encoding="utf-8"))
+    if not found:
+        raise ValueError(f"{page} has no date")
+    return found[1]
+
+
 def sections(page: str) -> list[Section]:
     """The sections of references/<page>, in order. Raises ValueError naming the section that is malformed."""
     return parse((data_dir("references") / page).read_text(encoding="utf-8"))

@@ -12,8 +12,11 @@ from tests import sealed
 from tests.fake_engine import NO_GPU, FakeEngine
 from tests.tiny import TOKEN
 from tunegate import evidence, gpus, host, rundir
+from tunegate.embedded import web as recorded_web
+from tunegate.embedded.hub import EmbeddedHub
 from tunegate.hub import Hub
 from tunegate.rundir import Run
+from tunegate.web import HttpWeb, parse_map
 
 
 @pytest.fixture
@@ -137,3 +140,76 @@ def test_the_hardware_s_workarounds_are_evaluated_here_and_gate_2_asks_for_it(ca
     assert "bf16-emulated" in run.config().applicable_workarounds
     assert evidence.read(run, "image").facts["workarounds"] == run.config().applicable_workarounds
     assert call("gate_status", output_dir="t4")["steps"][1]["passed"]
+
+
+@pytest.fixture
+def nvidia(call, tmp_path):
+    """The recorded NVIDIA: its pages and its registry."""
+    with EmbeddedHub(tmp_path / "nvidia", extra_routes=recorded_web.routes()) as served:
+        where = parse_map(recorded_web.web_map(served.url, recorded_web.NVIDIA))
+        call.workspace._made["web"] = HttpWeb(endpoint=served.url, web_map=where, cache=tmp_path / "web")
+        yield served
+
+
+@pytest.fixture
+def docker(tmp_path, monkeypatch):
+    """An engine without images."""
+    with FakeEngine(tmp_path / "docker.sock") as server:
+        monkeypatch.setenv("DOCKER_HOST", server.host)
+        server.on("GET", "^/images/json$", body=[])
+        yield server
+
+
+@pytest.fixture
+def in_containers(call, docker) -> Run:
+    """A run on local-docker with an L4 and driver 550, audited."""
+    gpu = {"name": "NVIDIA L4", "compute_capability": "8.9"}
+    known = {"platform": "local-docker", "gpu_count": 1, "gpu_name": "NVIDIA L4", "driver_major": 550}
+    config = sealed.CONFIG.model_copy(update={**known, "vram_gb_per_gpu": 24.0})
+    facts = {**sealed.FACTS["host"], "gpu_count": 1, "driver_major": 550, "gpus": [gpu], "free_disk_gb": 300.0}
+    return sealed.build(Run(call.workspace.root / "l4"), until="host", config=config, facts={"host": facts})
+
+
+def test_an_image_is_pinned_with_its_sources_and_why_none_newer(call, in_containers, nvidia):
+    image = call("pick_ngc_image", output_dir="l4")
+    config, facts = in_containers.config(), evidence.read(in_containers, "image").facts
+    assert image["ngc_image"] == config.ngc_image == "nvcr.io/nvidia/pytorch:25.06-py3"
+    assert image["ngc_image_digest"] == config.ngc_image_digest == facts["ngc_image_digest"]
+    assert any("CUDA 13 needs driver 580" in note for note in image["notes"])
+    assert facts["torch"] == "2.8.0a0+5a7a1d3" and facts["workarounds"] == config.applicable_workarounds
+    assert facts["passed_over"]["26.09"].startswith("CUDA 13")
+    sources = evidence.read(in_containers, "image").sources
+    assert any("support-matrix" in s.url for s in sources) and any("/blobs/sha256:" in s.url for s in sources)
+    assert call("gate_status", output_dir="l4")["steps"][1]["passed"]
+    assert len(json.dumps(image)) < 2500, "an agent pays for it"
+
+
+def test_the_user_s_image_is_kept_until_newest_is_asked_for(call, in_containers, nvidia):
+    newest = "nvcr.io/nvidia/pytorch:25.06-py3"
+    asked = call("pick_ngc_image", output_dir="l4", image="26.03")
+    assert asked["ngc_image"].endswith(":26.03-py3") and any("compatibility package" in note for note in asked["notes"])
+    assert call("pick_ngc_image", output_dir="l4")["ngc_image"] == asked["ngc_image"]
+    assert evidence.read(in_containers, "image").facts["asked_for"] == "26.03"
+    assert call("pick_ngc_image", output_dir="l4", image="newest")["ngc_image"] == newest
+    assert call("pick_ngc_image", output_dir="l4")["ngc_image"] == newest
+    error = call("pick_ngc_image", output_dir="l4", image="25.01")["error"]
+    assert error["code"] == "invalid_input" and "transformers" in error["message"]
+    assert in_containers.config().ngc_image == newest  # a refusal changes nothing
+
+
+def test_the_fallback_table_is_logged_in_the_run(call, in_containers, docker, tmp_path):
+    nowhere = {f"https://{name}": "http://127.0.0.1:9" for name in recorded_web.NVIDIA}
+    call.workspace._made["web"] = HttpWeb(web_map=nowhere, cache=tmp_path / "web")
+    error = call("pick_ngc_image", output_dir="l4")["error"]
+    assert error["code"] == "not_found" and "docker pull nvcr.io/nvidia/pytorch:25.06-py3" in error["message"]
+    docker.on("GET", "^/distribution/.+/json$", body={"Descriptor": {"digest": "sha256:" + "7" * 64}})
+    for _ in range(2):
+        image = call("pick_ngc_image", output_dir="l4")
+    assert image["ngc_image_digest"] == "sha256:" + "7" * 64
+    assert [note for note in in_containers.config().notes if "fallback table of" in note] == image["notes"][:1]
+
+
+def test_local_process_has_no_image_to_name(call, run):
+    call("audit_gpu", output_dir="run")
+    error = call("pick_ngc_image", output_dir="run", image="26.03")["error"]
+    assert error["code"] == "invalid_input" and "local-process" in error["message"]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 from mcp.server.mcpserver import Context
 from mcp.types import CallToolResult
@@ -10,8 +10,20 @@ from pydantic import Field
 
 from tunegate import engine as engines
 from tunegate import evidence, gates, host, ngc, workarounds
+from tunegate.errors import ToolFailure
+from tunegate.rundir import Run
 from tunegate.tools.answer import answer
-from tunegate.tools.base import OutputDir, Result, keep, next_for, recorded, require_evidence, tool, workspace
+from tunegate.tools.base import (
+    OutputDir,
+    Result,
+    Workspace,
+    keep,
+    next_for,
+    recorded,
+    require_evidence,
+    tool,
+    workspace,
+)
 
 
 class HostReport(Result):
@@ -74,22 +86,36 @@ def _engine(facts: host.HostFacts) -> str | None:
 
 
 @tool("Pick the NGC image", open_world=True)
-def pick_ngc_image(ctx: Context, output_dir: OutputDir) -> Annotated[CallToolResult, ImageReport]:
+def pick_ngc_image(
+    ctx: Context,
+    output_dir: OutputDir,
+    image: Annotated[
+        str | None,
+        Field(description="only if the user asks for one: its release, e.g. '26.03'; kept until a call with 'newest'"),
+    ] = None,
+) -> Annotated[CallToolResult, ImageReport]:
     """Choose what the stages run in and whether the model fits. On local-process: no container, and the evidence says so."""
     ws = workspace(ctx)
     run = ws.run(output_dir)
-    with recorded(run, "pick_ngc_image", {"output_dir": output_dir}) as wrote:
+    with recorded(run, "pick_ngc_image", {"output_dir": output_dir, "image": image}) as wrote:
         gates.require(run, 1, "pick_ngc_image")
         require_evidence(run, "host", tool="pick_ngc_image")
         config = run.config()
         model, audit = evidence.read(run, "model").facts, evidence.read(run, "host").facts
         fit = host.model_fit(model, audit)
-        image, digest, notes = _choose(config.platform)
-        config = config.model_copy(update={"ngc_image": image, "ngc_image_digest": digest})
+        wanted = _wanted(run, image, config.platform)
+        chosen, digest, notes, known = _choose(ws, config.platform, audit, wanted)
+        sources = known.pop("sources", [])
+        logged = notes[:1] if known.get("from") == ngc.FALLBACK and notes[0] not in config.notes else []
+        config = config.model_copy(
+            update={"ngc_image": chosen, "ngc_image_digest": digest, "notes": [*config.notes, *logged]}
+        )
         facts = {
+            **known,
             "platform": config.platform,
-            "ngc_image": image,
+            "ngc_image": chosen,
             "ngc_image_digest": digest,
+            "asked_for": wanted,
             "model_fit": fit.verdict,
             "terms_gb": fit.terms_gb,
             "why": notes[0],
@@ -98,13 +124,13 @@ def pick_ngc_image(ctx: Context, output_dir: OutputDir) -> Annotated[CallToolRes
         facts["workarounds"] = config.applicable_workarounds
         notes = [*notes, *config.notes[len(before.notes) :]]
         run.save_config(config)
-        keep(run, "image", facts, config, wrote)
+        keep(run, "image", facts, config, wrote, sources=sources)
     return answer(
         ImageReport(
             output_dir=str(run.path),
             notes=[*notes, *fit.notes],
             next=next_for(run),
-            ngc_image=image,
+            ngc_image=chosen,
             ngc_image_digest=digest,
             model_fit=fit.verdict,
             terms_gb=fit.terms_gb,
@@ -112,9 +138,27 @@ def pick_ngc_image(ctx: Context, output_dir: OutputDir) -> Annotated[CallToolRes
     )
 
 
-def _choose(platform: str) -> tuple[str | None, str | None, list[str]]:
-    """(image, digest, notes); no image on local-process."""
+def _wanted(run: Run, image: str | None, platform: str) -> str | None:
+    """The image that the user named, now or in an earlier call: a second audit must not undo a choice of theirs."""
+    if image is None and platform == "local-process":
+        return None
+    if image is None:
+        before = evidence.read(run, "image")
+        return before.facts.get("asked_for") if before else None
+    return None if image.strip() == "newest" else image
+
+
+def _choose(
+    ws: Workspace, platform: str, audit: dict[str, Any], wanted: str | None
+) -> tuple[str | None, str | None, list[str], dict[str, Any]]:
+    """(image, digest, notes, what is known of it); no image on local-process."""
     if platform == "local-process":
-        return None, None, [host.NO_CONTAINER]
-    choice = ngc.pick(engines.connect())
-    return choice.image, choice.digest, choice.notes
+        if wanted:
+            raise ToolFailure(
+                "invalid_input",
+                f"image = {wanted!r}: platform local-process runs no container; leave image out, or call "
+                " probe_model with platform: local-docker",
+            )
+        return None, None, [host.NO_CONTAINER], {}
+    choice = ngc.pick(engines.connect(), ws.web, audit, wanted)
+    return choice.image, choice.digest, choice.notes, choice.facts
