@@ -189,7 +189,25 @@ def test_a_release_whose_documents_are_no_use_is_passed_over(pick, nvidia):
     assert choice.image == f"{NAME}:26.08-py3" and "HTTP 403" in choice.facts["passed_over"]["26.09"]
 
 
+@pytest.fixture
+def vague(monkeypatch):
+    """Before the recorded registry is started: its newest image does not say which torch it has."""
+    monkeypatch.setitem(recorded.RELEASES, "26.09", ("unknown", "13.4.0.021", "595.45.04"))
+
+
+def test_an_image_that_does_not_say_what_it_holds_is_passed_over(vague, pick):
+    choice = pick(host())
+    assert choice.image == f"{NAME}:26.08-py3"
+    assert choice.facts["passed_over"] == {"26.09": "its configuration does not say torch"}
+
+
 # -- by what the engine has
+
+
+def test_older_ones_here_that_do_not_run_are_not_worth_a_word(pick, fake):
+    have_release(fake, "24.09", torch="2.5.0a0+b465a5843b")
+    choice = pick(host())
+    assert choice.facts["passed_over"] == {} and not any("passed over" in note for note in choice.notes)
 
 
 def test_the_newest_one_is_here_already(pick, fake, nvidia):
