@@ -8,7 +8,7 @@ import pytest
 
 from tests import fake_engine, sealed
 from tests.fake_engine import Container, FakeEngine
-from tunegate import docker_audit, gpu_handover, gpus, host, install_plan
+from tunegate import docker_audit, gpu_handover, gpus, host, install_plan, machine_kind
 from tunegate.gpus import Gpu, Gpus
 from tunegate.rundir import Run
 
@@ -323,3 +323,22 @@ def test_the_engines_memory_and_disk_count(fake, audit, monkeypatch):
     fake.info["DockerRootDir"] = "/nonexistent/docker"
     facts = audit()
     assert facts.engine["free_disk_gb"] is None and any("free disk unknown" in note for note in facts.notes)
+
+
+def test_wsl_is_told_and_gets_no_linux_driver(fake, audit, monkeypatch, tmp_path):
+    (tmp_path / "osrelease").write_text("5.15.167.4-microsoft-standard-WSL2\n")
+    monkeypatch.setattr(machine_kind, "RELEASE", tmp_path / "osrelease")
+    assert machine_kind.WSL_NOTE in audit(here()).notes
+    assert machine_kind.WSL_NO_GPU in audit(Gpus()).notes
+    facts = audit(Gpus(problem="NVML: Unknown Error", card=True))
+    assert facts.hard_failures and not any("driver" in line for line in facts.install_plan)
+
+
+def test_a_jetson_shares_its_memory(fake, audit, monkeypatch, tmp_path):
+    (tmp_path / "model").write_text("NVIDIA Jetson AGX Orin Developer Kit\0")
+    monkeypatch.setattr(machine_kind, "MODEL", tmp_path / "model")
+    assert any("Jetson AGX Orin Developer Kit: GPU and CPU share" in warning for warning in audit(here()).warnings)
+
+
+def test_this_machine_is_of_no_such_kind():
+    assert machine_kind.find() == (None, "")

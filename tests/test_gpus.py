@@ -83,7 +83,7 @@ def test_a_gpu_with_mig_counts_as_its_slice(nvml):
 
 def test_a_gpu_that_shares_the_machines_memory(nvml):
     (gpu,) = nvml(SHARED=1).gpus
-    assert gpu.memory_gb == gpu.free_gb == gpus._shared_memory_gb()
+    assert gpu.memory_gb == gpus._shared_memory_gb("MemTotal") > gpu.free_gb > 0
 
 
 @pytest.mark.parametrize(
@@ -120,7 +120,7 @@ def test_nvidia_smi_alone(smi):
     assert found.gpus == [] and "couldn't communicate" in found.problem and found.source == "none"
 
 
-def test_lines_of_nvidia_smi():
+def test_lines_of_nvidia_smi(tmp_path, monkeypatch):
     text = "\n".join(
         [
             "WARNING: infoROM is corrupted at gpu 0000:01:00.0",
@@ -129,9 +129,10 @@ def test_lines_of_nvidia_smi():
             "a, b, c, d, e",
         ]
     )
+    (tmp_path / "meminfo").write_text("MemTotal:  125000000 kB\nMemFree:  1 kB\nMemAvailable:  80000000 kB\n")
+    monkeypatch.setattr(gpus, "MEMINFO", tmp_path / "meminfo")
     found = gpus.from_csv(text)
-    shared = gpus._shared_memory_gb()
-    assert found.gpus == [Gpu("NVIDIA GB10", shared, shared, "12.1"), Gpu("Tesla V100", 17.2, 16.8, None)]
+    assert found.gpus == [Gpu("NVIDIA GB10", 128.0, 81.9, "12.1"), Gpu("Tesla V100", 17.2, 16.8, None)]
     assert gpus.from_csv("No devices were found\n") == gpus.Gpus()
 
 

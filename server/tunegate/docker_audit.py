@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tunegate import engine as engines
-from tunegate import gpu_handover, install_plan
+from tunegate import gpu_handover, install_plan, machine_kind
 from tunegate.config import RunConfig
 from tunegate.engine import Engine, EngineFacts
 from tunegate.errors import ToolFailure
@@ -32,6 +32,11 @@ def look(facts: HostFacts, seen: Gpus, config: RunConfig, run_path: Path) -> Non
     """What the engine is, and whether it hands this machine's GPUs to a container: shown by one that is started."""
     missing: set[install_plan.Part] = set()
     known = None
+    kind, name = machine_kind.find()
+    if kind == "wsl":
+        facts.notes.append(machine_kind.WSL_NOTE if seen.gpus else machine_kind.WSL_NO_GPU)
+    elif kind == "jetson":
+        facts.warnings.append(machine_kind.JETSON_WARNING.format(model=name))
     try:
         _check_driver(facts, seen, missing)
         engine, known = _engine(missing)
@@ -39,6 +44,8 @@ def look(facts: HostFacts, seen: Gpus, config: RunConfig, run_path: Path) -> Non
         _prove(facts, seen, engine, known, config, run_path, missing)
     except ToolFailure as failure:
         facts.hard_failures.append(str(failure))
+    if kind == "wsl":
+        missing.discard("driver")  # a Linux driver would hide the one that Windows lends
     if facts.hard_failures and missing:
         if (seen.gpus or seen.card) and not facts.container_toolkit and not (known and known.kind == "podman"):
             missing |= {"toolkit", "configure"}

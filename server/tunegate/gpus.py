@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import os
 import re
 import subprocess
 import sys
@@ -18,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 ASK_S = 20.0  # eight GPUs without the persistence daemon take 10 s to wake
+MEMINFO = Path("/proc/meminfo")
 PCI = Path("/sys/bus/pci/devices")
 NVIDIA = "0x10de"
 QUERY = "name,driver_version,memory.total,memory.free,compute_cap"
@@ -97,23 +97,30 @@ def from_csv(text: str) -> Gpus:
     rows = [[cell.strip() for cell in line.split(",")] for line in text.splitlines()]
     rows = [row for row in rows if len(row) == QUERY.count(",") + 1 and re.fullmatch(r"\d+\.[\d.]+", row[1])]
     gpus = [
-        Gpu(name, _mib(total), _mib(free), capability if re.fullmatch(r"\d+\.\d", capability) else None)
+        Gpu(
+            name,
+            _mib(total, "MemTotal"),
+            _mib(free, "MemAvailable"),
+            capability if re.fullmatch(r"\d+\.\d", capability) else None,
+        )
         for name, _, total, free, capability in rows
     ]
     return Gpus(gpus, rows[0][1] if rows else None)
 
 
-def _mib(cell: str) -> float:
-    """MiB -> GB. A GPU that shares the machine's memory says [N/A]."""
-    return _gb(int(float(cell) * 2**20)) if re.fullmatch(r"[\d.]+", cell) else _shared_memory_gb()
+def _mib(cell: str, shared: str) -> float:
+    """MiB -> GB. A GPU that shares the machine's memory says [N/A]: then the line of /proc/meminfo."""
+    return _gb(int(float(cell) * 2**20)) if re.fullmatch(r"[\d.]+", cell) else _shared_memory_gb(shared)
 
 
 def _gb(size: int) -> float:
     return round(size / 1e9, 1)
 
 
-def _shared_memory_gb() -> float:
-    return _gb(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
+def _shared_memory_gb(line: str) -> float:
+    """line: MemTotal or MemAvailable, which is what a program may still take."""
+    found = re.search(rf"^{line}:\s+(\d+) kB", MEMINFO.read_text(), re.M)
+    return _gb(int(found[1]) * 1024) if found else 0.0
 
 
 def _card() -> bool:
@@ -167,8 +174,8 @@ def _gpu(nvml: Any, handle: Any) -> Gpu:
     processes = {p.pid for p in ask([], nvml.nvmlDeviceGetComputeRunningProcesses, handle)}
     return Gpu(
         name=nvml.nvmlDeviceGetName(handle),
-        memory_gb=_gb(memory.total) if memory else _shared_memory_gb(),
-        free_gb=_gb(memory.free) if memory else _shared_memory_gb(),
+        memory_gb=_gb(memory.total) if memory else _shared_memory_gb("MemTotal"),
+        free_gb=_gb(memory.free) if memory else _shared_memory_gb("MemAvailable"),
         compute_capability="{}.{}".format(*capability) if capability else None,
         processes=len(processes),
         mig_slices=None if slices is None else len(slices),
