@@ -85,8 +85,22 @@ def _decoder(name: str, **config: Any) -> Callable[[], torch.nn.Module]:
 IMAGES, BOXES, MASKS, TEXT = "image-classification", "object-detection", "semantic-segmentation", "text-generation"
 B0 = {"width_coefficient": 1.0, "depth_coefficient": 1.0, "hidden_dim": 1280, "image_size": 224}
 B2 = {"depths": [3, 4, 6, 3], "hidden_sizes": [64, 128, 320, 512], "decoder_hidden_size": 768}
-SMOLLM = {"hidden_size": 576, "intermediate_size": 1536, "num_hidden_layers": 30, "num_attention_heads": 9, "num_key_value_heads": 3, "vocab_size": 49152}
-QWEN = {"hidden_size": 896, "intermediate_size": 4864, "num_hidden_layers": 24, "num_attention_heads": 14, "num_key_value_heads": 2, "vocab_size": 151936}
+SMOLLM = {
+    "hidden_size": 576,
+    "intermediate_size": 1536,
+    "num_hidden_layers": 30,
+    "num_attention_heads": 9,
+    "num_key_value_heads": 3,
+    "vocab_size": 49152,
+}
+QWEN = {
+    "hidden_size": 896,
+    "intermediate_size": 4864,
+    "num_hidden_layers": 24,
+    "num_attention_heads": 14,
+    "num_key_value_heads": 2,
+    "vocab_size": 151936,
+}
 SMOL = _decoder("Llama", **SMOLLM)
 CASES: dict[str, Case] = {
     "convnext-tiny": Case(IMAGES, _classifier("ConvNext"), "classes"),
@@ -249,9 +263,26 @@ def make_inputs(case: Case, batch: int) -> dict[str, Any]:
 # -- count: what autograd saves, on the meta device
 
 
-LOWER = {F.linear, torch.conv1d, torch.conv2d, F.conv1d, F.conv2d, F.conv_transpose2d, torch.matmul, torch.Tensor.matmul}
+LOWER = {
+    F.linear,
+    torch.conv1d,
+    torch.conv2d,
+    F.conv1d,
+    F.conv2d,
+    F.conv_transpose2d,
+    torch.matmul,
+    torch.Tensor.matmul,
+}
 LOWER |= {torch.Tensor.__matmul__, torch.bmm, torch.Tensor.bmm, torch.addmm, torch.baddbmm, torch.einsum}
-RAISED = {F.layer_norm, torch.layer_norm, F.group_norm, torch.group_norm, F.softmax, torch.softmax, torch.Tensor.softmax}
+RAISED = {
+    F.layer_norm,
+    torch.layer_norm,
+    F.group_norm,
+    torch.group_norm,
+    F.softmax,
+    torch.softmax,
+    torch.Tensor.softmax,
+}
 RAISED |= {F.log_softmax, F.cross_entropy, F.nll_loss, torch.pow, torch.Tensor.pow, torch.Tensor.__pow__, torch.rsqrt}
 RAISED |= {torch.Tensor.rsqrt, torch.Tensor.exp, torch.Tensor.log, torch.sum, torch.Tensor.sum, torch.norm}
 
@@ -319,7 +350,9 @@ def count_all(cases: dict[str, Case]) -> list[dict[str, Any]]:
 
 def saved_bytes(case: Case, dtype: torch.dtype | None, batch: int = 4) -> tuple[float, dict[str, Any]]:
     """(bytes a sample that autograd saves, beside weights and their copies; the model's facts)."""
-    transformers.masking_utils._ignore_bidirectional_mask_sdpa = lambda *args, **kwargs: True  # a mask of ones is dropped
+    transformers.masking_utils._ignore_bidirectional_mask_sdpa = lambda *args, **kwargs: (
+        True
+    )  # a mask of ones is dropped
     with torch.device("meta"):
         model, inputs = case.model().train(), make_inputs(case, batch)
         weights = {t.untyped_storage()._cdata for t in [*model.parameters(), *model.buffers()]}

@@ -68,20 +68,3 @@ def test_a_push_needs_a_token_and_only_its_presence_is_kept(tmp_path):
     assert "HF_TOKEN" in facts.hard_failures[0] and "push_to_hub: false" in facts.hard_failures[0]
     assert facts.credentials == {"HF_TOKEN": False}
     assert audit(tmp_path, token_present=False, push_to_hub=False).hard_failures == []
-
-
-@pytest.mark.parametrize(
-    ("parameters", "says"),
-    [
-        (4_000_000, "fits: 0.06 GB"),
-        (900_000_000, "tight: 14.4 GB"),
-        (1_100_000_000, "does not fit: 17.6 GB"),
-        (None, "unknown"),
-        (0, "unknown"),
-    ],
-)
-def test_the_fit_counts_sixteen_bytes_a_parameter_against_memory(parameters, says):
-    fit = host.model_fit({"parameters": parameters}, {"memory_gb": 16.0})
-    assert fit.verdict.startswith(says)
-    assert sum(fit.terms_gb.values()) == pytest.approx((parameters or 0) * 16 / 1e9)
-    assert bool(fit.notes) == says.startswith("tight")

@@ -13,7 +13,7 @@ from tunegate import (
     config,
     containers,
     docker_stage,
-    host,
+    fit,
     ngc_rules,
     publish,
     reference_pages,
@@ -152,8 +152,11 @@ def test_the_arithmetic_of_step_2():
         billions = float(parameters.split()[0])
         for cell, bytes_each in zip(cells, (16, 2, 0.6), strict=True):
             assert cell == "–" or abs(float(cell.replace(",", "")) - billions * bytes_each) <= 0.5, parameters
-    fit = host.model_fit({"parameters": 10**9}, {"memory_gb": 1000.0})
-    assert sum(fit.terms_gb.values()) == 16
+    full, lora, qlora = (
+        fit.estimate({"parameters": 10**9}, fit.Plan(method)).terms_gb for method in ("full", "lora", "qlora")
+    )
+    assert full["weights"] + full["gradients"] + full["optimizer"] == 16
+    assert 2 <= lora["weights"] <= 2.1 and 0.5 <= qlora["weights"] <= 0.6
 
 
 def test_sizes_of_step_1():

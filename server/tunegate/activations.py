@@ -86,7 +86,9 @@ class Sample:
 def layout(config: dict[str, Any]) -> dict[str, Any]:
     """The keys of a config.json that a formula reads: numbers, short texts and short lists of numbers; nothing else."""
     found = {key: config[key] for key in KEYS if _plain(config.get(key))}
-    return found | {key: layout(config[key]) for key in NESTED if isinstance(config.get(key), dict) and config is not config[key]}
+    return found | {
+        key: layout(config[key]) for key in NESTED if isinstance(config.get(key), dict) and config is not config[key]
+    }
 
 
 def _plain(value: Any) -> bool:
@@ -152,7 +154,9 @@ def _convnext(shape: Shape, s: Sample, after_gelu: int = 1) -> Saved:
     widths, stem = shape["hidden_sizes"], int(shape["patch_size"])
     for stage, (h, depth) in enumerate(zip(widths, shape["depths"], strict=True)):
         pixels = s.grid(stem * 2**stage)
-        layers += [pixels * h * (s.c + 4 + s.read(1) + 4 * s.c * (1 + after_gelu) + (s.c if after_gelu == 1 else 0))] * depth
+        layers += [
+            pixels * h * (s.c + 4 + s.read(1) + 4 * s.c * (1 + after_gelu) + (s.c if after_gelu == 1 else 0))
+        ] * depth
         other += pixels * h * (4 + s.c)  # the norm before the next downsampling, and its convolution's input
     return Saved(layers, other=other)
 
@@ -183,6 +187,7 @@ def _resnet(shape: Shape, s: Sample) -> Saved:
 
 def _efficientnet(shape: Shape, s: Sample) -> Saved:
     """Each norm keeps its input, each SiLU its own; squeeze-and-excitation keeps what it scales."""
+
     def width(channels: int) -> int:
         divisor, scaled = shape["depth_divisor"], channels * shape["width_coefficient"]
         rounded = max(divisor, int(scaled + divisor / 2) // divisor * divisor)
@@ -190,7 +195,14 @@ def _efficientnet(shape: Shape, s: Sample) -> Saved:
 
     stride, layers = 2, []
     other = s.pixels + 3 * s.c * width(32) * s.grid(2)
-    rows = zip(shape["in_channels"], shape["out_channels"], shape["strides"], shape["expand_ratios"], shape["num_block_repeats"], strict=True)
+    rows = zip(
+        shape["in_channels"],
+        shape["out_channels"],
+        shape["strides"],
+        shape["expand_ratios"],
+        shape["num_block_repeats"],
+        strict=True,
+    )
     for into, out, step, ratio, repeats in rows:
         for block in range(math.ceil(repeats * shape["depth_coefficient"])):
             before = s.grid(stride)
@@ -221,7 +233,9 @@ def _segformer(shape: Shape, s: Sample) -> Saved:
         inputs += [4.0 * h * tokens] * depth
         other += tokens * h * (8 + 2 * s.c)
     wide, quarter = shape["decoder_hidden_size"], s.grid(4)
-    other += quarter * wide * s.c * (len(shape["depths"]) + 4)  # all levels at a quarter of the size, then norm, ReLU, dropout
+    other += (
+        quarter * wide * s.c * (len(shape["depths"]) + 4)
+    )  # all levels at a quarter of the size, then norm, ReLU, dropout
     logits = 4 * s.labels * s.height * s.width  # log-probabilities at full size; two gradients of that size come on top
     return Saved(layers, inputs, other + logits, 2.0 * logits)
 
@@ -229,7 +243,9 @@ def _segformer(shape: Shape, s: Sample) -> Saved:
 def _detr(shape: Shape, s: Sample) -> Saved:
     """A ResNet-50 whose norms and first stage are frozen: ReLU outputs in float32, and copies for the convolutions; then the
     transformer over 1/32 of the image, and its queries."""
-    backbone = Shape(shape.get("backbone_config") or {}, {"hidden_sizes": [256, 512, 1024, 2048], "depths": [3, 4, 6, 3]})
+    backbone = Shape(
+        shape.get("backbone_config") or {}, {"hidden_sizes": [256, 512, 1024, 2048], "depths": [3, 4, 6, 3]}
+    )
     if "hidden_sizes" not in (shape.get("backbone_config") or {}) and "resnet101" in str(shape.get("backbone")):
         backbone["depths"] = [3, 4, 23, 3]
     relu, layers = 4 + 2 * s.amp, []
@@ -239,7 +255,9 @@ def _detr(shape: Shape, s: Sample) -> Saved:
             continue
         for block in range(depth):
             shortcut = 2 * s.amp * (out // 2) * before if block == 0 else 0.0
-            layers.append(out // 4 * relu * ((before if block == 0 else pixels) + pixels) + out * relu * pixels + shortcut)
+            layers.append(
+                out // 4 * relu * ((before if block == 0 else pixels) + pixels) + out * relu * pixels + shortcut
+            )
     h, tokens, queries = shape["d_model"], s.grid(32), shape["num_queries"]
     encoder = tokens * (h * (12 + s.read(4) + 6 * s.c) + s.c * shape["encoder_ffn_dim"])
     decoder = queries * (h * (12 + s.read(6) + 9 * s.c) + s.c * shape["decoder_ffn_dim"]) + 4 * s.c * h * tokens
@@ -268,7 +286,7 @@ def _gpt2(shape: Shape, s: Sample) -> Saved:
     """GELU by its formula, in float32 where it takes a power: three such tensors of the wide layer beside its ends."""
     h, layers = shape["n_embd"], shape["n_layer"]
     m = shape.get("n_inner") or 4 * h
-    layer = h * (8 + 2 * s.read(1) + 8 * s.c) + m * (12 + 2 * s.c)
+    layer = h * (8 + 2 * s.read(1) + 6 * s.c) + m * (12 + 2 * s.c)
     return _decoder(shape, s, layer, layers, h)
 
 
@@ -338,4 +356,9 @@ DEFAULTS: dict[str, dict[str, Any]] = {
         "num_queries": 100,
     },
 }  # fmt: skip
-CHECKPOINTABLE = frozenset(FORMULAS) - {"convnext", "convnextv2", "resnet", "efficientnet"}  # supports_gradient_checkpointing
+CHECKPOINTABLE = frozenset(FORMULAS) - {
+    "convnext",
+    "convnextv2",
+    "resnet",
+    "efficientnet",
+}  # supports_gradient_checkpointing

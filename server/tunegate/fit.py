@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from tunegate import activations
-from tunegate.activations import Sample, Saved
+from tunegate.activations import Sample
 
 LORA_SHARE = 0.6  # bfloat16 weights above this share of a GPU: recommend LoRA
 FULL_BYTES = {"weights": 4, "gradients": 4, "optimizer": 8}  # float32 weights, AdamW with two float32 moments
@@ -39,8 +39,8 @@ class Plan:
 @dataclass
 class Estimate:
     """terms_gb: in the order in which they add up. allocated_gb: their peak, which is less than their sum, because gradients
-    grow while activations shrink. needed_gb: with what the libraries take outside the allocator. activations known: else
-    both are without them."""
+    grow while activations shrink. needed_gb: with what the libraries take outside the allocator. per_sample_gb: of
+    activations, None where no formula knows them (then the other two are without them)."""
 
     terms_gb: dict[str, float]
     allocated_gb: float
@@ -76,13 +76,8 @@ def estimate(model: dict[str, Any], plan: Plan) -> Estimate:
         terms_gb={name: round(value, 3) for name, value in terms.items()},
         allocated_gb=allocated,
         needed_gb=allocated + terms["overhead"],
-        per_sample_gb=_per_sample(saved, plan, checkpointing),
+        per_sample_gb=(saved.total(checkpointing) + saved.working(checkpointing)) / 1e9 if saved else None,
     )
-
-
-def _per_sample(saved: Saved | None, plan: Plan, checkpointing: bool) -> float | None:
-    each = (saved.total(checkpointing) + saved.working(checkpointing)) / 1e9 if saved else None
-    return each * (1 + SLACK) if each and plan.gpus else each
 
 
 def _states(model: dict[str, Any], plan: Plan) -> dict[str, float]:
@@ -106,6 +101,7 @@ def _states(model: dict[str, Any], plan: Plan) -> dict[str, float]:
 
 def plan_of(config: Any, model: dict[str, Any], defaults: dict[str, Any]) -> Plan:
     """config: RunConfig; defaults: the scaffold's training values, for what is not decided yet."""
+
     def value(key: str, otherwise: int) -> int:
         return getattr(config, key) or defaults.get(key) or otherwise
 
@@ -158,14 +154,18 @@ def judge(model: dict[str, Any], host: dict[str, Any], config: Any, defaults: di
     """The verdict at the planned batch; `does not fit` is said only where no batch would."""
     room, what = room_gb(host)
     if not model.get("parameters"):
-        return Fit("unknown: the repository declares no parameter count; smoke will show whether it fits", {}, room_gb=room)
+        return Fit(
+            "unknown: the repository declares no parameter count; smoke will show whether it fits", {}, room_gb=room
+        )
     plan = plan_of(config, model, defaults)
     found, least = estimate(model, plan), _least(model, plan)
     fit = Fit("", found.terms_gb, round(found.needed_gb, 2), room)
     of = f"{found.needed_gb:.2f} GB at a batch of {plan.batch} against {room} GB of {what}"
     if found.per_sample_gb is None:
         of = f"{found.needed_gb:.2f} GB of states against {room} GB of {what}"
-        fit.notes.append(f"no formula for the activations of {model.get('model_type')!r}: they come on top, smoke measures them")
+        fit.notes.append(
+            f"no formula for the activations of {model.get('model_type')!r}: they come on top, smoke measures them"
+        )
     if least.needed_gb > room:
         fit.verdict = (
             f"does not fit: {least.needed_gb:.1f} GB at a batch of 1 against {room} GB of {what}: choose a smaller model, or a "
@@ -187,8 +187,9 @@ def _least(model: dict[str, Any], plan: Plan) -> Estimate:
 def _smaller(plan: Plan, found: Estimate, room: float) -> list[str]:
     if found.per_sample_gb is None:
         return ["activations come on top: if smoke runs out of memory, its diagnosis names the smaller batch"]
-    fixed = found.needed_gb - plan.batch * found.per_sample_gb
-    batch, accumulation = split(plan.batch, plan.accumulation, int((TIGHT * room - fixed) / found.per_sample_gb))
+    each = found.per_sample_gb * (1 + SLACK if plan.gpus else 1)
+    fixed = found.needed_gb - plan.batch * each
+    batch, accumulation = split(plan.batch, plan.accumulation, int((TIGHT * room - fixed) / each))
     if batch == plan.batch:
         return []
     return [
@@ -219,20 +220,39 @@ def _recommend_lora(fit: Fit, model: dict[str, Any], plan: Plan, host: dict[str,
     )
 
 
-def measured(plan: Plan, predicted: Estimate | None, peak_gb: float, room: float) -> tuple[tuple[int, int] | None, str | None]:
-    """((batch, accumulation) that the measured peak asks for, or None; what to say, or None).
+@dataclass(frozen=True)
+class Measured:
+    """What a measured peak asks for. split: (batch, accumulation) of the same effective batch that is expected to fit."""
 
-    The per-sample share of the peak is the measured part that the predicted states do not explain; where nothing was
-    predicted, halving is the answer.
-    """
+    over: bool = False
+    split: tuple[int, int] | None = None
+    note: str | None = None
+
+
+def weigh(plan: Plan, peak_gb: float, room: float, fixed_gb: float | None) -> Measured:
+    """peak_gb: measured at plan.batch. fixed_gb: the part of it that does not grow with the batch, as predicted; None where
+    nothing was predicted, and halving is the answer."""
     if peak_gb > TIGHT * room:
-        states = predicted.needed_gb - plan.batch * (predicted.per_sample_gb or 0.0) if predicted else None
-        each = (peak_gb - states) / plan.batch if states is not None and states < peak_gb else None
-        at_most = int((TIGHT * room - states) / each) if each else plan.batch // 2
-        found = split(plan.batch, plan.accumulation, min(at_most, plan.batch - 1))
-        return (found if plan.batch > 1 else None), f"the peak, {peak_gb:.2f} GB, is close to the {room} GB there are"
+        known = fixed_gb is not None and 0 < fixed_gb < peak_gb
+        at_most = int((TIGHT * room - fixed_gb) * plan.batch / (peak_gb - fixed_gb)) if known else plan.batch // 2
+        found = split(plan.batch, plan.accumulation, min(at_most, plan.batch - 1)) if plan.batch > 1 else None
+        smaller = (
+            f"; per_device_train_batch_size {found[0]} with gradient_accumulation_steps {found[1]} takes less"
+            if found
+            else ""
+        )
+        over = peak_gb > room
+        how = "is above" if over else "is close to"
+        return Measured(
+            over, found, f"peak memory of training, {peak_gb:.2f} GB, {how} the {room:.2f} GB there are{smaller}"
+        )
     if peak_gb < ROOMY * room:
-        more = split(plan.batch, plan.accumulation, plan.batch * 2)[0]
-        faster = f"; per_device_train_batch_size {more} would be the same training, faster" if more > plan.batch else ""
-        return None, f"the peak, {peak_gb:.2f} GB, leaves room in {room} GB{faster}; nothing was changed"
-    return None, None
+        more = split(plan.batch, plan.accumulation, 2 * plan.batch)[0]
+        if more > plan.batch:
+            offer = (
+                f"per_device_train_batch_size {more} with fewer accumulation steps would be the same training, faster"
+            )
+        else:
+            offer = "a larger batch would fit, but is another training: ask the user"
+        return Measured(note=f"peak memory of training {peak_gb:.2f} GB of {room:.2f} GB: {offer}; nothing was changed")
+    return Measured()

@@ -1,4 +1,4 @@
-"""What this machine offers to a run, and whether the model fits it."""
+"""What this machine offers to a run."""
 
 from __future__ import annotations
 
@@ -45,12 +45,6 @@ class HostFacts(BaseModel):
     hard_failures: list[str] = []
     install_plan: list[str] = []
     warnings: list[str] = []
-    notes: list[str] = []
-
-
-class Fit(BaseModel):
-    verdict: str
-    terms_gb: dict[str, float]
     notes: list[str] = []
 
 
@@ -113,29 +107,3 @@ def _shm_gb() -> float | None:
 
 def _memory_gb() -> float:
     return round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9, 1)
-
-
-def model_fit(model: dict, audit_facts: dict) -> Fit:
-    """Full fine-tuning in float32 with AdamW: weights 4 B, gradients 4 B, two moments 8 B a parameter; activations come on top."""
-    parameters = model.get("parameters") or 0
-    terms = {"weights": parameters * 4 / 1e9, "gradients": parameters * 4 / 1e9, "optimizer": parameters * 8 / 1e9}
-    needed, memory = sum(terms.values()), audit_facts.get("vram_gb_per_gpu") or audit_facts["memory_gb"]
-    terms = {name: round(value, 3) for name, value in terms.items()}
-    if not parameters:
-        return Fit(
-            verdict="unknown: the repository declares no parameter count; smoke will show whether it fits",
-            terms_gb=terms,
-        )
-    if needed > memory:
-        return Fit(
-            verdict=f"does not fit: {needed:.1f} GB of states against {memory} GB of memory: choose a smaller model, or a "
-            "machine with more memory",
-            terms_gb=terms,
-        )
-    if needed > 0.6 * memory:
-        return Fit(
-            verdict=f"tight: {needed:.1f} GB of states against {memory} GB of memory",
-            terms_gb=terms,
-            notes=["activations come on top: if smoke runs out of memory, choose a smaller model or a larger machine"],
-        )
-    return Fit(verdict=f"fits: {needed:.2f} GB of states against {memory} GB of memory", terms_gb=terms)

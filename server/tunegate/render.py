@@ -63,13 +63,18 @@ def with_defaults(config: RunConfig, hyperparameters: dict[str, Any]) -> RunConf
     hyperparameters: TrainingArguments keywords as fetch_recipe found them. Their number of epochs or steps is not taken:
     it belongs to their dataset, and n_epochs is the user's. Raises ToolFailure(out_of_scope | invalid_config).
     """
-    defaults = yaml.safe_load((_folder(config.task) / "defaults.yaml").read_text())
+    defaults = training_defaults(config.task)
     filled = {key: hyperparameters.get(key, value) for key, value in defaults.items() if getattr(config, key) is None}
     further = {key: hyperparameters[key] for key in RECIPE_ARGUMENTS if key in hyperparameters}
     return config_module.validate(
         {**config.model_dump(), **filled, "training_arguments": {**further, **config.training_arguments}},
         "render_project",
     )
+
+
+def training_defaults(task: str | None) -> dict[str, Any]:
+    """The scaffold's values of the training keys. Raises ToolFailure(out_of_scope) for a task without a scaffold."""
+    return yaml.safe_load((_folder(task) / "defaults.yaml").read_text())
 
 
 def render_files(config: RunConfig, slots: dict[str, Any]) -> dict[str, str]:

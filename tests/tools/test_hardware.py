@@ -117,8 +117,12 @@ def test_a_model_that_does_not_fit_is_said_not_to(call):
         facts={"model": {"verdict": "accept", "parameters": 10**10}},
     )
     image = call("pick_ngc_image", output_dir="big")
-    assert image["model_fit"].startswith("does not fit: 160.0 GB") and "smaller model" in image["model_fit"]
-    assert evidence.read(run, "image").facts["terms_gb"]["optimizer"] == 80.0
+    assert (
+        image["model_fit"].startswith("does not fit: 160.7 GB at a batch of 1")
+        and "smaller model" in image["model_fit"]
+    )
+    facts = evidence.read(run, "image").facts
+    assert facts["terms_gb"]["optimizer"] == 80.0 and facts["room_gb"] == 8.0 and facts["recommend"] is None
     error = call("fetch_recipe", output_dir="big")["error"]
     assert error["gate"] == 2 and "does not fit" in error["missing"][0]
 

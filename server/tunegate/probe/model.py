@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from tunegate import activations
 from tunegate.hub import Hub, RepoInfo, Source
 from tunegate.probe import (
     architectures,
@@ -73,6 +74,7 @@ class ModelFacts(BaseModel):
     tied_embeddings: bool | None = None
     num_labels: int | None = None
     id2label: dict[str, str] = Field(default_factory=dict, description="the first 20")
+    layout: dict[str, Any] = Field(default_factory=dict, description="config values that the memory estimate reads")
     processor: dict[str, Any] | None = Field(None, description="summary of the image processor's config")
     processor_class: str | None = None
     tokenizer_class: str | None = None
@@ -131,6 +133,7 @@ def probe_model(
         **read,
         **found,
         **model_config.facts(config),
+        layout=activations.layout(config),
         sources=hub.trail.sources,
         bytes_fetched=hub.trail.bytes_fetched,
     )

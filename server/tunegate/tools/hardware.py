@@ -9,7 +9,8 @@ from mcp.types import CallToolResult
 from pydantic import Field
 
 from tunegate import engine as engines
-from tunegate import evidence, gates, host, ngc, workarounds
+from tunegate import evidence, gates, host, ngc, render, workarounds
+from tunegate import fit as model_fit
 from tunegate.errors import ToolFailure
 from tunegate.rundir import Run
 from tunegate.tools.answer import answer
@@ -50,7 +51,7 @@ class ImageReport(Result):
     )
     ngc_image_digest: str | None
     model_fit: str
-    terms_gb: dict[str, float] = Field(description="weights, gradients, optimizer states")
+    terms_gb: dict[str, float] = Field(description="each part of the estimate")
 
 
 @tool("Audit the hardware")
@@ -102,7 +103,7 @@ def pick_ngc_image(
         require_evidence(run, "host", tool="pick_ngc_image")
         config = run.config()
         model, audit = evidence.read(run, "model").facts, evidence.read(run, "host").facts
-        fit = host.model_fit(model, audit)
+        fit = model_fit.judge(model, audit, config, render.training_defaults(config.task))
         wanted = _wanted(run, image, config.platform)
         chosen, digest, notes, known = _choose(ws, config.platform, audit, wanted)
         sources = known.pop("sources", [])
@@ -118,6 +119,9 @@ def pick_ngc_image(
             "asked_for": wanted,
             "model_fit": fit.verdict,
             "terms_gb": fit.terms_gb,
+            "needed_gb": fit.needed_gb,
+            "room_gb": fit.room_gb,
+            "recommend": fit.recommend,
             "why": notes[0],
         }
         before, config = config, workarounds.review(run, config, image=facts)  # now that hardware and image are known
