@@ -7,6 +7,7 @@ import json
 
 import pytest
 
+from tests import sealed
 from tests.tiny import WEIGHTS
 from tunegate import evidence, jobs, verdicts
 from tunegate.config import RunConfig
@@ -121,6 +122,33 @@ def test_smoke_passes(run):
 def test_smoke_fails(run, change):
     put(run, "reports/smoke.json", {**SMOKE, **change})
     assert not judge(run, "smoke").passed
+
+
+def smoke_memory(run: Run, memory: object) -> verdicts.Verdict:
+    put(run, "reports/smoke.json", {**SMOKE, "memory": memory})
+    return judge(run, "smoke")
+
+
+def test_smoke_sets_predicted_beside_measured(run):
+    sealed.build(run, until="host", facts={"model": {"model_type": "resnet", "parameters": 25_000_000}})
+    found = smoke_memory(run, {"device": "NVIDIA H100", "peak_gb": 1.0, "room_gb": 80.0, "rows": 128})
+    memory = found.facts["memory"]
+    assert found.passed and memory["measured_gb"] == 1.0 and 0.4 < memory["predicted_gb"] < 1.0
+    assert memory["room_gb"] == 80.0 and not memory["over"] and "nothing was changed" in memory["note"]
+    on_cpu = smoke_memory(run, {"device": "cpu", "peak_gb": 7.9, "rows": 128}).facts["memory"]
+    assert on_cpu["room_gb"] == 8.0 and on_cpu["split"] == [1, 2] and "is close to" in on_cpu["note"]
+
+
+def test_smoke_fails_where_the_peak_is_above_what_there_is(run):
+    sealed.build(run, until="host", facts={"model": {"model_type": "novel", "parameters": None}})
+    found = smoke_memory(run, {"device": "NVIDIA H100", "peak_gb": 8.0, "room_gb": 7.0, "rows": 128})
+    assert not found.passed and found.problems[0].startswith("peak memory of training, 8.00 GB, is above")
+    assert found.facts["memory"]["split"] == [1, 2]
+
+
+@pytest.mark.parametrize("memory", [None, {}, [], {"peak_gb": "1"}, {"peak_gb": float("nan")}, {"peak_gb": -1}])
+def test_smoke_without_a_measured_peak_is_a_smoke_all_the_same(run, memory):
+    assert smoke_memory(run, memory).passed and "memory" not in judge(run, "smoke").facts
 
 
 def test_evaluation_recomputes_the_metric_from_the_predictions(run):

@@ -91,7 +91,7 @@ class Finding(BaseModel):
     symptom: str
     cause: str
     fix: str = Field(description="the smallest change that mends it")
-    overrides: dict[str, Scalar] = Field(
+    overrides: dict[str, Scalar | dict[str, Scalar]] = Field(
         default_factory=dict, description="that change as render_project's overrides; empty: it is made elsewhere"
     )
     needs_approval: bool = Field(description="true: ask the user before doing it")

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tunegate import evidence, jobs
+from tunegate import evidence, fit, jobs
 from tunegate.config import RunConfig
 from tunegate.errors import CODES
 from tunegate.probe.safetensors import PREFIX, header_length, parse_header
@@ -221,11 +221,33 @@ def _smoke(run: Run, config: RunConfig) -> tuple[dict, list[str]]:
         if name not in SMOKE_CHECKS and not check["ok"]
     ]
     facts = {"loss": report.get("loss"), "grad_norm": report.get("grad_norm"), "checks": len(checks)}
+    if memory := _memory(run, config, report.get("memory")):
+        facts["memory"] = memory
+        problems += [memory["note"]] if memory["over"] else []
     if not problems and not (_positive(facts["loss"]) and _positive(facts["grad_norm"])):
         problems.append(
             f"smoke loss = {facts['loss']}, grad_norm = {facts['grad_norm']}: both must be finite and above 0"
         )
     return facts, problems
+
+
+def _memory(run: Run, config: RunConfig, found: Any) -> dict[str, Any] | None:
+    """Predicted beside measured, in GB, and what follows; None where the stage measured nothing."""
+    if not isinstance(found, dict) or not _positive(found.get("peak_gb")):
+        return None
+    model, host = ((known.facts if (known := evidence.read(run, name)) else {}) for name in ("model", "host"))
+    memory = {"device": found.get("device"), "measured_gb": round(found["peak_gb"], 2), "rows": found.get("rows")}
+    plan, on_gpu = fit.plan_of(config, model, {}), _positive(found.get("room_gb"))
+    fixed = None
+    if model.get("parameters"):
+        expected = fit.estimate(model, plan)
+        memory["predicted_gb"] = round(expected.allocated_gb if on_gpu else expected.needed_gb, 2)
+        if expected.per_sample_gb is not None:
+            fixed = memory["predicted_gb"] - plan.batch * expected.per_sample_gb
+    room = found["room_gb"] if on_gpu else host.get("memory_gb")
+    says = fit.weigh(plan, found["peak_gb"], room, fixed) if _positive(room) else fit.Measured()
+    memory |= {"room_gb": round(room, 2) if _positive(room) else None, "batch": plan.batch}
+    return memory | {"over": says.over, "split": list(says.split) if says.split else None, "note": says.note}
 
 
 def _positive(value: Any) -> bool:

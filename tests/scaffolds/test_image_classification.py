@@ -93,6 +93,11 @@ try:
     trainer.train()
 except SystemExit as error:
     results["nan in training"] = str(error)
+class Rows:
+    train_dataset = [{"input_ids": [0] * n, "labels": 1} for n in (3, 50, 7, 90, 2)] * 100
+    args = type("Args", (), {"per_device_train_batch_size": 3})
+    data_collator = staticmethod(lambda rows: [len(row["input_ids"]) for row in rows])
+results["largest"] = smoke._largest_batch(Rows)
 results["left"] = sorted(path.name for path in CHECKPOINTS.iterdir())
 json.dump(results, open("results.json", "w"))
 """
@@ -198,6 +203,14 @@ def test_smoke_passes_on_a_sound_training(broken, case):
     assert [(check["name"], check["ok"]) for check in report["checks"]] == [(name, True) for name in CHECKS]
     assert 0.5 < report["loss"] < 3
     assert report["grad_norm"] > 0
+    assert (
+        report["memory"]["device"] == "cpu" and 0.1 < report["memory"]["peak_gb"] < 8 and report["memory"]["rows"] == 80
+    )
+
+
+def test_smoke_measures_memory_with_the_largest_rows(broken):
+    assert broken["largest"] == [[90, 90, 90], 125]
+    assert broken["ran before training"]["memory"]["rows"] is None
 
 
 def test_accumulated_loss_is_that_of_one_step(broken):

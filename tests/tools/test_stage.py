@@ -341,6 +341,59 @@ def test_diagnose_proposes_the_fix_that_it_knows(call, run):
     assert found["next"]["tool"] == ("render_project" if found["findings"][0]["overrides"] else "docker_run")
 
 
+OOM = "RuntimeError: CUDA out of memory. Tried to allocate 2.00 GiB"
+
+
+def failed_smoke(call, facts: dict, model: dict, **config) -> dict:
+    """What diagnose answers after a smoke test that ran out of memory."""
+    changed = sealed.CONFIG.model_copy(update=config)
+    known = {"model": {**sealed.FACTS["model"], **model}}
+    run = sealed.build(Run(call.workspace.root / "run"), until="stages/prepare", config=changed, facts=known)
+    sealed.write(run, "stages/smoke", {"passed": False, "problems": [f"exit code 1: {OOM}"], "exit_code": 1, **facts})
+    return call("diagnose", output_dir="run", stage="smoke")
+
+
+def test_out_of_memory_keeps_the_effective_batch(call):
+    found = failed_smoke(call, {}, {}, per_device_train_batch_size=6, gradient_accumulation_steps=3)
+    wanted = {"per_device_train_batch_size": 3, "gradient_accumulation_steps": 6}
+    assert found["next"]["tool"] == "render_project" and found["next"]["arguments"]["overrides"] == wanted
+    found = failed_smoke(call, {}, {}, per_device_train_batch_size=5, gradient_accumulation_steps=1)
+    assert found["next"]["arguments"]["overrides"] == {
+        "per_device_train_batch_size": 1,
+        "gradient_accumulation_steps": 5,
+    }
+
+
+def test_a_measured_peak_says_how_much_smaller(call):
+    facts = {"memory": {"split": [4, 8]}}
+    found = failed_smoke(call, facts, {}, per_device_train_batch_size=32, gradient_accumulation_steps=1)
+    wanted = {"per_device_train_batch_size": 4, "gradient_accumulation_steps": 8}
+    assert found["next"]["arguments"]["overrides"] == wanted == found["findings"][0]["overrides"]
+
+
+def test_at_a_batch_of_one_layers_are_recomputed_where_the_model_can(call):
+    one = {"per_device_train_batch_size": 1, "gradient_accumulation_steps": 8}
+    found = failed_smoke(call, {}, {"model_type": "vit"}, training_arguments={"max_grad_norm": 0.5}, **one)
+    wanted = {"training_arguments": {"max_grad_norm": 0.5, "activation_checkpointing": True}}
+    assert found["next"]["arguments"]["overrides"] == wanted and not found["findings"][0]["needs_approval"]
+    for model, arguments in (("convnext", {}), ("vit", wanted["training_arguments"])):
+        found = failed_smoke(call, {}, {"model_type": model}, training_arguments=arguments, **one)
+        assert found["findings"][0]["overrides"] == {} and found["findings"][0]["needs_approval"]
+        assert found["next"]["tool"] == "docker_run"
+
+
+def test_a_smoke_that_runs_out_of_memory_names_the_change_at_once(call):
+    config = sealed.CONFIG.model_copy(update={"per_device_train_batch_size": 8, "gradient_accumulation_steps": 1})
+    body = script(f"raise RuntimeError({OOM!r})")
+    sealed.build(Run(call.workspace.root / "run"), until="stages/prepare", config=config, files={"smoke.py": body})
+    error = call("docker_run", output_dir="run", stage="smoke", wait_s=20)["error"]
+    assert error["code"] == "stage_failed" and error["next"]["tool"] == "render_project"
+    assert error["next"]["arguments"]["overrides"] == {
+        "per_device_train_batch_size": 4,
+        "gradient_accumulation_steps": 2,
+    }
+
+
 def test_diagnose_of_a_run_without_failures(call, run):
     found = call("diagnose", output_dir="run")
     assert found["stage"] is None and found["findings"] == [] and found["next"]["arguments"]["stage"] == "prepare"

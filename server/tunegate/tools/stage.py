@@ -10,7 +10,7 @@ from mcp.server.mcpserver import Context, Elicit, ElicitationResult, Resolve
 from mcp.types import CallToolResult
 from pydantic import Field
 
-from tunegate import approvals, evidence, gates, jobs, ledger, playbook, stages
+from tunegate import activations, approvals, evidence, fit, gates, jobs, ledger, playbook, stages
 from tunegate.approvals import Approval
 from tunegate.errors import NextCall, ToolFailure
 from tunegate.rundir import Run
@@ -30,6 +30,7 @@ from tunegate.tools.base import (
     workspace,
 )
 
+OUT_OF_MEMORY = ("out-of-memory", "killed-in-training")  # rows of the playbook
 RESUMES = "starts it again; training resumes from its last checkpoint"
 
 
@@ -192,7 +193,8 @@ def _advance(run: Run, arguments: dict[str, Any], begin: Callable[[dict], None] 
         return _stopped(run, stage, found.facts)
     if not found.facts["passed"]:
         raise _failed(run, stage, found.facts)
-    return _passed(run, stage, found.facts, [])
+    note = (found.facts.get("memory") or {}).get("note")
+    return _passed(run, stage, found.facts, [note] if note else [])
 
 
 def _passed(run: Run, stage: str, facts: dict[str, Any], notes: list[str]) -> StageReport:
@@ -256,16 +258,57 @@ def _begin(ws: Workspace, run: Run, arguments: dict[str, Any], approval: Any) ->
 
 
 def _failed(run: Run, stage: str, facts: dict[str, Any]) -> ToolFailure:
+    found = _findings(run, stage, facts)
+    if found and found[0].id in OUT_OF_MEMORY and found[0].overrides:
+        fix = _render(run, found[0])
+    else:
+        fix = NextCall(
+            tool="diagnose",
+            arguments={"output_dir": str(run.path), "stage": stage},
+            why="what the log says, and the minimal fix",
+        )
     return ToolFailure(
         "stage_failed",
         f"{stage} did not pass: {facts['problems'][0]}",
         gate=stages.STAGES[stage].gate or 4,
         missing=facts["problems"],
-        next=NextCall(
-            tool="diagnose",
-            arguments={"output_dir": str(run.path), "stage": stage},
-            why="what the log says, and the minimal fix",
-        ),
+        next=fix,
+    )
+
+
+def _findings(run: Run, stage: str, facts: dict[str, Any]) -> list[playbook.Finding]:
+    lines = [*facts.get("problems", []), *jobs.log_tail(run, stage, lines=30)]
+    found = playbook.diagnose(lines, stage, facts.get("exit_code"), run.config())
+    return [_in_less_memory(run, finding, facts) if finding.id in OUT_OF_MEMORY else finding for finding in found]
+
+
+def _in_less_memory(run: Run, finding: playbook.Finding, facts: dict[str, Any]) -> playbook.Finding:
+    """The smaller batch that a measured peak asks for, else half, the effective batch exactly as it was; at a batch of 1
+    activation checkpointing, which computes the same with less kept."""
+    config, model = run.config(), (found.facts if (found := evidence.read(run, "model")) else {})
+    batch, accumulation = config.per_device_train_batch_size or 1, config.gradient_accumulation_steps or 1
+    if batch > 1:
+        smaller = (facts.get("memory") or {}).get("split") or fit.split(batch, accumulation, batch // 2)
+        keys = ("per_device_train_batch_size", "gradient_accumulation_steps")
+        return finding.model_copy(update={"overrides": dict(zip(keys, smaller, strict=True))})
+    asked = config.training_arguments
+    on = asked.get("activation_checkpointing") or asked.get("gradient_checkpointing")
+    if on or model.get("model_type") not in activations.CHECKPOINTABLE:
+        return finding
+    return finding.model_copy(
+        update={
+            "fix": "activation checkpointing: a batch of 1 in less memory, a third slower, with the same result",
+            "overrides": {"training_arguments": {**asked, "activation_checkpointing": True}},
+            "needs_approval": False,
+        }
+    )
+
+
+def _render(run: Run, finding: playbook.Finding) -> NextCall:
+    return NextCall(
+        tool="render_project",
+        arguments={"output_dir": str(run.path), "overrides": finding.overrides},
+        why=finding.fix,
     )
 
 
@@ -301,14 +344,10 @@ def diagnose(
     found = evidence.read(run, f"stages/{stage}")
     facts = found.facts if found else {}
     problems, tail = facts.get("problems", []), jobs.log_tail(run, stage, lines=30)
-    findings = playbook.diagnose([*problems, *tail], stage, facts.get("exit_code"), run.config())
+    findings = _findings(run, stage, facts)
     again = NextCall(tool="docker_run", arguments={"output_dir": str(run.path), "stage": stage}, why="after the fix")
     if findings and findings[0].overrides:
-        again = NextCall(
-            tool="render_project",
-            arguments={"output_dir": str(run.path), "overrides": findings[0].overrides},
-            why=findings[0].fix,
-        )
+        again = _render(run, findings[0])
     return answer(
         Diagnosis(
             output_dir=str(run.path),
