@@ -327,6 +327,8 @@ class Autocast(TorchFunctionMode):
             named = [*args, *(kwargs[name] for name in ("query", "key", "value") if name in kwargs)][:3]
             with torch._C.DisableTorchFunction():
                 return FlashAttention.apply(*(self.lowered(value) for value in named))
+        if func is torch.linalg.vector_norm and self.dtype:  # its result is float32, what it reads is not cast
+            kwargs = {**kwargs, "dtype": torch.float32}
         change = self.lowered if func in LOWER else self.raised if func in RAISED else None
         if change:
             args, kwargs = [change(item) for item in args], {name: change(item) for name, item in kwargs.items()}

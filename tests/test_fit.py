@@ -57,6 +57,7 @@ def test_the_terms_are_shown_and_the_batch_counts():
         "bf16_copies",
         "activations",
         "working",
+        "workspace",
         "overhead",
     ]
     assert found.verdict.startswith("fits") and "at a batch of 32" in found.verdict and not found.notes

@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 from tests import dataset_names
-from tunegate import card, cli, errors, render, skill, stages
+from tunegate import card, cli, errors, fit, render, skill, stages
 from tunegate.config import RunConfig, Task
 from tunegate.paths import data_dir
 from tunegate.probe import tasks
@@ -109,6 +109,7 @@ KNOWN = (
     | {argument for arguments in TOOLS.values() for argument in arguments}
     | {Path(name).name.split(".")[0] for name in (*PROJECT, *FILES, *NOT_YET)}
     | set(re.findall(r"TUNEGATE_[A-Z_]+", "".join(path.read_text() for path in PACKAGE.rglob("*.py"))))
+    | set(fit.TERMS)
     | {"grad_norm", "parameters_changed", "checkpoint_reloads"}  # smoke's checks
     | dataset_names.NAMES
 )

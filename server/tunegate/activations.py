@@ -42,13 +42,14 @@ class Saved:
     transient: float = 0.0
 
     def total(self, checkpointing: bool = False) -> float:
-        """At the end of the forward pass; with checkpointing, one layer at a time is computed again."""
-        return self.other + (sum(self.inputs) + max(self.layers) if checkpointing else sum(self.layers))
+        """At the end of the forward pass."""
+        return self.other + sum(self.inputs if checkpointing else self.layers)
 
     def working(self, checkpointing: bool = False) -> float:
-        """What the peak has on top of `total`: gradients of the loss's tensors, or of half a layer's while it is run back."""
+        """What the peak has on top of `total`: gradients of the loss's tensors, or of half a layer's while it is run back;
+        with checkpointing one layer at a time is computed again for that."""
         if checkpointing:
-            return max(self.transient, WORKING * max(self.layers))
+            return max(self.transient, (1 + WORKING) * max(self.layers))
         left, most = self.total(), self.total() + self.transient
         for layer in reversed(self.layers):
             most = max(most, left + WORKING * layer)
@@ -148,15 +149,15 @@ def _swin(shape: Shape, s: Sample) -> Saved:
     return Saved(layers, other=other)
 
 
-def _convnext(shape: Shape, s: Sample, after_gelu: int = 1) -> Saved:
-    """A block at width h: convolution input, norm input (float32), then 4h wide: GELU in and out; layer scale's input."""
+def _convnext(shape: Shape, s: Sample, response_norm: bool = False) -> Saved:
+    """A block at width h: convolution input, norm input (float32), then 4h wide: GELU in and out; layer scale's input. The
+    second version has a response norm there instead of the scale, whose float32 product and output are kept too."""
     layers, other = [], s.pixels
     widths, stem = shape["hidden_sizes"], int(shape["patch_size"])
+    wide = 4 * (3 * s.c + 4) if response_norm else 4 * 2 * s.c + s.c
     for stage, (h, depth) in enumerate(zip(widths, shape["depths"], strict=True)):
         pixels = s.grid(stem * 2**stage)
-        layers += [
-            pixels * h * (s.c + 4 + s.read(1) + 4 * s.c * (1 + after_gelu) + (s.c if after_gelu == 1 else 0))
-        ] * depth
+        layers += [pixels * h * (s.c + 4 + s.read(1) + wide)] * depth
         other += pixels * h * (4 + s.c)  # the norm before the next downsampling, and its convolution's input
     return Saved(layers, other=other)
 
@@ -308,7 +309,7 @@ FORMULAS: dict[str, Callable[[Shape, Sample], Saved]] = {
     "dinov2_with_registers": lambda shape, s: _vit(shape, s, extra_tokens=5, scaled=True),
     "swin": _swin,
     "convnext": _convnext,
-    "convnextv2": lambda shape, s: _convnext(shape, s, after_gelu=3),  # its response normalisation keeps two more
+    "convnextv2": lambda shape, s: _convnext(shape, s, response_norm=True),
     "resnet": _resnet,
     "efficientnet": _efficientnet,
     "segformer": _segformer,

@@ -16,8 +16,21 @@ LORA_SHARE = 0.6  # bfloat16 weights above this share of a GPU: recommend LoRA
 FULL_BYTES = {"weights": 4, "gradients": 4, "optimizer": 8}  # float32 weights, AdamW with two float32 moments
 ADAPTER_SHARE = 0.01  # adapters of rank 16 on every linear layer, of the base model's parameters
 NF4_BYTES = 0.516  # 4 bits and their doubly quantised scales (QLoRA, arXiv 2305.14314, section 3)
-CUDA_GB, SLACK = 0.6, 0.05  # context and library workspaces; what the caching allocator reserves and cannot use
+# On an H100 (benchmarks/memory.md): what the driver takes for a process; what cuBLAS, cuDNN and inputs take of the allocator; the
+# share that the allocator reserves and does not use.
+CONTEXT_GB, WORKSPACE_GB, SLACK = 0.82, 0.1, 0.1
 CPU_GB = 0.7  # Python with torch, transformers and datasets loaded
+TERMS = (
+    "weights",
+    "gradients",
+    "optimizer",
+    "bf16_copies",
+    "ddp_buckets",
+    "activations",
+    "working",
+    "workspace",
+    "overhead",
+)
 TIGHT = 0.9
 ROOMY = 0.5
 DEFAULT_BATCH, DEFAULT_TOKENS, DEFAULT_PIXELS = 8, 1024, 224
@@ -38,7 +51,7 @@ class Plan:
 
 @dataclass
 class Estimate:
-    """terms_gb: in the order in which they add up. allocated_gb: their peak, which is less than their sum, because gradients
+    """terms_gb: those of TERMS that there are. allocated_gb: their peak, which is less than their sum, because gradients
     grow while activations shrink. needed_gb: with what the libraries take outside the allocator. per_sample_gb: of
     activations, None where no formula knows them (then the other two are without them)."""
 
@@ -71,9 +84,12 @@ def estimate(model: dict[str, Any], plan: Plan) -> Estimate:
     # in the first pass of a step there are no gradients yet while all activations are kept
     moving = flowing + gradients if plan.accumulation > 1 else max(flowing, gradients)
     allocated = terms["weights"] + terms["optimizer"] + terms.get("ddp_buckets", 0.0) + moving
-    terms["overhead"] = CUDA_GB + SLACK * allocated if plan.gpus else CPU_GB
+    if plan.gpus:
+        terms["workspace"] = WORKSPACE_GB
+        allocated += WORKSPACE_GB
+    terms["overhead"] = CONTEXT_GB + SLACK * allocated if plan.gpus else CPU_GB
     return Estimate(
-        terms_gb={name: round(value, 3) for name, value in terms.items()},
+        terms_gb={name: round(terms[name], 3) for name in TERMS if name in terms},
         allocated_gb=allocated,
         needed_gb=allocated + terms["overhead"],
         per_sample_gb=(saved.total(checkpointing) + saved.working(checkpointing)) / 1e9 if saved else None,
