@@ -30,8 +30,6 @@ from tunegate import engine as engines
 from tunegate.errors import ToolFailure
 from tunegate.rundir import Run
 
-pytestmark = pytest.mark.slow  # needs a real engine: `make test-all`, as root with docker.io installed
-
 WHEEL = "tinypackage-1.2.3-py3-none-any.whl"
 PASSWORD = "pa55word-in-a-url"
 FETCHES = ("TUNEGATE_WHEELHOUSE", *wheelhouse.INDEX, *wheelhouse.CA_BUNDLES, *wheelhouse.PROXIES)
@@ -219,6 +217,7 @@ def whole_image(engine, image_id: str) -> bytes:
     return b"".join(parts)
 
 
+@pytest.mark.slow  # 15 s
 def test_an_index_with_a_password_leaves_it_nowhere(run, index, engine, inspected):
     url = f"http://me:{PASSWORD}@127.0.0.1:{index.server_port}/simple"
     said = build(run, PIP_INDEX_URL=url)
@@ -237,6 +236,7 @@ def test_an_index_with_a_password_leaves_it_nowhere(run, index, engine, inspecte
     assert len(index.seen) == asked  # fetched once
 
 
+@pytest.mark.slow  # 15 s
 def test_a_wheelhouse_for_a_machine_without_a_network(run, index, tmp_path, monkeypatch, capfd):
     monkeypatch.setenv("PIP_INDEX_URL", f"http://me:{PASSWORD}@127.0.0.1:{index.server_port}/simple")
     assert cli.main(["wheelhouse", str(run.path), str(tmp_path / "wh")]) == 0
@@ -257,6 +257,7 @@ def test_a_package_that_the_index_has_not(run, index, tmp_path, capfd, monkeypat
     assert PASSWORD not in printed.out + printed.err
 
 
+@pytest.mark.slow  # 15 s
 def test_a_proxy_with_a_password_leaves_it_nowhere(run, index, engine):
     proxy = f"http://me:{PASSWORD}@127.0.0.1:{index.server_port}"
     with (run.path / "Dockerfile").open("a") as file:

@@ -19,8 +19,6 @@ from tunegate import containers, docker_audit, evidence, gpu_handover, gpus, hos
 from tunegate import engine as engines
 from tunegate.rundir import Run
 
-pytestmark = pytest.mark.slow  # needs a real engine: `make test-all`, as root with docker.io installed
-
 FAKE = STANDIN / "fake-nvidia"
 CONFIG = sealed.CONFIG.model_copy(update={"platform": "local-docker", "push_to_hub": False, "min_disk_gb": 0})
 IMAGE = "tunegate-test/gpu-tools:1"

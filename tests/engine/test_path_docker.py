@@ -28,8 +28,6 @@ from tunegate.embedded.hub import EmbeddedHub
 from tunegate.paths import data_dir
 from tunegate.rundir import Run
 
-pytestmark = pytest.mark.slow  # needs a real engine: `make test-all`, as root with docker.io installed
-
 EPOCHS, STEPS = 320, 2880  # long enough to be killed several times
 IMAGES_OWN = re.compile(r"torch|numpy|triton|nvidia|cuda")  # in the image already, and not to be replaced
 
