@@ -24,6 +24,7 @@ from tunegate.probe.mapping import Mapping, bounded_row, map_columns
 from tunegate.probe.model import ModelFacts
 from tunegate.probe.schemas import FORMS
 from tunegate.probe.splits import choose_splits
+from tunegate.probe.streamed import Place
 from tunegate.probe.table import N_SHOWN, Table
 
 CODINGS = {
@@ -39,7 +40,7 @@ class DatasetFacts(Findings):
 
     model_config = ConfigDict(extra="forbid")
     source: Literal["hub", "local"]
-    read_through: Literal["viewer", "files"]
+    read_through: Literal["viewer", "files", "streamed in a container"]
     dataset_id: str | None = None
     local_path: str | None = None
     local_format: str | None = None
@@ -108,8 +109,11 @@ def probe_dataset(
     model_facts: ModelFacts | None = None,
     column_map: dict[str, str] | None = None,
     box_format: str | None = None,
+    place: Place | None = None,
 ) -> DatasetFacts:
     """Facts of a dataset on the Hub or on this machine, for a task and a training method (dpo and grpo read other columns).
+
+    `place`: where a container may stream what neither the viewer nor a range request can read; None: none may.
 
     Raises ToolFailure: invalid_input, not_found, access_denied, unavailable; out_of_scope (the task); ambiguous (no dataset,
     several configurations or columns, an undecidable box format); rejected (script, empty, one class, unlabelled, no
@@ -125,7 +129,7 @@ def probe_dataset(
     else:
         info = hub.dataset_info(dataset_id)
         hub.check_access("dataset", info)
-        found = read_hub(hub, info, config)
+        found = read_hub(hub, info, config, place)
         table = found.table
         about = {"source": "hub", "read_through": found.read_through, "dataset_id": info.id, "revision": info.sha}
         about |= {"gated": info.gated, "private": info.private, **_config(found)}

@@ -75,7 +75,7 @@ def look(run_dir: Path, config_json: bytes, wait_s: float = WAIT_S) -> Seen | No
     shutil.copyfile(SCRIPT, folder / SCRIPT.name)
     try:
         engine = engines.connect()
-        _have_image(engine, image)
+        have_image(engine, image)
         seen = _run(engine, folder, image, key, time.monotonic() + wait_s)
     except ToolFailure as failure:
         raise ToolFailure(failure.code, f"{failure}{WITHOUT}") from None
@@ -84,10 +84,11 @@ def look(run_dir: Path, config_json: bytes, wait_s: float = WAIT_S) -> Seen | No
     return seen
 
 
-def _have_image(engine: Engine, image: str) -> None:
+def have_image(engine: Engine, image: str) -> None:
+    """Pull it if need be. Raises ToolFailure, naming TUNEGATE_PROBE_IMAGE."""
     if engines.image(engine, image) is None:
         try:
-            with engine_errors.mapped(f"pulling {image} for the deep probe", engine.host):
+            with engine_errors.mapped(f"pulling {image} for the probe", engine.host):
                 engine.api.pull(image)
         except ToolFailure as failure:
             remedy = "set TUNEGATE_PROBE_IMAGE to an image with Python >= 3.11 that the engine has"
@@ -100,10 +101,10 @@ def _run(engine: Engine, folder: Path, image: str, key: str, deadline: float) ->
         labels = {"tunegate.probe": f"{key[:32]}-{kind}", "tunegate.probe.dir": str(folder)}
         found = containers.find(engine, labels)
         container = found.id if found else containers.start(engine, _plan(engine, folder, image, key, kind, labels))
-        state = _wait(engine, container, deadline)
+        state = wait(engine, container, deadline)
         if state.status == "running":
             return None
-        said = _last_line(engine, state)
+        said = last_line(engine, state)
         containers.remove(engine, container)
         if state.exit_code == 0 and (seen := _result(folder, key, image)):
             return seen
@@ -138,7 +139,8 @@ def _plan(engine: Engine, folder: Path, image: str, key: str, kind: str, labels:
     )
 
 
-def _wait(engine: Engine, container: str, deadline: float) -> ContainerState:
+def wait(engine: Engine, container: str, deadline: float) -> ContainerState:
+    """Its state at its end, or at the deadline (of time.monotonic)."""
     while True:
         state = containers.state(engine, container)
         if state.status in ("exited", "gone") or time.monotonic() > deadline:
@@ -146,7 +148,8 @@ def _wait(engine: Engine, container: str, deadline: float) -> ContainerState:
         time.sleep(POLL_S)
 
 
-def _last_line(engine: Engine, state: ContainerState) -> str:
+def last_line(engine: Engine, state: ContainerState) -> str:
+    """The last thing that an ended container said, redacted."""
     if state.status != "exited":
         return "it was removed by someone else"
     text = b"".join(line.data for line in containers.follow_logs(engine, state.id)).decode(errors="replace")

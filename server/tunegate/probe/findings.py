@@ -122,10 +122,11 @@ class Look:
             if data is None:
                 continue
             try:
-                picture.size = decoded(data).size
+                size = decoded(data).size
             except ValueError as error:
                 picture.problem = str(error)
                 continue
+            picture.size = picture.size if picture.shrunk else size
             done += 1
             if (found := duplicates.difference_hash(data)) is not None:
                 hashes.append(found)

@@ -30,6 +30,13 @@ ROWS = (".parquet", ".csv", ".json", ".jsonl", ".arrow", ".zip", ".tar", ".gz", 
 TEXT = (".jsonl", ".csv", ".json")
 
 
+class NoReader(Exception):
+    """The repository's files are none that can be read by range."""
+
+    def __init__(self, configs: list[str], config: str, config_reason: str):
+        self.configs, self.config, self.config_reason = configs, config, config_reason
+
+
 @dataclass
 class HubTable:
     table: Table
@@ -61,7 +68,8 @@ def choose_config(info: RepoInfo, configs: list[str], asked: str | None) -> tupl
     )
 
 
-def through_files(hub: Hub, info: RepoInfo, asked: str | None, why: str) -> HubTable:
+def through_files(hub: Hub, info: RepoInfo, asked: str | None) -> HubTable:
+    """Raises NoReader, and ToolFailure: rejected (empty, unreadable), ambiguous or invalid_input (config)."""
     data = sorted(
         name for name in info.files if name.lower().endswith((*ROWS, *EXTENSIONS)) and not name.startswith(".")
     )
@@ -92,12 +100,7 @@ def through_files(hub: Hub, info: RepoInfo, asked: str | None, why: str) -> HubT
     elif text and not images:
         table = _text(hub, info, text)
     else:
-        raise ToolFailure(
-            "unavailable",
-            f"dataset_id = {info.id!r} can only be read through the dataset viewer ({why}), its files "
-            "being no parquet, csv or jsonl files and no folders of images: try again later, or download it and pass "
-            "local_dataset_path",
-        )
+        raise NoReader(list(declared) or ["default"], config, reason)
     return HubTable(table, list(declared) or ["default"], config, reason, "files")
 
 

@@ -1,4 +1,4 @@
-"""A Hub dataset as a Table: through the dataset viewer, else through the repository's files."""
+"""A Hub dataset as a Table: through the dataset viewer, else the repository's files, else `datasets` in a container."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Any
 
 from tunegate.errors import ToolFailure
 from tunegate.hub import Hub, RepoInfo
-from tunegate.probe import hub_files
+from tunegate.probe import hub_files, streamed
 from tunegate.probe.columns import Feature, feature
 from tunegate.probe.hub_files import HubTable, choose_config
 from tunegate.probe.images import EXTENSIONS
@@ -14,6 +14,7 @@ from tunegate.probe.local_files import spread_groups, with_pictures
 from tunegate.probe.local_images import names_from_json
 from tunegate.probe.parquet_range import footer, some_rows
 from tunegate.probe.pictures import Picture, from_viewer
+from tunegate.probe.streamed import Place
 from tunegate.probe.table import Rows, Table
 
 SPREAD = (0.33, 0.66, 0.999)  # where else rows are read: sorted by class, the first ones say nothing about the rest
@@ -26,18 +27,29 @@ class NoViewer(Exception):
     """The viewer does not answer about this dataset; the reason, for a warning."""
 
 
-def read_hub(hub: Hub, info: RepoInfo, asked: str | None) -> HubTable:
-    """Raises ToolFailure: rejected (script, empty, unreadable layout), ambiguous or invalid_input (config), unavailable."""
+def read_hub(hub: Hub, info: RepoInfo, asked: str | None, place: Place | None = None) -> HubTable:
+    """`place`: where a container may work; None: none may.
+
+    Raises ToolFailure: rejected (script, empty, unreadable layout), ambiguous or invalid_input (config), unavailable.
+    """
     _refuse_script(info)
     try:
         found = _through_viewer(hub, info, asked)
     except NoViewer as error:
-        found = hub_files.through_files(hub, info, asked, str(error))
-        found.table.warnings.append(
-            f"the dataset viewer did not answer ({error}): these facts come from the repository's files"
-        )
+        found = _without_viewer(hub, info, asked, str(error), place)
     if "id2label.json" in info.files:
         found.table.names = names_from_json(hub.read_text("dataset", info.id, info.sha, "id2label.json"))
+    return found
+
+
+def _without_viewer(hub: Hub, info: RepoInfo, asked: str | None, why: str, place: Place | None) -> HubTable:
+    try:
+        found = hub_files.through_files(hub, info, asked)
+        come_from = "the repository's files"
+    except hub_files.NoReader as unread:
+        found = streamed.through_container(hub, info, unread, why, place)
+        come_from = "`datasets`, which streamed them in a container"
+    found.table.warnings.append(f"the dataset viewer did not answer ({why}): these facts come from {come_from}")
     return found
 
 

@@ -130,7 +130,7 @@ def _read(pairs: list[tuple[Picture | None, Picture]]) -> _Values:
             continue
         found.looked += 1
         found.jpegs += opened.format == "JPEG"
-        found.wrong_size += bool(image and image.size[0] and image.size != opened.size)
+        found.wrong_size += bool(image and image.size[0] and image.size != (mask.size if mask.shrunk else opened.size))
         if colours is None:
             found.many += 1
             continue

@@ -31,6 +31,7 @@ class Picture:
     size: tuple[int | None, int | None] = (None, None)
     problem: str | None = None
     remote: bool = False  # loading it costs a request
+    shrunk: bool = False  # its bytes are of a smaller copy, and `size` is the original's
     _held: bytes | None = field(default=None, repr=False)
 
     def at_hand(self) -> bool:

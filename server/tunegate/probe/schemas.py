@@ -149,7 +149,7 @@ FORMS: dict[str, tuple[Form, ...]] = {
                 "image": IMAGE,
                 "label": Role(
                     "label",
-                    ("label", "labels", "class", "category", "target", "y", "fine_label", "class_name", "label_name"),
+                    ("label", "labels", "class", "category", "target", "y", "fine_label", "class_name", "label_name", "cls"),
                     "one class for each row",
                     by_type=True,
                 ),

@@ -253,12 +253,31 @@ def probe_dataset(
             eval_split,
             column_map,
             box_format,
+            _again(run, arguments, train_split, eval_split, n_train, n_eval),
         )
         config = _dataset_config(config, chosen, facts, n_train, n_eval, notes)
         run.save_config(config)
         kept = facts.model_dump(mode="json", exclude={"sources", "bytes_fetched"})
         keep(run, "dataset", kept, config, wrote, sources=facts.sources)
     return answer(_dataset_report(run, config, facts, notes))
+
+
+def _again(
+    run: Run,
+    arguments: dict[str, Any],
+    train_split: str | None,
+    eval_split: str | None,
+    n_train: int | None,
+    n_eval: int | None,
+) -> NextCall:
+    """The same call once more, for a dataset that a container is still reading."""
+    more = {"train_split": train_split, "eval_split": eval_split, "n_train": n_train, "n_eval": n_eval}
+    given = {key: value for key, value in {**arguments, **more}.items() if value is not None}
+    return NextCall(
+        tool="probe_dataset",
+        arguments={**given, "output_dir": str(run.path)},
+        why="a container is still reading the dataset",
+    )
 
 
 def _dataset_config(
@@ -308,6 +327,7 @@ def _probe_data(
     eval_split: str | None,
     column_map: dict[str, str] | None,
     box_format: str | None,
+    again: NextCall,
 ):
     from tunegate.probe import dataset  # loads the Hub client: not at start-up
     from tunegate.probe.model import ModelFacts
@@ -324,6 +344,7 @@ def _probe_data(
         method=config.training_method,
         column_map=column_map,
         box_format=box_format,
+        place=dataset.Place(run.path, again),
         model_facts=ModelFacts(**evidence.read(run, "model").facts, sources=[], bytes_fetched=0),
     )
     if facts.verdict != "accept":
