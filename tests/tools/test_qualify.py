@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import base64
 import json
 
 import pytest
 
 from tests.fake_engine import IMAGE_ID, FakeEngine
-from tests.tiny import TOKEN, model_files
-from tunegate import config
+from tests.tiny import TOKEN, model_files, png
+from tunegate import config, evidence
 from tunegate.embedded.hub import Fault
 from tunegate.hub import Hub
-from tunegate.probe import deep
+from tunegate.probe import deep, streamed
+from tunegate.rundir import Run
 
 
 def begin(call, **arguments):
@@ -198,3 +200,27 @@ def test_a_deep_probe_that_takes_long_is_followed(call, tmp_path, monkeypatch):
         engine.end(container, 0)
         answer = call("probe_model", **answer["next"]["arguments"])
     assert answer["next"]["tool"] == "probe_dataset" and not any("still" in warning for warning in answer["warnings"])
+
+
+def test_a_dataset_that_is_streamed_for_long_is_followed(call, server, tmp_path, monkeypatch):
+    server.add_repo("dataset", "me/shards", {"train.tar": b"not looked at"})
+    begin(call)
+    monkeypatch.setattr(streamed, "WAIT_S", 0.05)
+    kinds = {"text": {"_type": "Image"}, "cls": {"_type": "Value", "dtype": "string"}}
+    with FakeEngine(tmp_path / "docker.sock") as engine:
+        monkeypatch.setenv("DOCKER_HOST", engine.host)
+        engine.images[deep.IMAGE] = {"Id": IMAGE_ID, "Config": {}}
+        refused = call("probe_dataset", output_dir="run", dataset_id="me/shards", train_split="train", n_train=9)
+        again = refused["error"]["next"]
+        assert refused["error"]["code"] == "unavailable" and again["tool"] == "probe_dataset"
+        assert again["arguments"].items() >= {"dataset_id": "me/shards", "train_split": "train", "n_train": 9}.items()
+        [container] = engine.containers.values()
+        key = container.config["Cmd"][0].split(streamed.SCRIPT.name)[1].split()[0]
+        rows = [{"text": {"data": base64.b64encode(png()).decode()}, "cls": "ab"[at % 2]} for at in range(20)]
+        split = {"name": "train", "features": kinds, "looked": rows, "complete": True}
+        [folder] = (call.workspace.root / "run/.probe").iterdir()
+        (folder / "result.json").write_text(json.dumps({"key": key, "splits": [split]}))
+        engine.end(container, 0)
+        answer = call("probe_dataset", **again["arguments"])
+    assert (answer["splits"], answer["class_names"]) == ({"train": 20}, ["a", "b"])
+    assert evidence.read(Run(call.workspace.root / "run"), "dataset").facts["read_through"] == "streamed in a container"
