@@ -205,6 +205,15 @@ def test_a_link_a_pipe_and_a_flood_are_not_read(tmp_path):
     assert streamed._result(tmp_path, "k") == {"key": "k"}
 
 
+def test_what_no_answer_can_hold_is_taken_out(tmp_path):
+    deep_one = "[" * 200 + "]" * 200
+    text = f'{{"key": "k", "a\\ud800": "\\ud800x", "b": {10**400}, "c": {deep_one}, "d": ["\u00e9", 1.5, true]}}'
+    (tmp_path / "result.json").write_text(text)
+    found = streamed._result(tmp_path, "k")
+    assert (found["a?"], found["b"], found["d"]) == ("?x", None, ["\u00e9", 1.5, True])
+    assert json.dumps(found, ensure_ascii=False).encode() and json.dumps(found["c"]).count("[") == 31
+
+
 def test_a_folder_that_a_container_wrote_into_is_not_written_through(tmp_path):
     mine, folder = tmp_path / "mine", tmp_path / "folder"
     mine.write_text("kept")

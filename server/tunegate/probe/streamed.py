@@ -40,6 +40,7 @@ SPLIT_S = 60.0
 WAIT_S = 60.0
 MAX_RESULT = 32 << 20  # bytes of result.json; the script is asked for 3/4 of it
 MAX_SPLITS, MAX_COLUMNS, MAX_SIDE = 12, 200, 1_000_000
+MAX_NESTED = 32
 INSTEAD = "choose another dataset, or download it and pass local_dataset_path"
 
 
@@ -187,7 +188,22 @@ def _result(folder: Path, key: str) -> dict[str, Any] | None:
             found = json.loads(file.read(MAX_RESULT))
     except (OSError, ValueError, RecursionError):
         return None
-    return found if isinstance(found, dict) and found.get("key") == key else None
+    return _plain(found) if isinstance(found, dict) and found.get("key") == key else None
+
+
+def _plain(value: Any, depth: int = 0) -> Any:
+    """Without what JSON can say and no answer or evidence can: half characters, endless numbers, nests without a floor."""
+    if isinstance(value, str):
+        return value if value.isascii() else value.encode("utf-8", "replace").decode()
+    if isinstance(value, int):
+        return value if abs(value) < 1 << 63 else None
+    if isinstance(value, (list, dict)) and depth == MAX_NESTED:
+        return None
+    if isinstance(value, list):
+        return [_plain(item, depth + 1) for item in value]
+    if isinstance(value, dict):
+        return {_plain(name): _plain(item, depth + 1) for name, item in value.items()}
+    return value
 
 
 def _table(found: dict[str, Any]) -> Table:
