@@ -153,7 +153,7 @@ def _text(store: Store, commit: Commit, name: str) -> str:
 
 def _json_object(text: str) -> dict[str, Any]:
     try:
-        value = json.loads(text)
+        value = json.loads(text, parse_constant=lambda _: None)
     except (ValueError, RecursionError):
         value = None
     return value if isinstance(value, dict) else {}
