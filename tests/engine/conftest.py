@@ -4,15 +4,21 @@
 from __future__ import annotations
 
 import fcntl
+import json
 import os
+import re
 import subprocess
+import sys
 import tempfile
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, NoReturn
 
 import pytest
 
+from tunegate.paths import data_dir
+
 STANDIN = Path(__file__).resolve().parents[2] / "standin"
+IMAGES_OWN = re.compile(r"torch|numpy|triton|nvidia|cuda")  # in the image already, and not to be replaced
 _missing = []  # why the engine's tests did not run
 
 
@@ -49,16 +55,45 @@ def ngc_image(engine) -> Image:
     return Image(*_standin("build.sh").split("@"))
 
 
+@pytest.fixture(scope="session")
+def wheelhouse(ngc_image, engine, tmp_path_factory) -> Path:
+    """Wheels for the image's Python: TUNEGATE_WHEELHOUSE, else downloaded with pip."""
+    if given := os.environ.get("TUNEGATE_WHEELHOUSE"):
+        return Path(given)
+    show = "import sys; print('%d.%d' % sys.version_info[:2])"
+    options = {"entrypoint": ["python"], "network_mode": "none", "remove": True}
+    version = engine.containers.run("@".join(ngc_image), ["-c", show], **options).decode().strip()
+    folder = tmp_path_factory.mktemp("wheelhouse")
+    pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "-q"]
+    platform = ["--python-version", version, "--only-binary", ":all:"]
+    wanted = ["-r", str(data_dir("scaffolds") / "image-classification/requirements.txt")]
+    look = ["install", "--dry-run", "--ignore-installed", "--target", folder / "none", "--report", folder / "all.json"]
+    try:
+        subprocess.run([*pip, *look, *platform, *wanted], check=True, capture_output=True, timeout=600)
+        found = [item["metadata"] for item in json.loads((folder / "all.json").read_text())["install"]]
+        pins = [f"{p['name']}=={p['version']}" for p in found if not IMAGES_OWN.match(p["name"].lower())]
+        load = ["download", "--no-deps", "--dest", folder]
+        subprocess.run([*pip, *load, *platform, *pins], check=True, capture_output=True, timeout=600)
+    except (subprocess.CalledProcessError, subprocess.TimeoutExpired) as error:
+        why = (error.stderr or b"").decode(errors="replace").strip().splitlines() or [str(error)]
+        _not_tested(f"no wheels for the image: set TUNEGATE_WHEELHOUSE, or let pip reach an index ({why[-1]})")
+    return folder
+
+
 def _standin(script: str, *arguments: str) -> str:
     """The last line that the script prints. A script that fails skips the test, or fails it in CI."""
     done = subprocess.run([STANDIN / script, *arguments], capture_output=True, text=True, stdin=subprocess.DEVNULL)
     if done.returncode == 0:
         return done.stdout.strip().splitlines()[-1]
     reason = (done.stderr.strip().splitlines() or [f"exit status {done.returncode}"])[-1]
+    _not_tested(f"standin/{script}: {reason}", done.stderr[-4000:])
+
+
+def _not_tested(why: str, more: str = "") -> NoReturn:
     if os.environ.get("CI") == "true":
-        pytest.fail(f"standin/{script}: {reason}\n{done.stderr[-4000:]}", pytrace=False)
-    _missing.append(f"standin/{script}: {reason}")
-    pytest.skip(_missing[-1])
+        pytest.fail(f"{why}\n{more}", pytrace=False)
+    _missing.append(why)
+    pytest.skip(why)
 
 
 def pytest_terminal_summary(terminalreporter):

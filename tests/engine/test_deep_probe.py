@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import os
 
-from tests.engine.test_path_docker import wheelhouse  # noqa: F401
+import pytest
+
 from tests.probe.test_deep import AUTO, CONFIG
 from tunegate.probe import deep
 
+pytestmark = pytest.mark.slow  # half a minute of pip
 
-def test_the_real_autoconfig_in_a_container(engine, ngc_image, wheelhouse, tmp_path, monkeypatch):  # noqa: F811
+
+def test_the_real_autoconfig_in_a_container(engine, ngc_image, wheelhouse, tmp_path, monkeypatch):
     monkeypatch.setenv("TUNEGATE_PROBE_IMAGE", ngc_image.name)
     monkeypatch.setenv("TUNEGATE_WHEELHOUSE", str(wheelhouse))
     seen = deep.look(tmp_path, CONFIG, wait_s=300)

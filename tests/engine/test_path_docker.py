@@ -25,36 +25,9 @@ from tests.test_path import TOKEN, Agent, kill, shapes_parquet, status, train_jo
 from tunegate import evidence, jobs, stages
 from tunegate.embedded import web as recorded_web
 from tunegate.embedded.hub import EmbeddedHub
-from tunegate.paths import data_dir
 from tunegate.rundir import Run
 
 EPOCHS, STEPS = 320, 2880  # long enough to be killed several times
-IMAGES_OWN = re.compile(r"torch|numpy|triton|nvidia|cuda")  # in the image already, and not to be replaced
-
-
-@pytest.fixture(scope="module")
-def wheelhouse(ngc_image, engine, tmp_path_factory) -> Path:
-    """Wheels for the image's Python: TUNEGATE_WHEELHOUSE, else downloaded with pip."""
-    if given := os.environ.get("TUNEGATE_WHEELHOUSE"):
-        return Path(given)
-    show = "import sys; print('%d.%d' % sys.version_info[:2])"
-    options = {"entrypoint": ["python"], "network_mode": "none", "remove": True}
-    version = engine.containers.run("@".join(ngc_image), ["-c", show], **options).decode().strip()
-    folder = tmp_path_factory.mktemp("wheelhouse")
-    pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "-q"]
-    platform = ["--python-version", version, "--only-binary", ":all:"]
-    wanted = ["-r", str(data_dir("scaffolds") / "image-classification/requirements.txt")]
-    look = ["install", "--dry-run", "--ignore-installed", "--target", folder / "none", "--report", folder / "all.json"]
-    try:
-        subprocess.run([*pip, *look, *platform, *wanted], check=True, capture_output=True, timeout=600)
-        found = [item["metadata"] for item in json.loads((folder / "all.json").read_text())["install"]]
-        pins = [f"{p['name']}=={p['version']}" for p in found if not IMAGES_OWN.match(p["name"].lower())]
-        load = ["download", "--no-deps", "--dest", folder]
-        subprocess.run([*pip, *load, *platform, *pins], check=True, capture_output=True, timeout=600)
-    except (subprocess.CalledProcessError, subprocess.TimeoutExpired) as error:
-        why = (error.stderr or b"").decode(errors="replace").strip().splitlines() or [str(error)]
-        pytest.skip(f"no wheels for the image: set TUNEGATE_WHEELHOUSE, or let pip reach an index ({why[-1]})")
-    return folder
 
 
 @pytest.fixture(scope="module")

@@ -6,7 +6,6 @@ import os
 
 import pytest
 
-from tests.engine.test_path_docker import wheelhouse  # noqa: F401
 from tests.probe.test_streamed import AGAIN, shards
 from tests.tiny import hub, server  # noqa: F401
 from tunegate.errors import ToolFailure
