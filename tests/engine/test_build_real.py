@@ -124,8 +124,7 @@ def image_of(engine, name: str) -> str | None:
 # -- one cache
 
 
-@pytest.mark.parametrize("umask", [0o022, 0o077])
-@pytest.mark.parametrize("first", ["server", "by hand"])
+@pytest.mark.parametrize(("first", "umask"), [("server", 0o022), ("by hand", 0o077)])
 def test_the_server_and_a_build_by_hand_share_the_cache(run, wheels, engine, first, umask):
     (run.path / "train.py").write_text((run.path / "train.py").read_text() + f"# {time.time_ns()}\n")
     for path in run.path.iterdir():
