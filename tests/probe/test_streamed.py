@@ -300,3 +300,9 @@ def test_the_script_on_what_is_no_tar(stage_python, server, hub, tmp_path):
     assert found["error"] and found["passing"] is False
     found = script(stage_python, tmp_path, "http://127.0.0.1:9", id="me/bad", revision="0" * 40)
     assert found["error"] and found["passing"] is True
+
+
+def test_it_loads_with_the_version_that_prepare_will_load_with():
+    from tunegate import workarounds
+
+    assert f"datasets=={workarounds.pinned_versions('image-classification')['datasets']}" in streamed.REQUIREMENTS
