@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import pytest
 from huggingface_hub import ModelCard
 
 from tests.sealed import CONFIG, FACTS, SHA
@@ -35,7 +34,8 @@ def test_both_numbers_and_what_the_baseline_is():
     assert "| baseline | 0.1000 |" in text and "| tuned | 0.9000 |" in text
     assert "random-head" in text and "new head with random weights" in text
     assert "torch 2.13.0+cpu, transformers 5.23.0" in text and "unrelated" not in text
-    assert "9 rows held out of `train` (seed 42)" in text and "± 0.196" in text
+    assert "9 rows held out of `train` (seed 42)" in text
+    assert "0.7000 to 1.0000" in text and "paired: +0.5000 to +1.0000" in text
 
 
 def test_a_skipped_baseline_is_said_to_be_skipped():
@@ -58,8 +58,7 @@ def test_no_licence_is_no_licence():
     assert ModelCard(render(model={"verdict": "accept"})).data.license is None
 
 
-@pytest.mark.parametrize(
-    ("value", "n", "half"), [(0.5, 100, 0.098), (0.9, 1000, 0.0186), (1.0, 50, 0.02), (0.0, 50, 0.02)]
-)
-def test_the_interval_is_never_narrower_than_one_row(value, n, half):
-    assert card.interval(value, n) == pytest.approx(half, rel=1e-3)
+def test_a_difference_that_may_be_none_is_said_to_be_one():
+    assert "no change at all" not in render()
+    unsure = {**EVAL, "difference": {"value": 0.1, "low": -0.1, "high": 0.3}}
+    assert "-0.1000 to +0.3000, which includes no change at all" in render({"eval": unsure, "baseline": BASE})

@@ -11,10 +11,9 @@ import pytest
 import yaml
 
 from tests import dataset_names
-from tunegate import card, cli, errors, fit, render, skill, stages
+from tunegate import card, cli, errors, fit, metrics, render, skill, stages
 from tunegate.config import RunConfig, Task
 from tunegate.paths import data_dir
-from tunegate.probe import tasks
 from tunegate.recipe.slots import SLOTS
 
 PACKAGE = Path(skill.__file__).parent
@@ -52,7 +51,7 @@ PROJECT = {  # what is rendered, and what the stages make of it
     *render.SHARED.values(),
     *render.REQUIREMENTS,
     "in_image.sh",
-    *(path.name.removesuffix(".j2") for path in data_dir("scaffolds").glob("image-classification/*.j2")),
+    *(path.name.removesuffix(".j2") for path in data_dir("scaffolds").glob("*/*.j2")),
     *(re.sub(r"[*].*", "", pattern).rstrip("_") for stage in stages.STAGES.values() for pattern in stage.makes),
 }
 FILES = {  # of a run and of its skill; each is looked for in the package's or the scaffolds' source below
@@ -99,7 +98,7 @@ KNOWN = (
         *errors.CODES,
         *SLOTS,
         *get_args(Task),
-        *tasks.PRIMARY_METRIC.values(),
+        *metrics.PRIMARY.values(),
         *PROJECT,
         *FILES,
         *OWN,

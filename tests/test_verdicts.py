@@ -154,22 +154,22 @@ def test_smoke_without_a_measured_peak_is_a_smoke_all_the_same(run, memory):
 def test_evaluation_recomputes_the_metric_from_the_predictions(run):
     rows = [{"index": i, "label": "a", "prediction": "b" if i == 3 else "a", "score": 1.0} for i in range(4)]
     put(run, "reports/eval_predictions.jsonl", lines(*rows))
-    put(run, "reports/eval_results.json", {"accuracy": 0.75, "kind": "fine-tuned"})
+    put(run, "reports/eval_results.json", {"accuracy": 0.75, "kind": "fine-tuned", "interval": [0, 1]})
     assert judge(run, "eval").passed
     for lie in (0.95, "0.75", None, True, float("nan")):
-        put(run, "reports/eval_results.json", {"accuracy": lie, "kind": "fine-tuned"})
+        put(run, "reports/eval_results.json", {"accuracy": lie, "kind": "fine-tuned", "interval": [0, 1]})
         assert not judge(run, "eval").passed, lie
 
 
 def test_evaluation_is_on_the_labels_that_were_prepared(run):
-    put(run, "reports/eval_results.json", {"accuracy": 1.0, "kind": "fine-tuned"})
+    put(run, "reports/eval_results.json", {"accuracy": 1.0, "kind": "fine-tuned", "interval": [0, 1]})
     rows = [{"index": i, "label": "b", "prediction": "b"} for i in range(4)]
     put(run, "reports/eval_predictions.jsonl", lines(*rows))
     assert "other labels" in judge(run, "eval").problems[0]
 
 
 def test_evaluation_covers_every_row_once(run):
-    put(run, "reports/eval_results.json", {"accuracy": 1.0, "kind": "fine-tuned"})
+    put(run, "reports/eval_results.json", {"accuracy": 1.0, "kind": "fine-tuned", "interval": [0, 1]})
     for indices in ((0, 1, 2), (0, 1, 2, 2)):
         put(
             run,

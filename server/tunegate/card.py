@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 from tunegate import __version__
@@ -17,11 +16,6 @@ BASELINE_KINDS = {
 
 def dataset_name(config: RunConfig) -> str:
     return config.dataset_id or f"local data ({(config.local_dataset_path or '').rsplit('/', 1)[-1]})"
-
-
-def interval(value: float, n: int) -> float:
-    """Half the width of the 95 % interval of a share `value` measured on n rows (normal approximation, at least 1/n)."""
-    return max(1.96 * math.sqrt(value * (1 - value) / n), 1 / n)
 
 
 def render(
@@ -64,6 +58,16 @@ def render(
     return f"---\n{metadata.to_yaml()}\n---\n\n{_body(config, name, results, train, versions, edited)}"
 
 
+def certainty(tuned: dict[str, Any]) -> str:
+    """In words, with numbers: how sure the tuned value and its distance from the baseline are."""
+    low, high = tuned["interval"]
+    text = f"95 % interval of the tuned value, bootstrapped over the rows: {low:.4f} to {high:.4f}"
+    if change := tuned.get("difference"):
+        text += f"; of its difference to the baseline, paired: {change['low']:+.4f} to {change['high']:+.4f}"
+        text += "" if change["low"] > 0 or change["high"] < 0 else ", which includes no change at all"
+    return f"{text}."
+
+
 def _body(
     config: RunConfig,
     name: str,
@@ -97,6 +101,7 @@ def _body(
         for package in ("torch", "transformers", "datasets", "accelerate")
         if package in versions
     )
+    sure = certainty(tuned)
     revision = f" (revision `{config.dataset_revision}`)" if config.dataset_revision else ""
     scripts = f" Edited by hand after rendering: {', '.join(edited)}." if edited else ""
     return f"""# {name}
@@ -111,7 +116,7 @@ on {dataset_name(config)}{revision}.
 | baseline | {before} |
 | tuned | {value:.4f} |
 
-Measured on {held_out}, fixed before training; 95 % interval of the tuned value: ± {interval(value, n):.3f}. {kind}
+Measured on {held_out}, fixed before training. {sure} {kind}
 The numbers are those in `results/`, as the evaluation script wrote them.
 
 ## Training

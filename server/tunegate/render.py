@@ -9,15 +9,18 @@ from __future__ import annotations
 import ast
 import keyword
 import re
+import textwrap
+from collections.abc import Callable
 from typing import Any
 
 import yaml
 
 from tunegate import config as config_module
-from tunegate import fixes
+from tunegate import fixes, metrics
 from tunegate.config import RunConfig
 from tunegate.errors import ToolFailure
 from tunegate.paths import data_dir
+from tunegate.probe.tasks import VISION
 
 FROZEN = (
     "torch",
@@ -26,24 +29,41 @@ FROZEN = (
     "pytorch-triton",
     "numpy",
 )  # the image's own, built for its CUDA and each other
-GUARDED = ("check_api.py", "run_eval.py", "smoke.py")  # they measure: an edit of one of these is never accepted
+GUARDED = (
+    "check_api.py",
+    "run_eval.py",
+    "scoring.py",
+    "smoke.py",
+)  # they measure: an edit of one of these is never accepted
 SHARED = {  # template in _shared -> file in the project
     "project.py.j2": "project.py",
+    "rows.py.j2": "rows.py",
+    "training.py.j2": "training.py",
+    "scoring.py.j2": "scoring.py",
+    "samples.py.j2": "samples.py",
     "smoke.py.j2": "smoke.py",
     "check_api.py.j2": "check_api.py",
     "Dockerfile.j2": "Dockerfile",
     "gitignore.j2": ".gitignore",
     "dockerignore.j2": ".dockerignore",
+    "README.md.j2": "README.md",
 }
-REQUIREMENTS = {
-    "requirements-local.txt": "_shared",
-    "requirements.txt": None,
-}  # in the order of installation; None: the task's folder
+REQUIREMENTS = ("requirements-local.txt", "requirements.txt")  # in the order of installation
 HEADER = (data_dir("scaffolds") / "_shared/header.txt").read_text()
+
+# Templates of _shared that only some runs have: (template, which).
+SOME: tuple[tuple[str, Callable[[RunConfig], bool]], ...] = (
+    ("in_image.sh.j2", lambda config: bool(config.ngc_image)),
+    ("pixels.py.j2", lambda config: config.task in VISION),
+)
 
 # TrainingArguments keywords that a recipe may name and that have no key of their own in config.yaml.
 RECIPE_ARGUMENTS = ("optim", "max_grad_norm", "adam_beta1", "adam_beta2", "adam_epsilon")
+# task -> the class that loads its models, and how the names of the fitting ones end.
 FALLBACK_CLASSES = {"image-classification": ("AutoModelForImageClassification", "ForImageClassification")}
+ARGUMENTS_CLASSES = {}  # task/method -> what train.py calls instead of TrainingArguments
+# Keywords that train.py only sets where training_arguments does not.
+YIELDING = ("bf16", "fp16", "dataloader_num_workers", "dataloader_pin_memory", "save_total_limit", "save_steps")
 
 _IMAGE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/-]{0,254}")
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
@@ -63,7 +83,7 @@ def with_defaults(config: RunConfig, hyperparameters: dict[str, Any]) -> RunConf
     hyperparameters: TrainingArguments keywords as fetch_recipe found them. Their number of epochs or steps is not taken:
     it belongs to their dataset, and n_epochs is the user's. Raises ToolFailure(out_of_scope | invalid_config).
     """
-    defaults = training_defaults(config.task)
+    defaults = training_defaults(config.task, config.training_method)
     filled = {key: hyperparameters.get(key, value) for key, value in defaults.items() if getattr(config, key) is None}
     further = {key: hyperparameters[key] for key in RECIPE_ARGUMENTS if key in hyperparameters}
     return config_module.validate(
@@ -72,9 +92,11 @@ def with_defaults(config: RunConfig, hyperparameters: dict[str, Any]) -> RunConf
     )
 
 
-def training_defaults(task: str | None) -> dict[str, Any]:
-    """The scaffold's values of the training keys. Raises ToolFailure(out_of_scope) for a task without a scaffold."""
-    return yaml.safe_load((_folder(task) / "defaults.yaml").read_text())
+def training_defaults(task: str | None, method: str | None = None) -> dict[str, Any]:
+    """The scaffold's values of the training keys, for this method. Raises ToolFailure(out_of_scope) for a task without a scaffold."""
+    defaults = yaml.safe_load((_folder(task) / "defaults.yaml").read_text())
+    by_method = defaults.pop("methods", {})
+    return {**defaults, **by_method.get(method, {})}
 
 
 def render_files(config: RunConfig, slots: dict[str, Any]) -> dict[str, str]:
@@ -86,7 +108,8 @@ def render_files(config: RunConfig, slots: dict[str, Any]) -> dict[str, str]:
     folder = _folder(config.task)
     values = _values(config, slots)
     templates_of = environment(folder)
-    shared = SHARED | ({"in_image.sh.j2": "in_image.sh"} if config.ngc_image else {})
+    _check_arguments(config, templates_of.get_template("train.py.j2").render({**values, "training_arguments": []}))
+    shared = SHARED | {name: name.removesuffix(".j2") for name, wanted in SOME if wanted(config)}
     templates = {**shared, **{path.name: path.name.removesuffix(".j2") for path in sorted(folder.glob("*.j2"))}}
     files = {name: templates_of.get_template(template).render(values) for template, name in templates.items()}
     files |= requirements(config.task)
@@ -98,12 +121,9 @@ def render_files(config: RunConfig, slots: dict[str, Any]) -> dict[str, str]:
 
 
 def requirements(task: str | None) -> dict[str, str]:
-    """File name -> text, in the order in which they must be installed (torch first). The same for every run of a task."""
-    folder = _folder(task)
-    return {
-        name: ((data_dir("scaffolds") / shared if shared else folder) / name).read_text()
-        for name, shared in REQUIREMENTS.items()
-    }
+    """File name -> text, in the order in which they must be installed (torch first). The same for every run."""
+    _folder(task)
+    return {name: (data_dir("scaffolds") / "_shared" / name).read_text() for name in REQUIREMENTS}
 
 
 def missing_headers(files: dict[str, str]) -> list[str]:
@@ -156,7 +176,10 @@ def _values(config: RunConfig, slots: dict[str, Any]) -> dict[str, Any]:
         "auto_class": _auto_class(config.task, slots),
         "processor_class": "AutoImageProcessor",
         "attention": attention,
-        "training_arguments": list(_checked_arguments(config)),
+        "arguments_class": ARGUMENTS_CLASSES.get(f"{config.task}/{config.training_method}", "TrainingArguments"),
+        "metric": metrics.primary(config.task, config.training_method),
+        "fingerprint": _fingerprint(config),
+        "training_arguments": list(config.training_arguments),
         "workarounds": fixes.image_lines(config),
         "environment": fixes.environment(config),
         "frozen": FROZEN,
@@ -171,9 +194,17 @@ def _auto_class(task: str, slots: dict[str, Any]) -> str:
     return named if isinstance(named, str) and named.isidentifier() and head in named else fallback
 
 
-def _checked_arguments(config: RunConfig) -> dict[str, Any]:
-    """training_arguments, each of which becomes a keyword in train.py. Raises ToolFailure(invalid_config)."""
-    ours = _rendered_arguments(config.task)
+def _fingerprint(config: RunConfig) -> str:
+    """The config keys that make two trainings the same one, as lines of a tuple."""
+    own = [key for key in training_defaults(config.task, config.training_method) if key != "per_device_eval_batch_size"]
+    first = ("model_id", "model_revision", "training_method", "n_epochs", "seed", "training_arguments")
+    quoted = ", ".join(f'"{key}"' for key in dict.fromkeys([*first, *own]))
+    return textwrap.fill(f"{quoted},", 118, initial_indent="    ", subsequent_indent="    ")
+
+
+def _check_arguments(config: RunConfig, bare: str) -> None:
+    """training_arguments, each of which becomes a keyword in train.py; bare: train.py without any. Raises ToolFailure(invalid_config)."""
+    ours = _own_arguments(bare)
     for name in config.training_arguments:
         if not name.isidentifier() or keyword.iskeyword(name):
             raise ToolFailure(
@@ -184,15 +215,13 @@ def _checked_arguments(config: RunConfig) -> dict[str, Any]:
             raise ToolFailure(
                 "invalid_config", f"training_arguments has {name!r}, which train.py sets itself: {remedy}"
             )
-    return config.training_arguments
 
 
-def _rendered_arguments(task: str) -> dict[str, str]:
-    """Keyword of TrainingArguments(...) in the task's train.py that may not be overridden -> what to do instead."""
-    source = (_folder(task) / "train.py.j2").read_text()
-    body = re.search(r"TrainingArguments\(\n(.*?)\n    \)\n", source, re.S)[1]
-    optional = set(re.findall(r'"(\w+)" not in training_arguments', body))
-    names = [name for name in re.findall(r"^        (\w+)=", body, re.M) if name not in optional]
+def _own_arguments(bare: str) -> dict[str, str]:
+    """Keyword of train.py's TrainingArguments(...) that may not be overridden -> what to do instead."""
+    calls = [node for node in ast.walk(ast.parse(bare)) if isinstance(node, ast.Call)]
+    call = next(call for call in calls if any(given.arg == "output_dir" for given in call.keywords))
+    names = [given.arg for given in call.keywords if given.arg not in YIELDING]
     return {
         **dict.fromkeys([*names, "max_steps", "resume_from_checkpoint"], "remove it"),
         "num_train_epochs": "set n_epochs instead",

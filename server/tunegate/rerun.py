@@ -42,10 +42,16 @@ def skill_path(run: Run) -> str:
 
 
 def expected(run: Run) -> dict[str, Any]:
-    """{metric, value, n, tolerance}: two runs differ by chance by up to sqrt(2) times one run's interval."""
+    """{metric, value, n, tolerance}: two runs differ by chance by up to sqrt(2) times half of one run's interval, or by a row."""
     facts = evidence.read(run, "stages/eval").facts
-    value, n = facts[facts["metric"]], facts["n"]
-    return {"metric": facts["metric"], "value": value, "n": n, "tolerance": round(1.4143 * card.interval(value, n), 4)}
+    low, high = facts["interval"]
+    tolerance = max(math.sqrt(2) * (high - low) / 2, 1 / facts["n"])
+    return {
+        "metric": facts["metric"],
+        "value": facts[facts["metric"]],
+        "n": facts["n"],
+        "tolerance": round(tolerance, 4),
+    }
 
 
 def emit(run: Run) -> tuple[str, str]:

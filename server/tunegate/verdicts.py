@@ -13,11 +13,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tunegate import evidence, fit, jobs
+from tunegate import evidence, fit, jobs, metrics
 from tunegate.config import RunConfig
 from tunegate.errors import CODES
 from tunegate.probe.safetensors import PREFIX, header_length, parse_header
-from tunegate.probe.tasks import PRIMARY_METRIC
 from tunegate.render import HEADER
 from tunegate.rundir import Run, hash_files
 
@@ -185,7 +184,7 @@ def _prepare(run: Run, config: RunConfig) -> tuple[dict, list[str]]:
     if config.class_names and meta["class_names"] != config.class_names:
         problems.append("data/meta.json names other classes than config.yaml: call probe_dataset again")
     for split, rows in (("train", meta["n_train"]), ("eval", meta["n_eval"])):
-        if sum(meta[f"{split}_histogram"].values()) != rows:
+        if config.task == "image-classification" and sum(meta[f"{split}_histogram"].values()) != rows:
             problems.append(f"data/meta.json: {split}_histogram does not add up to {rows} rows")
         if not any(path.stat().st_size for path in (run.path / "data" / split).glob("*.arrow")):
             problems.append(f"data/{split} holds no Arrow file")
@@ -323,8 +322,8 @@ def _evaluation(kind: str):
     def judge_evaluation(run: Run, config: RunConfig) -> tuple[dict, list[str]]:
         report = _json(run, f"reports/{kind}_results.json")
         rows = _rows(run.path / f"reports/{kind}_predictions.jsonl")
-        metric = PRIMARY_METRIC[config.task]
-        value, recomputed = report[metric], sum(row["label"] == row["prediction"] for row in rows) / len(rows)
+        metric = metrics.primary(config.task, config.training_method)
+        value, recomputed = report[metric], metrics.value(metric, rows)
         problems = []
         if not isinstance(value, (int, float)) or isinstance(value, bool) or not math.isfinite(value):
             problems.append(f"reports/{kind}_results.json: {metric} = {value!r} is not a number")
@@ -334,22 +333,51 @@ def _evaluation(kind: str):
             )
         meta = _json(run, "data/meta.json")
         n_eval = meta["n_eval"]
-        labels = Counter(row["label"] for row in rows)
-        if labels != Counter({name: count for name, count in meta["eval_histogram"].items() if count}):
-            problems.append(f"reports/{kind}_predictions.jsonl holds other labels than data/eval")
+        if wrong := _other_truth(metric, rows, meta):
+            problems.append(f"reports/{kind}_predictions.jsonl holds other {wrong} than data/eval")
         if len(rows) != n_eval or len({row["index"] for row in rows}) != n_eval:
             problems.append(f"{len(rows)} predictions for {n_eval} evaluation rows: every row must be predicted once")
-        return {metric: value, "metric": metric, "n": len(rows), "kind": report.get("kind")}, problems
+        facts = {metric: value, "metric": metric, "n": len(rows), "kind": report.get("kind")}
+        sure, unsure = _intervals(report, kind, value)
+        return {**facts, **sure}, problems + unsure
 
     return judge_evaluation
 
 
+def _other_truth(metric: str, rows: list[dict], meta: dict) -> str:
+    """What of the truth in the predictions is not what prepare counted in data/eval; "" where it agrees or cannot be told."""
+    counted = {name: count for name, count in meta.get("eval_histogram", {}).items() if count}
+    if metric == "accuracy":
+        return "" if Counter(row["label"] for row in rows) == Counter(counted) else "labels"
+    if metric == "map" and counted:
+        found = Counter()
+        for row in rows:
+            found.update({name: count for name, count in row["objects"].items() if count})
+        return "" if found == Counter(counted) else "objects"
+    return ""
+
+
+def _intervals(report: dict, kind: str, value: float) -> tuple[dict, list[str]]:
+    """The 95 % intervals of the metric and of its difference to the baseline; what is not ordered as intervals are is a problem."""
+    low, high = report["interval"]
+    facts, problems = {"interval": [low, high]}, []
+    if not low <= high or not math.isfinite(high - low):
+        problems.append(f"reports/{kind}_results.json: interval = [{low}, {high}] is none")
+    if change := report.get("difference"):
+        facts["difference"] = {key: change[key] for key in ("value", "low", "high")}
+        if not change["low"] <= change["high"]:
+            problems.append(f"reports/{kind}_results.json: difference = {change} is no interval")
+    return facts, problems
+
+
 def _infer(run: Run, config: RunConfig) -> tuple[dict, list[str]]:
-    folder = run.path / "reports/inference_samples"
+    folder, suffix = run.path / "reports/inference_samples", "txt" if config.task == "text-generation" else "jpg"
     complete = [
         path.name.split("_")[0]
         for path in sorted(folder.glob("*_meta.json"))
-        if all((folder / path.name.replace("meta.json", end)).is_file() for end in ("input.jpg", "pred.jpg"))
+        if all(
+            (folder / path.name.replace("meta.json", end)).is_file() for end in (f"input.{suffix}", f"pred.{suffix}")
+        )
         and "prediction" in json.loads(path.read_text())
     ]
     pictures = [path for path in folder.glob("*.jpg") if not _is_jpeg(path.read_bytes())]

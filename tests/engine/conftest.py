@@ -66,7 +66,7 @@ def wheelhouse(ngc_image, engine, tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("wheelhouse")
     pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "-q"]
     platform = ["--python-version", version, "--only-binary", ":all:"]
-    wanted = ["-r", str(data_dir("scaffolds") / "image-classification/requirements.txt")]
+    wanted = ["-r", str(data_dir("scaffolds") / "_shared/requirements.txt")]
     look = ["install", "--dry-run", "--ignore-installed", "--target", folder / "none", "--report", folder / "all.json"]
     try:
         subprocess.run([*pip, *look, *platform, *wanted], check=True, capture_output=True, timeout=600)

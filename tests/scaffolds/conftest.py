@@ -100,12 +100,14 @@ class Project:
 def make_project(path: Path, python: str, *, model_id: str = "local/tiny", **values) -> Project:
     """Rendered as the server would; then config.yaml names what is on this disk, which RunConfig's Hub ids cannot."""
     config = render.with_defaults(
-        RunConfig(
-            model_id="local/tiny",
-            task="image-classification",
-            training_method="full",
-            platform="local-process",
-            **values,
+        RunConfig.model_validate(
+            {
+                "model_id": "local/tiny",
+                "task": "image-classification",
+                "training_method": "full",
+                "platform": "local-process",
+                **values,
+            }
         ),
         {},
     )

@@ -86,8 +86,9 @@ def no_data():
     raise SystemExit("data/meta.json is missing")
 results["ran before training"] = {"code": smoke.run(no_data, 2), **json.loads((REPORTS / "smoke.json").read_text())}
 
-trainer = train.build_trainer(load_config())
-trainer.add_callback(train.Progress(None))
+import training
+trainer = training.built(train.build_trainer, load_config())
+trainer.add_callback(training.Progress(None))
 lossy(lambda loss, model: loss * float("nan"))(trainer)
 try:
     trainer.train()

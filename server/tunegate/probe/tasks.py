@@ -2,20 +2,11 @@
 
 from __future__ import annotations
 
+from tunegate import metrics
 from tunegate.paths import data_dir
 from tunegate.probe import architectures
 
-PRIMARY_METRIC = {
-    "image-classification": "accuracy",
-    "object-detection": "map",
-    "semantic-segmentation": "mean_iou",
-    "instance-segmentation": "map",
-    "panoptic-segmentation": "map",
-    "depth-estimation": "abs_rel",
-    "image-text-to-text": "exact_match",
-    "text-generation": "eval_loss",
-}
-SUPPORTED = tuple(PRIMARY_METRIC)
+SUPPORTED = tuple(task for task in metrics.PRIMARY if "/" not in task)
 
 # What this version can take further than step 1: the tasks that it has scripts for.
 TRAINABLE = tuple(task for task in SUPPORTED if (data_dir("scaffolds") / task / "train.py.j2").is_file())

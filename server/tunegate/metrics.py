@@ -1,0 +1,116 @@
+"""The metrics that a run is judged by: which one a task has, and its value recomputed from the predictions of an evaluation.
+
+run_eval.py gets its number from a library (torchmetrics, pycocotools); this is a second, plain computation of the same from
+the rows of reports/*_predictions.jsonl, so that a number and its predictions cannot disagree unnoticed. One row an evaluation row:
+
+    accuracy         {index, label, prediction}
+    exact_match      {index, answer: [accepted answers], prediction}
+    mean_iou         {index, intersection: {class: pixels}, union: {class: pixels}}
+    abs_rel          {index, abs_rel}                      mean of |depth - truth| / truth over the image's valid pixels
+    map              {index, objects: {class: count}, detections: [[class, score, "1110000000"], ...]}
+                                                           one digit for each IoU threshold .50, .55, ... .95: 1 = a true positive
+    eval_loss        {index, loss, tokens}                 cross-entropy in nats, summed over the row's `tokens` answer tokens
+    reward_accuracy  {index, reward}                       dpo: 1 where the chosen answer is the likelier one; grpo: the reward
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+PRIMARY = {
+    "image-classification": "accuracy",
+    "object-detection": "map",
+    "semantic-segmentation": "mean_iou",
+    "instance-segmentation": "map",
+    "panoptic-segmentation": "map",
+    "depth-estimation": "abs_rel",
+    "image-text-to-text": "exact_match",
+    "text-generation": "eval_loss",
+    "text-generation/dpo": "reward_accuracy",
+    "text-generation/grpo": "reward_accuracy",
+}
+LOWER_IS_BETTER = ("abs_rel", "eval_loss")
+RECALLS = [k / 100 for k in range(101)]  # where COCO reads the precision
+N_THRESHOLDS = 10
+Row = dict[str, Any]
+
+
+def primary(task: str, method: str | None) -> str:
+    return PRIMARY.get(f"{task}/{method}") or PRIMARY[task]
+
+
+def value(metric: str, rows: list[Row]) -> float:
+    """The metric over these rows. Raises KeyError, TypeError, ValueError or ZeroDivisionError for rows of another shape."""
+    return VALUES[metric](rows)
+
+
+def _mean(score: Callable[[Row], float]) -> Callable[[list[Row]], float]:
+    return lambda rows: sum(float(score(row)) for row in rows) / len(rows)
+
+
+def plain(text: str) -> str:
+    """Without case, outer space, final punctuation and articles: "A red car." -> "red car"."""
+    words = " ".join(text.lower().split()).strip(" .,!?;:\"'").split()
+    return " ".join(word for word in words if word not in ("a", "an", "the"))
+
+
+def _mean_iou(rows: list[Row]) -> float:
+    """Mean over the classes that occur of all rows' intersection by all rows' union."""
+    union: dict[str, float] = {}
+    intersection: dict[str, float] = {}
+    for row in rows:
+        for name, pixels in row["union"].items():
+            union[name] = union.get(name, 0) + pixels
+            intersection[name] = intersection.get(name, 0) + row["intersection"].get(name, 0)
+    shares = [intersection[name] / pixels for name, pixels in union.items() if pixels]
+    return sum(shares) / len(shares)
+
+
+def _loss(rows: list[Row]) -> float:
+    return sum(row["loss"] for row in rows) / sum(row["tokens"] for row in rows)
+
+
+def _mean_average_precision(rows: list[Row]) -> float:
+    """COCO's mAP: mean over the classes that have objects, and over the ten thresholds."""
+    objects: dict[str, int] = {}
+    found: dict[str, list[tuple[float, str]]] = {}
+    for row in rows:
+        for name, count in row["objects"].items():
+            objects[name] = objects.get(name, 0) + count
+        for name, score, matched in row["detections"]:
+            found.setdefault(name, []).append((score, matched))
+    classes = [name for name, count in objects.items() if count]
+    each = []
+    for name in classes:
+        ranked = sorted(found.get(name, []), key=lambda detection: -detection[0])
+        each += [average_precision([m[k] == "1" for _, m in ranked], objects[name]) for k in range(N_THRESHOLDS)]
+    return sum(each) / len(each)
+
+
+def average_precision(right: list[bool], objects: int) -> float:
+    """Detections, best first, true or false -> the mean over 101 recalls of the best precision at that recall or beyond."""
+    precisions, recalls, hits = [], [], 0
+    for rank, hit in enumerate(right, 1):
+        hits += hit
+        precisions.append(hits / rank)
+        recalls.append(hits / objects)
+    for i in range(len(precisions) - 2, -1, -1):
+        precisions[i] = max(precisions[i], precisions[i + 1])
+    total, i = 0.0, 0
+    for wanted in RECALLS:
+        while i < len(recalls) and recalls[i] < wanted:
+            i += 1
+        total += precisions[i] if i < len(recalls) else 0.0
+    return total / len(RECALLS)
+
+
+VALUES: dict[str, Callable[[list[Row]], float]] = {
+    "accuracy": _mean(lambda row: row["label"] == row["prediction"]),
+    "exact_match": _mean(lambda row: plain(row["prediction"]) in {plain(answer) for answer in row["answer"]}),
+    "mean_iou": _mean_iou,
+    "abs_rel": _mean(lambda row: row["abs_rel"]),
+    "map": _mean_average_precision,
+    "eval_loss": _loss,
+    "reward_accuracy": _mean(lambda row: row["reward"]),
+}
