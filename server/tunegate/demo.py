@@ -132,10 +132,13 @@ def _files(folder: Path) -> dict[str, Path]:
     return {path.relative_to(folder).as_posix(): path for path in sorted(folder.rglob("*")) if path.is_file()}
 
 
-async def drive(run: Path, choices: dict[str, dict[str, Any]], env: dict[str, str]) -> list[dict[str, Any]]:
+async def drive(
+    run: Path, choices: dict[str, dict[str, Any]], env: dict[str, str], until: str | None = None
+) -> list[dict[str, Any]]:
     """Do what an agent does: call, read the answer, follow `next`, with `choices` ({tool: arguments}) added to each call.
 
-    Returns every answer with its `label` and `seconds`, and gate_status last; or, last, the `error` that ended it.
+    until: the stage after which to stop; None goes on to the end. Returns every answer with its `label` and `seconds`, and
+    gate_status last; or, last, the `error` that ended it.
     """
     server = StdioServerParameters(
         command=sys.executable, args=["-m", "tunegate", "serve", "--root", str(run.parent)], env=env
@@ -154,7 +157,8 @@ async def drive(run: Path, choices: dict[str, dict[str, Any]], env: dict[str, st
                 return [*answers, {"label": label, "error": content["error"]}]
             _line(label, time.monotonic() - began, content)
             answers.append({"label": label, "seconds": time.monotonic() - began, **content})
-            call = content["next"]
+            done = until and arguments.get("stage") == until and content["state"] == "passed"
+            call = None if done else content["next"]
         status = await client.call_tool("gate_status", {"output_dir": str(run)})
         answers.append({"label": "gate_status", **status.structured_content})
     return answers

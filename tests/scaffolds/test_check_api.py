@@ -30,6 +30,9 @@ data.collate(rows=[])
 write_json("a", value={}, indent=2)
 torch.nn.Linear(1, 2, biass=False)
 
+from pixels import PixelTrainer
+PixelTrainer(model=None, train_datset=None)
+
 
 def shadowed(TrainingArguments, trainer):
     TrainingArguments(anything=1)
@@ -89,6 +92,7 @@ def test_every_mistake_is_found_and_nothing_else(project):
         "rows",
         "indent",
         "biass",
+        "train_datset",
     }
     sure = {
         "load_metric": "evaluate.load",
