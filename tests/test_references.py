@@ -178,7 +178,7 @@ def test_kinds_of_baseline():
 
 def test_versions_of_the_workarounds_page_are_the_pinned_ones():
     first = page(workarounds.PAGE).split("## ")[0]
-    pins = workarounds.pinned_versions("image-classification")
+    pins = workarounds.pinned_versions()
     for package in ("transformers", "datasets", "accelerate", "torch"):
         assert f"{package} {'.'.join(pins[package].split('.')[:2])}" in first, package
     for workaround in workarounds.load():

@@ -82,6 +82,7 @@ CASES = {
         ],
     ),
     "detr-pad-per-image": ([DETR], [{**DETR, "model.model_type": "rt_detr"}, {**DETR, "task": "image-classification"}]),
+    "timm-backbone": ([{"model.needs_timm": True}], [{"model.needs_timm": False}, HERE, DETR]),
     "sft-max-length": ([{"task": "text-generation"}], [HERE, VLM]),
     "ngc-pip-constraint": ([{"image.tag": "25.03"}, {"image.tag": "26.09"}], [{"image.tag": "25.02"}, HERE]),
     "pip-cache-purge": ([{"image.tag": "24.09"}], [HERE]),
@@ -165,8 +166,6 @@ def test_context_is_flat(monkeypatch):
 
 def test_applicable_to_todays_image_classification(monkeypatch):
     monkeypatch.delenv("HF_HUB_DISABLE_XET", raising=False)
-    if not workarounds.pinned_versions(CONFIG.task):
-        pytest.skip("no scaffold with pinned requirements here")
     found = workarounds.applicable(workarounds.context(CONFIG, {"num_attention_heads": None}), skip=[])
     assert [w.id for w in found] == [
         *TODAYS,
@@ -178,7 +177,7 @@ def test_applicable_to_todays_image_classification(monkeypatch):
 
 def test_a_container_s_torch_is_the_image_s_not_the_pinned_one():
     docker = CONFIG.model_copy(update={"platform": "local-docker"})
-    assert workarounds.context(CONFIG, {})["versions.torch"] == workarounds.pinned_versions(CONFIG.task)["torch"]
+    assert workarounds.context(CONFIG, {})["versions.torch"] == workarounds.pinned_versions()["torch"]
     assert workarounds.context(docker, {})["versions.torch"] is None
     assert workarounds.context(docker, {}, {}, {"torch": "2.14.0a0"})["versions.torch"] == "2.14.0a0"
     assert workarounds.context(docker, {})["versions.transformers"]

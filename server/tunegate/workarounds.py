@@ -189,7 +189,7 @@ def context(
     flat |= {"gpu.count": config.gpu_count, "gpu.name": config.gpu_name}
     flat |= {"gpu.driver_major": config.driver_major, "gpu.vram_gb": config.vram_gb_per_gpu}
     flat["gpu.compute_capability"] = _lowest_capability(host_facts) if config.gpu_count else None
-    flat |= {f"versions.{name}": version for name, version in pinned_versions(config.task).items()}
+    flat |= {f"versions.{name}": version for name, version in pinned_versions().items()}
     if config.platform != "local-process":  # the image's own torch runs, whatever requirements-local.txt says
         flat |= {f"versions.{name}": None for name in TORCH} | {"versions.torch": image_facts.get("torch")}
     flat |= {f"env.{name}": os.environ[name] for name in ENV_SEEN if os.environ.get(name)}
@@ -219,16 +219,11 @@ def _flatten(prefix: str, value: dict[str, Any], into: dict[str, Any]) -> None:
             into[f"{prefix}.{key}"] = item
 
 
-def pinned_versions(task: str | None) -> dict[str, str]:
-    """Package -> version, from the scaffold's own `name==version` lines: what the stages will run on."""
-    found: dict[str, str] = {}
-    for folder in ("_shared", task or "_shared"):
-        for path in sorted((data_dir("scaffolds") / folder).glob("requirements*.txt*")):
-            found |= {
-                name.lower(): version
-                for name, version in re.findall(r"^([A-Za-z0-9_.-]+)==([0-9][^\s;#+]*)", path.read_text(), re.M)
-            }
-    return found
+def pinned_versions() -> dict[str, str]:
+    """Package -> version, from the scaffolds' own `name==version` lines: what the stages will run on."""
+    texts = [path.read_text() for path in sorted((data_dir("scaffolds") / "_shared").glob("requirements*.txt"))]
+    pins = re.findall(r"^([A-Za-z0-9_.-]+)==([0-9][^\s;#+]*)", "\n".join(texts), re.M)
+    return {name.lower(): version for name, version in pins}
 
 
 def applicable(context: dict[str, Any], skip: list[str]) -> Matching:

@@ -305,4 +305,4 @@ def test_the_script_on_what_is_no_tar(stage_python, server, hub, tmp_path):
 def test_it_loads_with_the_version_that_prepare_will_load_with():
     from tunegate import workarounds
 
-    assert f"datasets=={workarounds.pinned_versions('image-classification')['datasets']}" in streamed.REQUIREMENTS
+    assert f"datasets=={workarounds.pinned_versions()['datasets']}" in streamed.REQUIREMENTS

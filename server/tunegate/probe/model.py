@@ -44,6 +44,7 @@ class ModelFacts(BaseModel):
     model_type: str
     architectures: list[str]
     transformers: str | None = Field(None, description="the release whose mappings told task and auto class")
+    needs_timm: bool = Field(False, description="a part is built by the timm package")
     computes_loss: bool = Field(True, description="false: its forward takes no labels, the scaffold computes the loss")
     pipeline_tag: str | None = None
     library: str | None = None
@@ -160,6 +161,7 @@ def _about(info: RepoInfo, config: dict[str, Any], task: str, names: list[str]) 
         "auto_class": architectures.auto_class(task, model_type, names[0] if names else "") or tasks.AUTO_CLASS[task],
         "model_type": model_type,
         "transformers": architectures.version(),
+        "needs_timm": model_config.needs_timm(config),
         "computes_loss": architectures.computes_loss(task, model_type),
         "pipeline_tag": detect.tag_of(info),
         "library": (info.library or text(info.card.get("library_name")) or "transformers")[:40],
@@ -242,7 +244,7 @@ def _remarks(info: RepoInfo, config: dict[str, Any], task: str, read: dict[str, 
     if _licence(info) is None:
         remarks.append("the repository names no licence: the user must know that the model may be used")
     if model_config.needs_timm(config):
-        remarks.append("its backbone is one of timm's: the image that trains it needs the timm package")
+        remarks.append("its backbone is one of timm's: the project will pin the timm package, which needs torchvision")
     if not architectures.computes_loss(task, config["model_type"]):
         remarks.append("its forward computes no loss: the training script must")
     if task == "text-generation" and read.get("chat_template") is False:

@@ -45,7 +45,7 @@ def fetch_recipe(
             model_id=config.model_id,
             model_revision=config.model_revision,
             hub_endpoint=ws.hub.endpoint,
-            transformers_version=workarounds.pinned_versions(config.task)["transformers"],
+            transformers_version=workarounds.pinned_versions()["transformers"],
             card_links=model.get("tags"),
             model_type=model.get("model_type"),
             agent_slots=slots,
