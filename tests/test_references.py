@@ -90,10 +90,11 @@ def test_priorities_of_research():
     ]
     where = {task: row[1:] for row in table("research-priorities.md", "task") for task in row[0].split(", ")}
     assert set(where) == set(tasks.SUPPORTED)
-    for task, sources in ladder.TASKS.items():
-        script, docs = where[task]
-        assert all(path.startswith(script + "/") for path in sources.examples), task
-        assert all(docs.split("/")[-1].split(",")[0] in path for path in sources.docs), task
+    for key, sources in ladder.TASKS.items():
+        script, docs = where[key.split("/")[0]]
+        assert all(path.startswith(f"{script}/") or path.split("/")[-1] in script for path in sources.examples), key
+        assert all(path.split("/")[-1].removesuffix(".md") in docs for path in sources.docs), key
+        assert script.startswith("TRL") == docs.startswith("TRL") == (sources.repo == ladder.TRL), key
 
 
 def test_slots():

@@ -17,7 +17,7 @@ ARGUMENTS = {
     "task": "image-classification",
     "model_id": "a/b",
     "model_revision": "main",
-    "transformers_version": "5.23.0",
+    "versions": {"transformers": "5.23.0", "trl": "1.16.0"},
 }
 
 

@@ -21,7 +21,7 @@ def fill(slots, pages=None):
         model_id="org/model",
         model_revision="abc",
         hub_endpoint="https://huggingface.co",
-        transformers_version="5.23.0",
+        versions={"transformers": "5.23.0", "trl": "1.16.0"},
         agent_slots=slots,
     )
 

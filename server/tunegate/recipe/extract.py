@@ -19,7 +19,7 @@ import yaml
 
 from tunegate.recipe.pyfacts import Extraction, extract_python, extract_tree
 from tunegate.recipe.pysource import parse
-from tunegate.recipe.values import hyperparameter, is_name, number
+from tunegate.recipe.values import hyperparameter, is_name, lora_settings, number
 
 MAX_FRONT_MATTER = 64 * 1024  # characters; also bounds what the YAML parser may be given
 MAX_FENCES = 200
@@ -85,9 +85,15 @@ def extract_markdown(text: str, head: str) -> Extraction:
     found = extract_tree(ast.Module(body=body, type_ignores=[]), head)
     found.problems = problems + found.problems
     for values, first, last in commands:
-        found.finetunes = True  # a command for an example script: it fine-tunes
-        found.add("hyperparameters", values, (first, last))
+        _add_command(found, values, (first, last))
     return found
+
+
+def _add_command(found: Extraction, values: dict[str, Any], lines: tuple[int, int] | None) -> None:
+    """A command for an example script: it fine-tunes."""
+    found.finetunes = True
+    found.add("lora", lora_settings(values), lines)
+    found.add("hyperparameters", dict(filter(None, (hyperparameter(*pair) for pair in values.items()))), lines)
 
 
 def _source(block: str) -> str:
@@ -99,7 +105,10 @@ def _source(block: str) -> str:
 
 
 def command_values(text: str) -> dict[str, Any]:
-    """`python run.py --learning_rate 2e-5` -> {"learning_rate": 2e-05}: the first command of a block that has any."""
+    """`python run.py --learning_rate 2e-5` -> {"learning_rate": 2e-05}: the first command of a block that has any.
+
+    Names are the command's own, values checked: hyperparameters and LoRA settings.
+    """
     for line in text.replace("\\\n", " ").splitlines():
         try:
             words = shlex.split(line.strip().removeprefix("$ "), comments=True)
@@ -110,10 +119,10 @@ def command_values(text: str) -> dict[str, Any]:
         values: dict[str, Any] = {}
         for word, following in zip(words, [*words[1:], ""], strict=True):
             name, equals, value = word.partition("=")
-            if name.startswith("--") and (
-                clean := hyperparameter(name.lstrip("-").replace("-", "_"), number(value if equals else following))
-            ):
-                values.setdefault(*clean)
+            name = name.lstrip("-").replace("-", "_") if name.startswith("--") else ""
+            given = number(value if equals else following)
+            if hyperparameter(name, given) or lora_settings({name: given}):
+                values.setdefault(name, given)
         if values:
             return values
     return {}
@@ -140,7 +149,16 @@ def extract_notebook(text: str, head: str) -> Extraction:
 
 
 def extract_script(url: str, text: str, head: str) -> Extraction:
-    return extract_notebook(text, head) if urlsplit(url).path.endswith(".ipynb") else extract_python(text, head)
+    """A script or notebook. TRL's scripts say how to call them in their docstring, whose commands count where the code is silent."""
+    found = extract_notebook(text, head) if urlsplit(url).path.endswith(".ipynb") else extract_python(text, head)
+    try:
+        docstring = ast.get_docstring(parse(text)) if not urlsplit(url).path.endswith(".ipynb") else None
+    except ValueError:
+        docstring = None
+    for fence in fences(docstring or ""):
+        if values := command_values(fence.text):
+            _add_command(found, values, None)
+    return found
 
 
 class _PlainLoader(yaml.SafeLoader):

@@ -18,7 +18,6 @@ from tunegate.recipe.extract import RAW, Card, extract_card, extract_markdown, e
 from tunegate.recipe.pyfacts import Extraction
 from tunegate.recipe.slots import (
     MAX_NOTES,
-    SLOTS,
     Candidate,
     Origin,
     RecipeFacts,
@@ -27,33 +26,51 @@ from tunegate.recipe.slots import (
     check_agent_slots,
     cite,
     fill,
+    slots_of,
 )
 from tunegate.recipe.values import REMOVED_IN_5
 from tunegate.web import Page, Web, WebError
 
 MAX_SCRIPTS = 3  # of an author's links, and of a search's results
 _SHA = re.compile(r"[0-9a-f]{40}")
-COMMITS = "https://api.github.com/repos/huggingface/transformers/commits/main"
+COMMITS = "https://api.github.com/repos/{repo}/commits/main"
+TRANSFORMERS, TRL = "huggingface/transformers", "huggingface/trl"
 
 
 class TaskSources(NamedTuple):
-    """Where a task's recipe is found in the transformers repository, and its class suffix."""
+    """Where a task's recipe is found, and how the names of the classes end that have its head."""
 
     head: str
     examples: tuple[str, ...]
     docs: tuple[str, ...]
+    repo: str = TRANSFORMERS
 
 
+def _of_transformers(head: str, example: str | None, *docs: str) -> TaskSources:
+    script = f"examples/pytorch/{example}/run_{example.replace('-', '_')}.py" if example else ""
+    examples = (script, f"examples/pytorch/{example}/README.md") if example else ()
+    return TaskSources(head, examples, tuple(f"docs/source/en/tasks/{name}.md" for name in docs))
+
+
+def _of_trl(head: str, script: str, *docs: str) -> TaskSources:
+    return TaskSources(head, (script,), tuple(f"docs/source/{name}.md" for name in docs), TRL)
+
+
+# By task, or task/method where the method has sources of its own. Depth estimation has no example script, and its page only
+# infers; vision-language and language models are trained with TRL.
 TASKS = {
-    "image-classification": TaskSources(
-        "ForImageClassification",
-        (
-            "examples/pytorch/image-classification/run_image_classification.py",
-            "examples/pytorch/image-classification/README.md",
-        ),
-        ("docs/source/en/tasks/image_classification.md",),
-    )
-}
+    "image-classification": _of_transformers("ForImageClassification", "image-classification", "image_classification"),
+    "object-detection": _of_transformers("ForObjectDetection", "object-detection", "object_detection"),
+    "semantic-segmentation": _of_transformers("ForSemanticSegmentation", "semantic-segmentation", "semantic_segmentation"),
+    "instance-segmentation": _of_transformers("ForUniversalSegmentation", "instance-segmentation", "instance_segmentation"),
+    "panoptic-segmentation": _of_transformers("ForUniversalSegmentation", "instance-segmentation", "instance_segmentation"),
+    "depth-estimation": _of_transformers("ForDepthEstimation", None, "monocular_depth_estimation"),
+    "image-text-to-text": _of_trl("ForImageTextToText", "examples/scripts/sft_vlm.py", "sft_trainer", "dataset_formats"),
+    "image-text-to-text/dpo": _of_trl("ForImageTextToText", "examples/scripts/dpo_vlm.py", "dpo_trainer"),
+    "text-generation": _of_trl("ForCausalLM", "trl/scripts/sft.py", "sft_trainer", "dataset_formats"),
+    "text-generation/dpo": _of_trl("ForCausalLM", "trl/scripts/dpo.py", "dpo_trainer", "dataset_formats"),
+    "text-generation/grpo": _of_trl("ForCausalLM", "trl/scripts/grpo.py", "grpo_trainer", "dataset_formats"),
+}  # fmt: skip
 
 
 @dataclass
@@ -62,10 +79,11 @@ class _Walk:
 
     web: Web
     task: str
+    method: str | None
     model_id: str
     model_revision: str
     hub: str
-    version: str
+    versions: dict[str, str]
     model_type: str | None
     links: list[str]
     card: Card | None = None
@@ -78,7 +96,11 @@ class _Walk:
 
     @property
     def sources(self) -> TaskSources:
-        return TASKS[self.task]
+        return TASKS.get(f"{self.task}/{self.method}") or TASKS[self.task]
+
+    @property
+    def version(self) -> str:
+        return self.versions["transformers"]
 
     def fetch(self, url: str, priority: int) -> Page | None:
         """The page, or None after recording why not. A host that did not answer once is not asked again."""
@@ -122,7 +144,7 @@ class _Walk:
         return list(dict.fromkeys([*(self.card.papers if self.card else []), *paper_ids(self.links)]))
 
     def complete(self) -> bool:
-        return {candidate.slot for candidate in self.candidates} >= set(SLOTS)
+        return {candidate.slot for candidate in self.candidates} >= set(slots_of(self.task))
 
 
 def _card(walk: _Walk) -> None:
@@ -132,34 +154,38 @@ def _card(walk: _Walk) -> None:
         walk.take(page, 1, walk.card.extraction)
 
 
-def _transformers(walk: _Walk, path: str, priority: int) -> Page | None:
-    return walk.fetch(f"{RAW}huggingface/transformers/{_revision(walk)}/{path}", priority)
+def _library(walk: _Walk, path: str, priority: int) -> Page | None:
+    return walk.fetch(f"{RAW}{walk.sources.repo}/{_revision(walk)}/{path}", priority)
 
 
 def _revision(walk: _Walk) -> str:
-    """main's SHA, else the tag of the transformers version that this run pins."""
-    if COMMITS not in walk.pages and not any(tried.url == COMMITS for tried in walk.tried):
-        walk.fetch(COMMITS, 0)
-        if (sha := _sha(walk)) is None:
+    """main's SHA, else the tag of the version that this run pins."""
+    repo = walk.sources.repo
+    name, commits = repo.split("/")[1], COMMITS.format(repo=repo)
+    if commits not in walk.pages and not any(tried.url == commits for tried in walk.tried):
+        walk.fetch(commits, 0)
+        if (sha := _sha(walk, commits)) is None:
             walk.notes.append(
-                f"transformers' main could not be resolved to a commit: the tag v{walk.version} stands in"
+                f"{name}'s main could not be resolved to a commit: the tag v{walk.versions[name]} stands in"
             )
         else:
-            walk.notes.append(f"transformers' main is {sha}")
-    return _sha(walk) or f"v{walk.version}"
+            walk.notes.append(f"{name}'s main is {sha}")
+    return _sha(walk, commits) or f"v{walk.versions[name]}"
 
 
-def _sha(walk: _Walk) -> str | None:
+def _sha(walk: _Walk, commits: str) -> str | None:
     try:
-        sha = json.loads(walk.pages[COMMITS][0].text)["sha"]
+        sha = json.loads(walk.pages[commits][0].text)["sha"]
         return sha if _SHA.fullmatch(sha) else None
     except (KeyError, ValueError, TypeError, RecursionError):
         return None
 
 
 def _example(walk: _Walk) -> None:
+    if not walk.sources.examples:
+        walk.notes.append(f"{walk.sources.repo} has no example script for {walk.task}")
     for path in walk.sources.examples:
-        if page := _transformers(walk, path, 2):
+        if page := _library(walk, path, 2):
             head = walk.sources.head
             walk.take(
                 page,
@@ -187,7 +213,7 @@ def _author(walk: _Walk) -> None:
 
 def _docs(walk: _Walk) -> None:
     for path in walk.sources.docs:
-        if page := _transformers(walk, path, 4):
+        if page := _library(walk, path, 4):
             walk.take(page, 4, extract_markdown(page.text, walk.sources.head))
 
 
@@ -281,31 +307,34 @@ def research(
     model_id: str,
     model_revision: str,
     hub_endpoint: str,
-    transformers_version: str,
+    versions: dict[str, str],
+    method: str | None = None,
     card_links: list[str] | None = None,
     model_type: str | None = None,
     agent_slots: dict[str, Any] | None = None,
 ) -> RecipeFacts:
     """Walk the six priorities for one model and fill the recipe's slots.
 
+    `versions` are those that this run pins, of transformers and trl at least.
     `card_links` are links and tags beyond the card's own text (the Hub's `arxiv:` tags, for one). `agent_slots` is
     {slot: {"value", "url"}}. Raises ToolFailure(out_of_scope | invalid_input); an unreachable source is no error.
     """
     if task not in TASKS:
         raise ToolFailure("out_of_scope", f"task = {task!r} has no recipe sources yet: {', '.join(TASKS)}")
-    given = check_agent_slots(agent_slots) if agent_slots else {}
+    given = check_agent_slots(agent_slots, slots_of(task)) if agent_slots else {}
     walk = _Walk(
         web,
         task,
+        method,
         model_id,
         model_revision,
         hub_endpoint.rstrip("/"),
-        transformers_version,
+        versions,
         model_type,
         list(card_links or []),
     )
     _climb(walk)
-    slots, conflicts, notes = fill(walk.candidates, transformers_version)
+    slots, conflicts, notes = fill(walk.candidates, walk.version, slots_of(task))
     for name, (value, url) in given.items():
         page, priority = _cited(walk, name, url)
         cite(slots, conflicts, notes, name, value, page, priority)
@@ -314,7 +343,7 @@ def research(
         task=task,
         model_id=model_id,
         model_revision=model_revision,
-        transformers_version=transformers_version,
+        transformers_version=walk.version,
         slots=slots,
         sources=[_source(page, priority, walk.titles) for page, priority in walk.pages.values()],
         tried=walk.tried,

@@ -8,7 +8,8 @@ train_transforms   Compose([...]) of torchvision, albumentations, kornia; timm's
 eval_transforms    the same, told apart by the names around it (see pysource.role_of)
 collator           Trainer(data_collator=...), DataLoader(collate_fn=...), else a function named *collate*
 metrics            evaluate.load("..."), load_metric("..."), sklearn.metrics, torchmetrics
-hyperparameters    TrainingArguments(...), add_argument("--...", default=...), dataclass defaults
+hyperparameters    TrainingArguments(...) and TRL's configs, add_argument("--...", default=...), dataclass defaults
+lora               LoraConfig(...)
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from tunegate.recipe.pysource import OPAQUE, Source, parse, role_of
-from tunegate.recipe.values import REMOVED_IN_5, hyperparameter, is_name, is_symbol, known
+from tunegate.recipe.values import REMOVED_IN_5, hyperparameter, is_name, is_symbol, known, lora_settings
 
 IMAGE_LIBRARIES = ("torchvision", "albumentations", "kornia", "timm", "PIL", "monai")
 PROCESSORS = ("ImageProcessor", "ImageProcessorFast", "FeatureExtractor")
@@ -31,6 +32,7 @@ SKLEARN = {
     "roc_auc_score": "roc_auc",
     "balanced_accuracy_score": "balanced_accuracy",
 }
+CONFIGS = ("TrainingArguments", "SFTConfig", "DPOConfig", "GRPOConfig")
 PIL_METHODS = ("resize", "crop", "rotate", "convert", "transpose", "thumbnail")
 
 
@@ -66,7 +68,7 @@ def extract_tree(tree: ast.Module, head: str) -> Extraction:
     found = Extraction()
     try:
         source = Source(tree)
-        for read in (_classes, _pipelines, _collator, _metrics, _hyperparameters):
+        for read in (_classes, _pipelines, _collator, _metrics, _hyperparameters, _lora):
             read(source, head, found)
     except RecursionError:
         found.problems.append("nested too deeply to be read to the end")
@@ -250,10 +252,10 @@ def _hyperparameters(source: Source, head: str, found: Extraction) -> None:
 def _arguments(source: Source, found: Extraction) -> Iterator[tuple[str, Any, ast.AST]]:
     for call, _ in source.calls:
         name = _last(source.origin(call.func))
-        if name.endswith(("TrainingArguments", "Trainer")):
+        if name.endswith((*CONFIGS, "Trainer")):
             found.finetunes |= any(k.arg in ("args", "learning_rate") for k in call.keywords)
             found.outdated |= {k.arg for k in call.keywords if k.arg in REMOVED_IN_5}
-        if name.endswith("TrainingArguments"):
+        if name.endswith(CONFIGS):
             for keyword in call.keywords:
                 if keyword.arg:
                     value = source.value(keyword.value)
@@ -262,6 +264,13 @@ def _arguments(source: Source, found: Extraction) -> Iterator[tuple[str, Any, as
                         value["symbol"] if isinstance(value, dict) and keyword.arg == "lr_scheduler_type" else value,
                         call,
                     )
+
+
+def _lora(source: Source, head: str, found: Extraction) -> None:
+    for call, _ in source.calls:
+        if _last(source.origin(call.func)) == "LoraConfig":
+            values = {k.arg: source.value(k.value) for k in call.keywords if k.arg}
+            found.add("lora", lora_settings(values), _lines(call))
 
 
 def _argparse(source: Source) -> Iterator[tuple[str, Any, ast.AST]]:

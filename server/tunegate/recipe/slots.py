@@ -12,7 +12,7 @@ from typing import Any, Literal, NamedTuple
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
 from tunegate.errors import ToolFailure
-from tunegate.recipe.values import ALIASES, hyperparameter, is_name, literal
+from tunegate.recipe.values import ALIASES, hyperparameter, is_name, literal, lora_settings
 from tunegate.web import Page
 
 SLOTS: dict[str, Literal["api", "method"]] = {
@@ -23,12 +23,15 @@ SLOTS: dict[str, Literal["api", "method"]] = {
     "collator": "method",
     "metrics": "method",
     "hyperparameters": "method",
+    "lora": "method",
 }
+ADAPTED = ("image-text-to-text", "text-generation")  # the tasks that are trained through an adapter
 ORDER = {"api": (2, 4, 1, 3, 6), "method": (3, 1, 2, 4, 6)}  # priorities, first word first
 RULES = {
     "api": "API calls follow the installed signatures, then the newer library (example, docs, card, author, search)",
     "method": "method details follow the author's script, then card, example, docs, search",
 }
+BY_KEYWORD = ("hyperparameters", "lora")  # each keyword may come from another source
 MAX_CONFLICTS = 60
 MAX_NOTES = 100
 
@@ -104,23 +107,31 @@ class Candidate(NamedTuple):
     origin: Origin
 
 
+def slots_of(task: str) -> list[str]:
+    """The slots that a task's recipe has."""
+    return [name for name in SLOTS if name != "lora" or task in ADAPTED]
+
+
 def fallback_note(slot: str) -> str:
     return f"fallback to scaffold — no live source for {slot}"
 
 
-def fill(candidates: list[Candidate], transformers_version: str) -> tuple[dict[str, Slot], list[Conflict], list[str]]:
+def fill(
+    candidates: list[Candidate], transformers_version: str, wanted: list[str]
+) -> tuple[dict[str, Slot], list[Conflict], list[str]]:
     """Candidates -> (every slot, conflicts, notes). What nobody fills falls back to the scaffold, with a note."""
     notes: list[str] = []
     candidates = [_current(candidate, transformers_version, notes) for candidate in candidates]
     slots: dict[str, Slot] = {}
     conflicts: list[Conflict] = []
-    for name, kind in SLOTS.items():
+    for name in wanted:
+        kind = SLOTS[name]
         ranked = sorted((c for c in candidates if c.slot == name), key=lambda c: ORDER[kind].index(c.origin.priority))
         if not ranked:
             slots[name] = Slot(status="scaffold")
             notes.append(fallback_note(name))
-        elif name == "hyperparameters":
-            slots[name] = _merged(ranked, conflicts)
+        elif name in BY_KEYWORD:
+            slots[name] = _merged(name, ranked, conflicts)
         else:
             slots[name] = Slot(value=ranked[0].value, source=ranked[0].origin, status="live")
             for other in ranked[1:]:
@@ -141,7 +152,7 @@ def _current(candidate: Candidate, version: str, notes: list[str]) -> Candidate:
     return candidate._replace(value=new)
 
 
-def _merged(ranked: list[Candidate], conflicts: list[Conflict]) -> Slot:
+def _merged(slot: str, ranked: list[Candidate], conflicts: list[Conflict]) -> Slot:
     """Hyperparameters come keyword by keyword, each from the best source that names it."""
     value: dict[str, Any] = {}
     origins: dict[str, str] = {}
@@ -151,9 +162,7 @@ def _merged(ranked: list[Candidate], conflicts: list[Conflict]) -> Slot:
                 value[keyword], origins[keyword] = number, candidate.origin.url
             elif number != value[keyword]:
                 conflicts.append(
-                    _conflict(
-                        f"hyperparameters.{keyword}", value[keyword], origins[keyword], number, candidate.origin.url
-                    )
+                    _conflict(f"{slot}.{keyword}", value[keyword], origins[keyword], number, candidate.origin.url)
                 )
     return Slot(value=value, source=ranked[0].origin, status="live", origins=origins)
 
@@ -183,11 +192,12 @@ FORMS = {
     "eval_transforms": 'a list of transforms such as [{"name": "Resize", "args": [224]}]',
     "collator": "the name of a collator",
     "metrics": 'a list of metric names such as ["accuracy"]',
+    "lora": 'LoraConfig keywords such as {"r": 16, "lora_alpha": 32, "target_modules": ["q_proj", "v_proj"]}',
     "hyperparameters": 'TrainingArguments keywords with sane numbers, such as {"learning_rate": 5e-5}',
 }
 
 
-def check_agent_slots(agent_slots: Any) -> dict[str, tuple[Any, str]]:
+def check_agent_slots(agent_slots: Any, wanted: list[str]) -> dict[str, tuple[Any, str]]:
     """The tool's `slots` argument -> {slot: (clean value, url)}. Raises ToolFailure(invalid_input)."""
     if not isinstance(agent_slots, dict):
         raise ToolFailure(
@@ -195,8 +205,8 @@ def check_agent_slots(agent_slots: Any) -> dict[str, tuple[Any, str]]:
         )
     clean = {}
     for name, given in agent_slots.items():
-        if name not in SLOTS:
-            raise ToolFailure("invalid_input", f"slots names {str(name)[:40]!r}: the slots are {', '.join(SLOTS)}")
+        if name not in wanted:
+            raise ToolFailure("invalid_input", f"slots names {str(name)[:40]!r}: the slots are {', '.join(wanted)}")
         if not isinstance(given, dict) or set(given) != {"value", "url"} or not isinstance(given["url"], str):
             raise ToolFailure(
                 "invalid_input", f'slots.{name} must be {{"value": …, "url": "https://…"}}: cite the page that says so'
@@ -208,7 +218,10 @@ def check_agent_slots(agent_slots: Any) -> dict[str, tuple[Any, str]]:
 def _agent_value(slot: str, value: Any) -> Any:
     """The agent's value in the slot's own form. Raises ToolFailure(invalid_input)."""
     try:
-        if slot == "hyperparameters":
+        if slot == "lora":
+            if (clean := lora_settings(value)) and len(clean) == len(value):
+                return clean
+        elif slot == "hyperparameters":
             pairs = [hyperparameter(key, item) for key, item in value.items()]
             if pairs and all(pairs):
                 return dict(pairs)
@@ -246,14 +259,18 @@ def _agent_step(item: Any) -> dict:
 def not_on_page(slot: str, value: Any, text: str) -> list[str]:
     """Which of a value's identifying names and numbers do not occur in the page that is cited for them."""
     names = set(re.findall(r"[A-Za-z_][A-Za-z0-9_]*", text))
-    if slot != "hyperparameters":
+    if slot not in BY_KEYWORD:
         items = value if isinstance(value, list) else [value]
         return [name for name in map(gist, items) if name not in names]
     numbers = {float(n) for n in re.findall(r"(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?", text[:1_000_000]) if len(n) < 25}
     missing = []
     for keyword, item in value.items():
         spellings = {keyword, *(alias for alias, name in ALIASES.items() if name == keyword)}
-        said = item in names if isinstance(item, str) else float(item) in numbers
+        said = (
+            set([item] if isinstance(item, str) else item) <= names
+            if isinstance(item, (str, list))
+            else float(item) in numbers
+        )
         if not said or not spellings & names:
             missing.append(f"{keyword}={item}")
     return missing
@@ -297,7 +314,7 @@ def gate_problems(facts: RecipeFacts) -> list[str]:
     """Which slot has neither a URL that the tool fetched nor a logged fallback; empty when gate 3 holds."""
     fetched = {(source.url, source.sha256) for source in facts.sources}
     problems = []
-    for name in SLOTS:
+    for name in slots_of(facts.task):
         slot = facts.slots.get(name)
         if slot is None:
             problems.append(f"{name}: not researched")

@@ -36,7 +36,13 @@ NUMBERS = {
     "adam_beta1": Range(float, 0.0, 0.99999),
     "adam_beta2": Range(float, 0.0, 0.999999),
     "adam_epsilon": Range(float, 1e-12, 0.1),
+    "max_length": Range(int, 16, 1_000_000),  # tokens; this and the next are TRL's
+    "beta": Range(float, 0.0, 100.0),
+    "num_generations": Range(int, 2, 256),
+    "max_completion_length": Range(int, 1, 100_000),
+    "temperature": Range(float, 0.01, 10.0),
 }
+LORA = {"r": Range(int, 1, 1024), "lora_alpha": Range(float, 0.1, 4096), "lora_dropout": Range(float, 0.0, 0.9)}
 WORDS = {
     "lr_scheduler_type": (
         "linear",
@@ -68,6 +74,7 @@ ALIASES = {
     "label_smoothing": "label_smoothing_factor",
     "smoothing": "label_smoothing_factor",
     "clip_grad": "max_grad_norm",
+    "max_seq_length": "max_length",
 }
 # TrainingArguments and Trainer keywords that transformers 5 no longer takes -> what replaces them.
 REMOVED_IN_5 = {
@@ -106,6 +113,26 @@ def hyperparameter(name: str, value: Any) -> tuple[str, int | float | str] | Non
     if kind is int:
         return (keyword, int(value)) if value == int(value) else None
     return keyword, value
+
+
+def lora_settings(given: Any) -> dict[str, Any]:
+    """LoraConfig keywords (or a command line's, `lora_r`) -> those with a sane value: r, lora_alpha, lora_dropout, target_modules."""
+    clean: dict[str, Any] = {}
+    for name, value in given.items() if isinstance(given, dict) else ():
+        name = name.removeprefix("lora_") if name in ("lora_r", "lora_target_modules") else name
+        if name == "target_modules":
+            modules = [value] if isinstance(value, str) else value
+            if isinstance(modules, list) and 0 < len(modules) <= 32 and all(map(_module, modules)):
+                clean[name] = value
+        elif name in LORA and isinstance(value, (int, float)) and not isinstance(value, bool):
+            kind, low, high = LORA[name]
+            if low <= value <= high and (kind is float or value == int(value)):
+                clean[name] = kind(value)
+    return clean
+
+
+def _module(name: Any) -> bool:
+    return isinstance(name, str) and (name == "all-linear" or _SYMBOL.fullmatch(name) is not None)
 
 
 def number(text: str) -> int | float | str:
