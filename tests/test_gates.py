@@ -23,8 +23,9 @@ GATE_OF = {
     "push": 6,
     "rerun": 6,
     **{f"stages/{name}": 4 for name in ("build", "check_api", "prepare", "smoke")},
-    **{f"stages/{name}": 5 for name in ("baseline", "train", "eval", "infer")},
+    **{f"stages/{name}": 5 for name in ("baseline", "train", "merge", "eval", "infer")},
 }
+OPTIONAL = {"stages/merge"}  # evidence that only some runs have
 
 
 @pytest.fixture
@@ -42,7 +43,20 @@ def test_a_complete_run_opens_all_six(run):
 
 
 def test_every_kind_of_evidence_belongs_to_a_gate():
-    assert set(GATE_OF) == set(evidence.KINDS) == set(FACTS)
+    assert set(GATE_OF) == set(evidence.KINDS) == {*FACTS, *OPTIONAL}
+
+
+def test_an_adapter_must_have_been_merged_and_its_evidence_is_no_ones_word(tmp_path):
+    adapted = CONFIG.model_copy(update={"training_method": "lora"})
+    run = build(Run(tmp_path / "run"), config=adapted)
+    assert passed(run) == [1, 2, 3, 4] and gates.next_call(gates.view(run)).arguments["stage"] == "merge"
+    write(run, "stages/merge", {"passed": False, "problems": ["no effect"]}, adapted)
+    assert passed(run) == [1, 2, 3, 4]
+    path = run.meta / "stages/merge.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "facts": {"passed": True}}))
+    assert passed(run) == [1, 2, 3, 4]
+    write(run, "stages/merge", {"passed": True}, adapted)
+    assert passed(run) == [1, 2, 3, 4, 5, 6]
 
 
 @pytest.mark.parametrize("name", FACTS)

@@ -41,7 +41,7 @@ def test_what_is_emitted_is_valid_and_lies_where_it_says(run):
     path, text = rerun.emit(run)
     assert path == f"skills/{NAME}/SKILL.md" and (run.path / path).read_text() == text
     assert rerun.problems(text, NAME) == []
-    assert rerun.emitted_commands(text) == rerun.commands(baseline=True, platform="local-process")
+    assert rerun.emitted_commands(text) == rerun.commands(CONFIG, baseline=True)
     for said in ("0.9000", "0.1000 (random-head)", "transformers==5.23.0", sealed.ORIGIN["url"], "train took 3.0 s"):
         assert said in text, said
 
@@ -127,7 +127,7 @@ def test_verification_runs_the_emitted_commands_in_a_clean_copy(run, capfd):
     sealed.put(run, {"data": "stale", "model": "stale", "reports/eval_results.json": '{"accuracy": 0.1}'})
     found = verify(run)
     assert found["code"] == 0 and found["failed"] is None and found["results"] == {"accuracy": 0.89}
-    assert found["commands"] == rerun.commands(baseline=True, platform="local-process")
+    assert found["commands"] == rerun.commands(CONFIG, baseline=True)
     assert "$ python train.py --fresh" in capfd.readouterr().out
     assert not (run.path / ".verify").exists() and (run.path / "data").read_text() == "stale"  # the run is untouched
 
@@ -234,7 +234,7 @@ def test_it_rests_on_the_evaluations_own_number(run):
 
 
 def test_in_containers_every_command_runs_in_the_image():
-    lines = rerun.commands(baseline=False, platform="local-docker")
+    lines = rerun.commands(CONFIG.model_copy(update={"platform": "local-docker"}), baseline=False)
     assert all(line.startswith("bash in_image.sh python ") for line in lines) and not any(
         "baseline" in line for line in lines
     )

@@ -62,6 +62,7 @@ FILES = {  # of a run and of its skill; each is looked for in the package's or t
     "data/",
     "checkpoints/",
     "checkpoints/final",
+    "checkpoints/merged",
     "reports/",
     "reports/eval_results.json",
     "reports/baseline_results.json",
@@ -87,7 +88,7 @@ OWN = {  # words of ours: values of arguments and results
     "value",
     *card.BASELINE_KINDS,
 }
-NOT_YET = {"merge_lora.py", "report.py", "tests/"}  # named only to say that this version does not render them
+NOT_YET = {"report.py", "tests/"}  # named only to say that this version does not render them
 FOREIGN = set((Path(__file__).parent / "foreign_names.txt").read_text().split())  # of libraries, tools and messages
 KNOWN = (
     {

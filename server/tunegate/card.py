@@ -8,7 +8,7 @@ from tunegate import __version__
 from tunegate.config import RunConfig
 
 BASELINE_KINDS = {
-    "zero-shot": "the untuned model with its own classes",
+    "zero-shot": "the untuned model as it was published, with its own classes or its own words",
     "random-head": "the untuned backbone under a new head with random weights: about chance, whatever the backbone knows",
     "format-limited": "the untuned model, which often answers in another form than the metric accepts",
 }
@@ -95,6 +95,13 @@ def _body(
         "training rows": f"up to {config.n_train}",
         "loss": f"{train.get('first_loss')} -> {train.get('last_loss')}",
     }
+    if config.adapted:
+        modules = config.lora_target_modules
+        shown = modules if isinstance(modules, str) else ", ".join(modules or [])
+        settings |= {
+            "method": config.training_method,
+            "LoRA": f"r {config.lora_r}, alpha {config.lora_alpha:g}, on {shown}; merged",
+        }
     rows = "\n".join(f"| {key} | {shown} |" for key, shown in settings.items())
     pins = ", ".join(
         f"{package} {versions[package]}"

@@ -90,6 +90,15 @@ class RunConfig(BaseModel):
     crop_scale_min: float | None = Field(
         None, gt=0, le=1, description="smallest share of the image a random crop keeps"
     )
+    max_length: int | None = Field(None, ge=16, description="tokens of a row; longer rows are left out, never cut")
+    max_new_tokens: int | None = Field(None, ge=1, description="of an answer, when the model is asked")
+    lora_alpha: float | None = Field(None, gt=0)
+    lora_dropout: float | None = Field(None, ge=0, lt=1)
+    lora_target_modules: str | list[str] | None = Field(None, description="module names, or all-linear")
+    beta: float | None = Field(None, ge=0, description="dpo, grpo: how dear it is to leave the untuned model")
+    num_generations: int | None = Field(None, ge=2, description="grpo: answers to each prompt")
+    max_completion_length: int | None = Field(None, ge=1, description="grpo: tokens of an answer")
+    temperature: float | None = Field(None, gt=0, description="grpo: of the answers that are drawn")
     seed: int = Field(42, ge=0)
     training_arguments: dict[str, Scalar] = Field(
         default_factory=dict,
@@ -128,6 +137,11 @@ class RunConfig(BaseModel):
         if self.dataset_id and self.local_dataset_path:
             raise ValueError("dataset_id and local_dataset_path are both set: keep exactly one")
         return self
+
+    @property
+    def adapted(self) -> bool:
+        """Whether training makes a LoRA adapter, which is then merged into the weights."""
+        return self.training_method in ("lora", "dpo", "grpo")
 
     @property
     def short_name(self) -> str:

@@ -53,11 +53,21 @@ TRAINING_KEYS = (
     "image_size",
     "horizontal_flip",
     "crop_scale_min",
+    "max_length",
+    "max_new_tokens",
+    "lora_alpha",
+    "lora_dropout",
+    "lora_target_modules",
+    "beta",
+    "num_generations",
+    "max_completion_length",
+    "temperature",
     "seed",
     "training_arguments",
     "attn_implementation",
     "monitoring",
 )
+PREPARE_KEYS = ("training_method", "max_length", "max_completion_length")  # of language models: which rows can be used
 HARDWARE_KEYS = ("platform", "gpu_count", "gpu_name", "driver_major", "vram_gb_per_gpu")
 IMAGE_KEYS = ("platform", "ngc_image", "ngc_image_digest")
 WORKAROUND_KEYS = ("applicable_workarounds", "skip_workarounds")
@@ -85,15 +95,18 @@ KINDS: dict[str, Kind] = {
     ),
     "stages/build": Kind("docker_run", IMAGE_KEYS, ("image",), (("stage", "build"),)),
     "stages/check_api": Kind("docker_run", (*IMAGE_KEYS, "training_arguments"), (), (("stage", "check_api"),)),
-    "stages/prepare": Kind("docker_run", (*DATA_KEYS, "platform"), ("dataset",), (("stage", "prepare"),)),
+    "stages/prepare": Kind(
+        "docker_run", (*DATA_KEYS, *PREPARE_KEYS, "platform"), ("dataset",), (("stage", "prepare"),)
+    ),
     "stages/smoke": Kind("docker_run", RUN_KEYS, ("model", "dataset"), (("stage", "smoke"),)),
     "stages/baseline": Kind(
         "docker_run",
-        (*MODEL_KEYS, *DATA_KEYS, "image_size", "platform"),
+        (*MODEL_KEYS, *DATA_KEYS, *PREPARE_KEYS, "image_size", "max_new_tokens", "platform"),
         ("model", "dataset"),
         (("stage", "baseline"),),
     ),
     "stages/train": Kind("docker_run", RUN_KEYS, ("model", "dataset"), (("stage", "train"),)),
+    "stages/merge": Kind("docker_run", RUN_KEYS, ("model", "dataset"), (("stage", "merge"),)),
     "stages/eval": Kind("docker_run", RUN_KEYS, ("model", "dataset"), (("stage", "eval"),)),
     "stages/infer": Kind("docker_run", RUN_KEYS, ("model", "dataset"), (("stage", "infer"),)),
     "push": Kind("push_hub", (*RUN_KEYS, "hf_model_repo", "push_to_hub", "skip_baseline")),

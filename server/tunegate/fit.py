@@ -123,7 +123,7 @@ def plan_of(config: Any, model: dict[str, Any], defaults: dict[str, Any]) -> Pla
 
     extra = config.training_arguments
     return Plan(
-        method={"lora": "lora", "qlora": "qlora"}.get(config.training_method or "full", "full"),
+        method="lora" if config.adapted else "qlora" if config.training_method == "qlora" else "full",
         batch=value("per_device_train_batch_size", DEFAULT_BATCH),
         accumulation=value("gradient_accumulation_steps", 1),
         gpus=config.gpu_count or 0,

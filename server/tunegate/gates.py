@@ -222,7 +222,8 @@ def _added_code(view: View) -> Check:
 
 
 def _train(view: View) -> list[Check]:
-    names = [*([] if view.config.skip_baseline else ["baseline"]), "train", "eval", "infer"]
+    merge = ["merge"] if view.config.adapted else []
+    names = [*([] if view.config.skip_baseline else ["baseline"]), "train", *merge, "eval", "infer"]
     return [_held(view, f"stages/{name}", _stage) for name in names]
 
 

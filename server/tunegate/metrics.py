@@ -31,7 +31,10 @@ PRIMARY = {
     "text-generation/grpo": "reward_accuracy",
 }
 LOWER_IS_BETTER = ("abs_rel", "eval_loss")
-RECALLS = [k / 100 for k in range(101)]  # where COCO reads the precision
+RECALLS = [
+    *(k * 0.01 for k in range(100)),
+    1.0,
+]  # where COCO reads the precision: numpy.linspace(0, 1, 101), bit for bit
 N_THRESHOLDS = 10
 Row = dict[str, Any]
 

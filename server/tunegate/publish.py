@@ -15,6 +15,7 @@ from tunegate.seal import redacted
 
 PUSHED = {  # in the run -> in the repository
     "checkpoints/final/*": "",
+    "checkpoints/merged/*": "",
     "reports/eval_results.json": "results/",
     "reports/baseline_results.json": "results/",
     "reports/inference_samples/*": "inference_samples/",
@@ -54,7 +55,7 @@ def assemble(run: Run) -> dict[str, bytes | Path]:
 def used_files(run: Run) -> dict[str, str]:
     """The run's files that are pushed, {path: sha256}: only what a stage made or the renderer wrote, whatever else lies there."""
     stages = [
-        "stages/train",
+        "stages/merge" if run.config().adapted else "stages/train",  # merged weights are a model, an adapter is none
         "stages/eval",
         "stages/infer",
         *([] if run.config().skip_baseline else ["stages/baseline"]),

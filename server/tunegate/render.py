@@ -55,15 +55,35 @@ HEADER = (data_dir("scaffolds") / "_shared/header.txt").read_text()
 SOME: tuple[tuple[str, Callable[[RunConfig], bool]], ...] = (
     ("in_image.sh.j2", lambda config: bool(config.ngc_image)),
     ("pixels.py.j2", lambda config: config.task in VISION),
+    ("merge_lora.py.j2", lambda config: config.adapted),
+    ("rewards.py.j2", lambda config: config.training_method == "grpo"),
 )
 
 # TrainingArguments keywords that a recipe may name and that have no key of their own in config.yaml.
 RECIPE_ARGUMENTS = ("optim", "max_grad_norm", "adam_beta1", "adam_beta2", "adam_epsilon")
 # task -> the class that loads its models, and how the names of the fitting ones end.
-FALLBACK_CLASSES = {"image-classification": ("AutoModelForImageClassification", "ForImageClassification")}
-ARGUMENTS_CLASSES = {}  # task/method -> what train.py calls instead of TrainingArguments
+FALLBACK_CLASSES = {
+    "image-classification": ("AutoModelForImageClassification", "ForImageClassification"),
+    "text-generation": ("AutoModelForCausalLM", "ForCausalLM"),
+}
+# task/method -> what train.py calls instead of TrainingArguments
+ARGUMENTS_CLASSES = {
+    "text-generation/lora": "SFTConfig",
+    "text-generation/full": "SFTConfig",
+    "text-generation/dpo": "DPOConfig",
+    "text-generation/grpo": "GRPOConfig",
+}
+NOT_OF_TRAINING = ("per_device_eval_batch_size", "max_new_tokens")  # defaults that leave the trained model the same
 # Keywords that train.py only sets where training_arguments does not.
-YIELDING = ("bf16", "fp16", "dataloader_num_workers", "dataloader_pin_memory", "save_total_limit", "save_steps")
+YIELDING = (
+    "bf16",
+    "fp16",
+    "dataloader_num_workers",
+    "dataloader_pin_memory",
+    "save_total_limit",
+    "save_steps",
+    "gradient_checkpointing",
+)
 
 _IMAGE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/-]{0,254}")
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
@@ -77,7 +97,7 @@ _PLACEHOLDER = re.compile(
 )
 
 
-def with_defaults(config: RunConfig, hyperparameters: dict[str, Any]) -> RunConfig:
+def with_defaults(config: RunConfig, hyperparameters: dict[str, Any], lora: dict[str, Any] | None = None) -> RunConfig:
     """Fill the training keys that are null: from the recipe, else from the scaffold. What the user set stays.
 
     hyperparameters: TrainingArguments keywords as fetch_recipe found them. Their number of epochs or steps is not taken:
@@ -85,11 +105,23 @@ def with_defaults(config: RunConfig, hyperparameters: dict[str, Any]) -> RunConf
     """
     defaults = training_defaults(config.task, config.training_method)
     filled = {key: hyperparameters.get(key, value) for key, value in defaults.items() if getattr(config, key) is None}
+    if config.adapted and "lora_target_modules" in filled:
+        filled |= _adapter(config, lora)
     further = {key: hyperparameters[key] for key in RECIPE_ARGUMENTS if key in hyperparameters}
     return config_module.validate(
         {**config.model_dump(), **filled, "training_arguments": {**further, **config.training_arguments}},
         "render_project",
     )
+
+
+def _adapter(config: RunConfig, lora: dict[str, Any] | None) -> dict[str, Any]:
+    """LoraConfig keywords of the recipe -> config keys. lora_r is the user's: alpha keeps its ratio to the recipe's r."""
+    found, lora = {}, lora or {}
+    if "lora_alpha" in lora:
+        found["lora_alpha"] = lora["lora_alpha"] * config.lora_r / lora.get("r", config.lora_r)
+    found |= {f"lora_{key}": lora[key] for key in ("target_modules",) if key in lora}
+    found |= {key: lora[key] for key in ("lora_dropout",) if key in lora}
+    return {key: value for key, value in found.items() if getattr(config, key) is None}
 
 
 def training_defaults(task: str | None, method: str | None = None) -> dict[str, Any]:
@@ -109,8 +141,13 @@ def render_files(config: RunConfig, slots: dict[str, Any]) -> dict[str, str]:
     values = _values(config, slots)
     templates_of = environment(folder)
     _check_arguments(config, templates_of.get_template("train.py.j2").render({**values, "training_arguments": []}))
-    shared = SHARED | {name: name.removesuffix(".j2") for name, wanted in SOME if wanted(config)}
-    templates = {**shared, **{path.name: path.name.removesuffix(".j2") for path in sorted(folder.glob("*.j2"))}}
+    shared_folder = data_dir("scaffolds") / "_shared"
+    shared = SHARED | {
+        name: name.removesuffix(".j2") for name, wanted in SOME if wanted(config) and (shared_folder / name).is_file()
+    }
+    unwanted = {name for name, wanted in SOME if not wanted(config)}
+    own = [path.name for path in sorted(folder.glob("*.j2")) if path.name not in unwanted]
+    templates = {**shared, **{name: name.removesuffix(".j2") for name in own}}
     files = {name: templates_of.get_template(template).render(values) for template, name in templates.items()}
     files |= requirements(config.task)
     files["requirements.txt"] = fixes.requirements(config, files["requirements.txt"])
@@ -173,6 +210,7 @@ def _values(config: RunConfig, slots: dict[str, Any]) -> dict[str, Any]:
     attention = ', attn_implementation=cfg["attn_implementation"]' if config.attn_implementation else ""
     return {
         "config": config,
+        "adapted": config.adapted,
         "auto_class": _auto_class(config.task, slots),
         "processor_class": "AutoImageProcessor",
         "attention": attention,
@@ -196,8 +234,9 @@ def _auto_class(task: str, slots: dict[str, Any]) -> str:
 
 def _fingerprint(config: RunConfig) -> str:
     """The config keys that make two trainings the same one, as lines of a tuple."""
-    own = [key for key in training_defaults(config.task, config.training_method) if key != "per_device_eval_batch_size"]
-    first = ("model_id", "model_revision", "training_method", "n_epochs", "seed", "training_arguments")
+    own = [key for key in training_defaults(config.task, config.training_method) if key not in NOT_OF_TRAINING]
+    first = ["model_id", "model_revision", "training_method", "n_epochs", "seed", "training_arguments"]
+    first += ["lora_r"] if config.adapted else []
     quoted = ", ".join(f'"{key}"' for key in dict.fromkeys([*first, *own]))
     return textwrap.fill(f"{quoted},", 118, initial_indent="    ", subsequent_indent="    ")
 

@@ -22,6 +22,7 @@ import yaml
 
 from tunegate import __version__, card, evidence, gates, gpu_handover, jobs, render
 from tunegate import config as config_module
+from tunegate.config import RunConfig
 from tunegate.errors import ToolFailure
 from tunegate.paths import data_dir
 from tunegate.rundir import Run, atomic_write, file_sha256
@@ -99,7 +100,7 @@ def _values(run: Run, name: str) -> dict[str, Any]:
             for stage in ("prepare", "smoke", "train", "eval")
             if f"stages/{stage}" in facts
         },
-        "commands": commands(baseline is not None, config.platform),
+        "commands": commands(config, baseline is not None),
         "packages": packages,
         "python_version": facts["stages/build"].get("python_version", ""),
         "sources": facts["recipe"]["sources"],
@@ -108,11 +109,12 @@ def _values(run: Run, name: str) -> dict[str, Any]:
     }
 
 
-def commands(baseline: bool, platform: str) -> list[str]:
+def commands(config: RunConfig, baseline: bool) -> list[str]:
     """The stages by hand, in order, inside the environment, or each in the project's image."""
-    python = "bash in_image.sh python" if platform == "local-docker" else "python"
-    scripts = ["prepare_data.py", "train.py --smoke --max_steps 2", *(["run_eval.py --baseline"] if baseline else [])]
-    return [f"{python} {script}" for script in (*scripts, "train.py --fresh", "run_eval.py", "infer.py")]
+    python = "bash in_image.sh python" if config.platform == "local-docker" else "python"
+    before = ["prepare_data.py", "train.py --smoke --max_steps 2", *(["run_eval.py --baseline"] if baseline else [])]
+    merge = ["merge_lora.py"] if config.adapted else []
+    return [f"{python} {script}" for script in (*before, "train.py --fresh", *merge, "run_eval.py", "infer.py")]
 
 
 def _troubles(facts: dict[str, dict]) -> list[str]:

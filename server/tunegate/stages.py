@@ -16,12 +16,13 @@ from tunegate.config import RunConfig
 from tunegate.errors import NextCall, ToolFailure
 from tunegate.rundir import Run, canonical, hash_files
 
-StageName = Literal["build", "check_api", "prepare", "smoke", "baseline", "train", "eval", "infer"]
+StageName = Literal["build", "check_api", "prepare", "smoke", "baseline", "train", "merge", "eval", "infer"]
 
-SCRIPTS = ("prepare_data.py", "train.py", "run_eval.py", "infer.py", "check_api.py")
+SCRIPTS = ("prepare_data.py", "train.py", "merge_lora.py", "run_eval.py", "infer.py", "check_api.py")
 MODULES = ("*.py",)  # what a script may import: every module of the project but the other stages' scripts
 DATA = ("data/meta.json", "data/*/*.arrow", "data/*/*.json")
 WEIGHTS = ("checkpoints/final/*",)
+MERGED = ("checkpoints/merged/*",)
 HUB_SECRETS = ("HF_TOKEN",)
 
 
@@ -65,11 +66,23 @@ STAGES: dict[str, Stage] = {
         gate=4,
         secrets=HUB_SECRETS,
     ),
+    "merge": Stage(
+        ("merge_lora.py",),
+        ("merge_lora.py", *MODULES, *DATA, *WEIGHTS),
+        (*MERGED, "reports/merge.json"),
+        ("train",),
+        gate=4,
+        secrets=HUB_SECRETS,
+    ),
     "eval": Stage(
-        ("run_eval.py",), ("run_eval.py", *MODULES, *DATA, *WEIGHTS), ("reports/eval_*",), ("train",), gate=4
+        ("run_eval.py",), ("run_eval.py", *MODULES, *DATA, *WEIGHTS, *MERGED), ("reports/eval_*",), ("train",), gate=4
     ),
     "infer": Stage(
-        ("infer.py",), ("infer.py", *MODULES, *DATA, *WEIGHTS), ("reports/inference_samples/*",), ("train",), gate=4
+        ("infer.py",),
+        ("infer.py", *MODULES, *DATA, *WEIGHTS, *MERGED),
+        ("reports/inference_samples/*",),
+        ("train",),
+        gate=4,
     ),
 }
 SAME_ERROR_LIMIT = 3
@@ -300,4 +313,7 @@ def image_gone(run: Run, config: RunConfig, stage: str) -> bool:
 def missing_before(run: Run, config: RunConfig, stage: str) -> list[str]:
     """The stages whose evidence this one needs and that does not hold."""
     newest = ledger.latest(run)
-    return [name for name in STAGES[stage].needs if not passed(run, config, name, newest)]
+    needs = STAGES[stage].needs
+    if stage in ("eval", "infer") and config.adapted:  # what is measured is the model as it will be published
+        needs = (*needs, "merge")
+    return [name for name in needs if not passed(run, config, name, newest)]

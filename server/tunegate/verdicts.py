@@ -223,7 +223,8 @@ def _smoke(run: Run, config: RunConfig) -> tuple[dict, list[str]]:
     if memory := _memory(run, config, report.get("memory")):
         facts["memory"] = memory
         problems += [memory["note"]] if memory["over"] else []
-    if not problems and not (_positive(facts["loss"]) and _positive(facts["grad_norm"])):
+    loss_counts = config.training_method != "grpo"  # advantages add up to zero, so its first loss does
+    if not problems and not ((_positive(facts["loss"]) or not loss_counts) and _positive(facts["grad_norm"])):
         problems.append(
             f"smoke loss = {facts['loss']}, grad_norm = {facts['grad_norm']}: both must be finite and above 0"
         )
@@ -278,7 +279,9 @@ def _train(run: Run, config: RunConfig) -> tuple[dict, list[str]]:
         facts["first_loss"], facts["last_loss"] = (
             round(sum(part) / share, 4) for part in (losses[:share], losses[-share:])
         )
-        if not facts["last_loss"] < facts["first_loss"]:
+        if config.training_method == "grpo":
+            problems += _reward_problems(rows, facts)
+        elif not facts["last_loss"] < facts["first_loss"]:
             problems.append(
                 f"the loss did not fall ({facts['first_loss']} -> {facts['last_loss']}): inspect labels, collator and learning_rate"
             )
@@ -295,17 +298,30 @@ def _train(run: Run, config: RunConfig) -> tuple[dict, list[str]]:
     return facts, problems + _weights_problems(run)
 
 
+def _reward_problems(rows: list[dict], facts: dict[str, Any]) -> list[str]:
+    """GRPO's loss tells nothing: its reward must rise."""
+    rewards = [row["reward"] for row in rows if isinstance(row.get("reward"), (int, float))]
+    if len(rewards) < 2:
+        return ["logs/train.jsonl has fewer than two rewards, so nothing shows that the reward rose"]
+    share = max(1, len(rewards) // 5)
+    first, last = (round(sum(part) / share, 4) for part in (rewards[:share], rewards[-share:]))
+    facts |= {"first_reward": first, "last_reward": last}
+    if last > first or first == 1:
+        return []
+    return [f"the reward did not rise ({first} -> {last}): look at the answers, rewards.py and learning_rate"]
+
+
 def _fewest_steps(config: RunConfig, n_train: int) -> int:
     """Steps of the whole training, counted so that dropping incomplete batches on every device is still enough."""
     batch = config.per_device_train_batch_size * config.gradient_accumulation_steps * max(1, config.gpu_count or 0)
     return config.n_epochs * max(1, n_train // batch)
 
 
-def _weights_problems(run: Run) -> list[str]:
-    """Why checkpoints/final is no model: no safetensors file, or one whose header does not describe its bytes."""
-    files = sorted((run.path / "checkpoints/final").glob("*.safetensors"))
+def _weights_problems(run: Run, folder: str = "checkpoints/final") -> list[str]:
+    """Why the folder holds no model: no safetensors file, or one whose header does not describe its bytes."""
+    files = sorted((run.path / folder).glob("*.safetensors"))
     if not files:
-        return ["checkpoints/final holds no .safetensors weights"]
+        return [f"{folder} holds no .safetensors weights"]
     wrong = []
     for path in files:
         with path.open("rb") as file:
@@ -392,6 +408,21 @@ def _is_jpeg(content: bytes) -> bool:
     return content.startswith(b"\xff\xd8\xff") and content.endswith(b"\xff\xd9") and len(content) > 200
 
 
+def _merge(run: Run, config: RunConfig) -> tuple[dict, list[str]]:
+    """The adapter had an effect in every module, and the merged model, read back from disk, gave its logits."""
+    report = _json(run, "reports/merge.json")
+    facts = {key: report[key] for key in ("modules", "effect", "difference", "dtype")}
+    problems = (
+        [f"{len(report['idle'])} adapted modules have no effect, such as {report['idle'][0]}"] if report["idle"] else []
+    )
+    if not (_positive(facts["effect"]) and 0 <= facts["difference"] <= max(1e-3, 0.1 * facts["effect"])):
+        problems.append(
+            f"merged and adapted model differ by {facts['difference']} in a logit where the adapter moves one by {facts['effect']}: "
+            "the merged weights are not the trained ones"
+        )
+    return facts, problems + _weights_problems(run, "checkpoints/merged")
+
+
 JUDGES = {
     "build": _build,
     "check_api": _check_api,
@@ -399,6 +430,7 @@ JUDGES = {
     "smoke": _smoke,
     "baseline": _evaluation("baseline"),
     "train": _train,
+    "merge": _merge,
     "eval": _evaluation("eval"),
     "infer": _infer,
 }

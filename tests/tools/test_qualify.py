@@ -175,10 +175,10 @@ def test_probing_again_changes_nothing_behind_it(call):
 
 
 def test_a_model_that_is_recognised_but_not_trained_yet_is_told_whole(call, server):
-    config = {"model_type": "llama", "architectures": ["LlamaForCausalLM"]}
-    server.add_repo("model", "me/llama", model_files(config, tokenizer__json=b"{}"))
-    error = call("probe_model", model_id="me/llama", output_dir="run")["error"]
-    found = ("text-generation; LlamaForCausalLM; 10 parameters", "licence apache-2.0", "this version trains")
+    config = {"model_type": "glpn", "architectures": ["GLPNForDepthEstimation"]}
+    server.add_repo("model", "me/glpn", model_files(config))
+    error = call("probe_model", model_id="me/glpn", output_dir="run")["error"]
+    found = ("depth-estimation; GLPNForDepthEstimation; 10 parameters", "licence apache-2.0", "this version trains")
     assert error["code"] == "rejected" and all(part in error["message"] for part in found)
     assert not (call.workspace.root / "run").exists()
 

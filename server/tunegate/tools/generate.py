@@ -14,6 +14,7 @@ from tunegate import config as config_module
 from tunegate.approvals import Approval
 from tunegate.config import RunConfig
 from tunegate.errors import ToolFailure
+from tunegate.probe import tasks
 from tunegate.rundir import Run, atomic_write, file_sha256
 from tunegate.tools.answer import answer
 from tunegate.tools.base import Confirm, OutputDir, Result, Workspace, keep, recorded, tool, workspace
@@ -64,7 +65,7 @@ def render_project(
         notes = approvals.settle(approval, _substitution(ws, output_dir, overrides), arguments)
         config = workarounds.review(run, _overridden(run.config(), overrides or {}))
         config, settings = fixes.with_settings(config, _rendered(run).get("workarounds", {}))
-        config = render.with_defaults(config, _hyperparameters(run))
+        config = render.with_defaults(config, _hyperparameters(run), _lora(run))
         config = config.model_copy(update={"notes": [*config.notes, *notes], "hf_model_repo": _push_target(ws, config)})
         files = render.render_files(config, _slot_values(run))
         if not overwrite:
@@ -97,10 +98,11 @@ def _overridden(config: RunConfig, overrides: dict[str, Any]) -> RunConfig:
         raise ToolFailure(
             "invalid_input", f"overrides: {unknown[0]!r} cannot be set here; keys that can: {', '.join(OVERRIDES)}"
         )
-    if overrides.get("training_method", "full") != "full":
+    if method := overrides.get("training_method"):
+        tasks.check_method(config.task, method)
+    if "lora_r" in overrides and not config.adapted:
         raise ToolFailure(
-            "out_of_scope",
-            f"training_method = {overrides['training_method']!r}: {config.task} is trained with 'full' in this version",
+            "invalid_input", f"overrides: lora_r means nothing with training_method = {config.training_method!r}"
         )
     config = config_module.validate({**config.model_dump(), **overrides}, "overrides")
     asked = [key for key in NOT_YET if getattr(config, key)]
@@ -110,6 +112,16 @@ def _overridden(config: RunConfig, overrides: dict[str, Any]) -> RunConfig:
             f"{asked[0] if asked else 'monitoring'} is not rendered by this version: set it back to its default in config.yaml",
         )
     return config
+
+
+def _lora(run: Run) -> dict[str, Any]:
+    """The recipe's LoRA settings; names of modules only where the card or the author's script says them: they are this model's."""
+    slot = evidence.read(run, "recipe").facts["slots"].get("lora", {})
+    settings = slot.get("value") if run.config().adapted else {}
+    settings = settings or {}
+    if (slot.get("source") or {}).get("priority") not in (0, 1, 3):
+        settings = {key: value for key, value in settings.items() if key != "target_modules"}
+    return settings
 
 
 def _hyperparameters(run: Run) -> dict[str, Any]:

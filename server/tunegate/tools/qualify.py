@@ -14,6 +14,7 @@ from tunegate import config as config_module
 from tunegate.approvals import Approval
 from tunegate.config import RunConfig, Task
 from tunegate.errors import NextCall, ToolFailure
+from tunegate.probe import tasks
 from tunegate.rundir import Run
 from tunegate.tools.answer import answer
 from tunegate.tools.base import (
@@ -60,14 +61,23 @@ class DatasetReport(Result):
 
 
 def approve_model(
-    ctx: Context, model_id: str, output_dir: str | None, task: str | None, confirm: str | None
+    ctx: Context,
+    model_id: str,
+    output_dir: str | None,
+    task: str | None,
+    training_method: str | None,
+    confirm: str | None,
 ) -> Approval | Elicit[Approval]:
-    return approvals.ask(ctx, lambda: _model_substitution(workspace(ctx), model_id, output_dir, task), confirm)
+    ws = workspace(ctx)
+    return approvals.ask(ctx, lambda: _model_substitution(ws, model_id, output_dir, task, training_method), confirm)
 
 
-def _model_substitution(ws: Workspace, model_id: str, output_dir: str | None, task: str | None) -> str | None:
+def _model_substitution(
+    ws: Workspace, model_id: str, output_dir: str | None, task: str | None, training_method: str | None
+) -> str | None:
     run = rundir.locate(ws.root, output_dir or default_output_dir(model_id))
-    return approvals.substitution(run, "model", "probe_model", {"model_id": model_id, "task": task})
+    wanted = {"model_id": model_id, "task": task, "training_method": training_method}
+    return approvals.substitution(run, "model", "probe_model", wanted)
 
 
 def default_output_dir(model_id: str) -> str:
@@ -104,7 +114,9 @@ def probe_model(
         "deep": deep or None,
     }
     with recorded(run, "probe_model", arguments) as wrote:
-        notes = approvals.settle(approval, _model_substitution(ws, model_id, output_dir, task), arguments)
+        notes = approvals.settle(
+            approval, _model_substitution(ws, model_id, output_dir, task, training_method), arguments
+        )
         facts = _probe(ws, run, model_id, task, revision, training_method, deep)
         config = _model_config(run, facts, training_method, platform, notes)
         run.save_config(config)
@@ -163,13 +175,12 @@ def _model_config(
     }
     if run.config_path.exists():
         config = run.config().model_copy(update=found)
+        method = training_method or config.training_method or tasks.METHODS[facts.task][0]
     else:
-        config = RunConfig(**found, output_dir=f"./{run.path.name}", training_method=training_method or "full")
-    if config.training_method != "full" or training_method not in (None, "full"):
-        raise ToolFailure(
-            "out_of_scope",
-            f"training_method = {training_method or config.training_method!r}: {facts.task} is trained with 'full' in this version",
-        )
+        method = training_method or tasks.METHODS[facts.task][0]
+        config = RunConfig(**found, output_dir=f"./{run.path.name}")
+    tasks.check_method(facts.task, method)
+    config = config.model_copy(update={"training_method": method})
     config = config.model_copy(update={"notes": [*config.notes, *notes]})
     return workarounds.review(run, config, model=facts.model_dump(mode="json"))
 
