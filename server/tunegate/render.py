@@ -20,6 +20,7 @@ from tunegate import fixes, metrics
 from tunegate.config import RunConfig
 from tunegate.errors import ToolFailure
 from tunegate.paths import data_dir
+from tunegate.probe.detect import SEGMENTATION
 from tunegate.probe.tasks import VISION
 
 FROZEN = (
@@ -57,6 +58,8 @@ SOME: tuple[tuple[str, Callable[[RunConfig], bool]], ...] = (
     ("pixels.py.j2", lambda config: config.task in VISION),
     ("merge_lora.py.j2", lambda config: config.adapted),
     ("rewards.py.j2", lambda config: config.training_method == "grpo"),
+    ("pairs.py.j2", lambda config: config.task == "semantic-segmentation"),
+    ("overlays.py.j2", lambda config: config.task in SEGMENTATION),
 )
 
 # TrainingArguments keywords that a recipe may name and that have no key of their own in config.yaml.
@@ -64,6 +67,8 @@ RECIPE_ARGUMENTS = ("optim", "max_grad_norm", "adam_beta1", "adam_beta2", "adam_
 # task -> the class that loads its models, and how the names of the fitting ones end.
 FALLBACK_CLASSES = {
     "image-classification": ("AutoModelForImageClassification", "ForImageClassification"),
+    "semantic-segmentation": ("AutoModelForSemanticSegmentation", "ForSemanticSegmentation"),
+    **dict.fromkeys(SEGMENTATION[1:], ("AutoModelForUniversalSegmentation", "ForUniversalSegmentation")),
     "text-generation": ("AutoModelForCausalLM", "ForCausalLM"),
 }
 # task/method -> what train.py calls instead of TrainingArguments

@@ -365,6 +365,13 @@ def _other_truth(metric: str, rows: list[dict], meta: dict) -> str:
     counted = {name: count for name, count in meta.get("eval_histogram", {}).items() if count}
     if metric == "accuracy":
         return "" if Counter(row["label"] for row in rows) == Counter(counted) else "labels"
+    if metric == "mean_iou" and counted:
+        sums = {part: Counter() for part in ("intersection", "union")}
+        for row in rows:
+            for part, total in sums.items():
+                total.update(row[part])
+        fits = all(sums["intersection"][name] <= pixels <= sums["union"][name] for name, pixels in counted.items())
+        return "" if fits else "masks"
     if metric == "map" and counted:
         found = Counter()
         for row in rows:
