@@ -67,6 +67,7 @@ RECIPE_ARGUMENTS = ("optim", "max_grad_norm", "adam_beta1", "adam_beta2", "adam_
 # task -> the class that loads its models, and how the names of the fitting ones end.
 FALLBACK_CLASSES = {
     "image-classification": ("AutoModelForImageClassification", "ForImageClassification"),
+    "object-detection": ("AutoModelForObjectDetection", "ForObjectDetection"),
     "semantic-segmentation": ("AutoModelForSemanticSegmentation", "ForSemanticSegmentation"),
     **dict.fromkeys(SEGMENTATION[1:], ("AutoModelForUniversalSegmentation", "ForUniversalSegmentation")),
     "text-generation": ("AutoModelForCausalLM", "ForCausalLM"),
@@ -88,6 +89,7 @@ YIELDING = (
     "save_total_limit",
     "save_steps",
     "gradient_checkpointing",
+    "max_grad_norm",
 )
 
 _IMAGE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/-]{0,254}")
