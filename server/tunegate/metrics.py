@@ -8,7 +8,8 @@ the rows of reports/*_predictions.jsonl, so that a number and its predictions ca
     mean_iou         {index, intersection: {class: pixels}, union: {class: pixels}}
     abs_rel          {index, abs_rel}                      mean of |depth - truth| / truth over the image's valid pixels
     map              {index, objects: {class: count}, detections: [[class, score, "1110000000"], ...]}
-                                                           one digit for each IoU threshold .50, .55, ... .95: 1 = a true positive
+                                                           one digit for each IoU threshold .50, .55, ... .95: 1 = a true positive;
+                                                           - in its place: on a crowd, neither right nor wrong
     eval_loss        {index, loss, tokens}                 cross-entropy in nats, summed over the row's `tokens` answer tokens
     reward_accuracy  {index, reward}                       dpo: 1 where the chosen answer is the likelier one; grpo: the reward
 """
@@ -87,7 +88,8 @@ def _mean_average_precision(rows: list[Row]) -> float:
     each = []
     for name in classes:
         ranked = sorted(found.get(name, []), key=lambda detection: -detection[0])
-        each += [average_precision([m[k] == "1" for _, m in ranked], objects[name]) for k in range(N_THRESHOLDS)]
+        for k in range(N_THRESHOLDS):
+            each.append(average_precision([m[k] == "1" for _, m in ranked if m[k] != "-"], objects[name]))
     return sum(each) / len(each)
 
 

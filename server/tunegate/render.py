@@ -59,6 +59,7 @@ SOME: tuple[tuple[str, Callable[[RunConfig], bool]], ...] = (
     ("merge_lora.py.j2", lambda config: config.adapted),
     ("rewards.py.j2", lambda config: config.training_method == "grpo"),
     ("pairs.py.j2", lambda config: config.task == "semantic-segmentation"),
+    ("coco_files.py.j2", lambda config: config.task in SEGMENTATION[1:]),
     ("overlays.py.j2", lambda config: config.task in SEGMENTATION),
 )
 

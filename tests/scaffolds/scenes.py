@@ -48,3 +48,40 @@ def class_mask(objects, size: int = 64, first: int = 1):
     for name, mask in objects:
         ids.paste(first + list(SHAPES).index(name), mask=mask)
     return ids
+
+
+# A Mask2Former that is as small as its parts allow.
+MAKE_MASK2FORMER = """
+import sys
+from transformers import Mask2FormerConfig, Mask2FormerForUniversalSegmentation, Mask2FormerImageProcessorPil, SwinConfig, set_seed
+set_seed(0)
+backbone = SwinConfig(image_size=64, embed_dim=16, depths=[1, 1, 1, 1], num_heads=[1, 1, 2, 2], window_size=4,
+                      out_features=["stage1", "stage2", "stage3", "stage4"])
+config = Mask2FormerConfig(backbone_config=backbone, feature_size=32, mask_feature_size=32, hidden_dim=32, encoder_feedforward_dim=64,
+                           encoder_layers=1, decoder_layers=3, dim_feedforward=64, num_attention_heads=2, num_queries=10, train_num_points=512)
+config.id2label = {i: f"thing {i}" for i in range(7)}
+Mask2FormerForUniversalSegmentation(config).save_pretrained(sys.argv[1])
+Mask2FormerImageProcessorPil(size={"shortest_edge": 64, "longest_edge": 128}).save_pretrained(sys.argv[1])
+"""
+
+
+def class_and_instance(objects, size: int = 64):
+    """R: class ids from 1 on, G: the object's number from 1 on."""
+    from PIL import Image
+
+    numbers = Image.new("L", (size, size))
+    for number, (_, mask) in enumerate(objects, 1):
+        numbers.paste(number, mask=mask)
+    return Image.merge("RGB", [class_mask(objects, size), numbers, Image.new("L", (size, size))])
+
+
+def segments(objects, size: int = 64):
+    """(picture of segment ids R + 256 G, segments_info): the background is segment 300, the objects 301, 302, ..."""
+    from PIL import Image
+
+    low, high = Image.new("L", (size, size), 300 % 256), Image.new("L", (size, size), 300 // 256)
+    info = [{"id": 300, "category_id": 0, "iscrowd": 0}]
+    for number, (name, mask) in enumerate(objects, 301):
+        low.paste(number % 256, mask=mask)
+        info.append({"id": number, "category_id": 1 + list(SHAPES).index(name), "iscrowd": 0})
+    return Image.merge("RGB", [low, high, Image.new("L", (size, size))]), info
