@@ -32,6 +32,8 @@ CHOICES: dict[str, dict[str, Any]] = {
     "smolvlm-vqav2": {"n_epochs": 5, "per_device_train_batch_size": 4, "gradient_accumulation_steps": 4},
 }
 
+PROBED = {"segformer-foodseg103": {"task": "semantic-segmentation"}}  # mit-b0 is published as a classifier
+
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -71,7 +73,12 @@ def _repository(name: str, part: str) -> str:
 def _walk(run: Path, name: str, platform: str, until: str | None, env: dict[str, str]) -> dict[str, Any]:
     """One pipeline; {stages: {stage: seconds}, check_api, smoke, memory}, and the error that ended it."""
     choices = {
-        "probe_model": {"model_id": _repository(name, "model"), "output_dir": str(run), "platform": platform},
+        "probe_model": {
+            "model_id": _repository(name, "model"),
+            "output_dir": str(run),
+            "platform": platform,
+            **PROBED.get(name, {}),
+        },
         "probe_dataset": {"dataset_id": _repository(name, "dataset"), **SIZES},
         "render_project": {"overrides": CHOICES[name]},
     }

@@ -10,7 +10,7 @@ from tunegate.embedded.hub import Fault
 from tunegate.errors import ToolFailure
 from tunegate.hub import Hub
 from tunegate.probe.model import probe_model
-from tunegate.probe.tasks import SUPPORTED
+from tunegate.probe.tasks import SUPPORTED, TRAINABLE
 from tunegate.probe.weights import MAX_SHARDS
 
 
@@ -199,15 +199,34 @@ def test_a_speech_model_without_config_is_out_of_scope_too(server, hub):
         ),
     ],
 )
-def test_other_tasks_are_recognised_and_said_not_to_be_trained_yet(server, hub, config, task):
+def test_other_tasks_are_recognised(server, hub, config, task):
+    """Those without scripts are said not to be trained."""
     facts = probe_model(hub, put(server, model_files(config, README__md=b"")))
-    assert (facts.task, facts.verdict) == (
-        task,
-        "reject",
-    ) and "this version trains image-classification only" in facts.reasons[0]
+    assert facts.task == task
+    assert any("this version trains" in reason for reason in facts.reasons) == (task not in TRAINABLE)
     if "text_config" in config or config["model_type"] == "llama":
         assert (facts.hidden_size, facts.num_attention_heads, facts.num_key_value_heads) == (576, 9, 3)
     assert facts.image_size == (512 if "vision_config" in config else None)
+
+
+@pytest.mark.parametrize(
+    ("config", "task", "why"),
+    [
+        ("mask2former Mask2FormerForUniversalSegmentation", "semantic-segmentation", "it is an AutoModelForUniversal"),
+        ("mask2former Mask2FormerForUniversalSegmentation", "instance-segmentation", ""),
+        ("maskformer MaskFormerForInstanceSegmentation", "panoptic-segmentation", ""),
+        ("oneformer OneFormerForUniversalSegmentation", "instance-segmentation", "reads the task as text"),
+        ("detr DetrForSegmentation", "panoptic-segmentation", "wants boxes too"),
+        ("segformer SegformerForImageClassification", "semantic-segmentation", ""),
+    ],
+)
+def test_segmentation_models_that_the_scripts_can_train(server, hub, config, task, why):
+    model_type, architecture = config.split()
+    files = model_files({"model_type": model_type, "architectures": [architecture]}, README__md=b"")
+    found = [
+        reason for reason in probe_model(hub, put(server, files), task=task).reasons if "is not trained for" in reason
+    ]
+    assert bool(found) == bool(why) and all(why in reason for reason in found)
 
 
 def test_a_backbone_needs_the_task_named(server, hub):

@@ -218,6 +218,8 @@ def _unsuitable(
         reasons.append(
             f"transformers has no {tasks.AUTO_CLASS[task]} for model_type {model_type!r}: choose another model"
         )
+    elif task in detect.SEGMENTATION and (why := _no_segmenter(task, model_type)):
+        reasons.append(f"model_type {model_type!r} is not trained for {task} in this version: {why}")
     if model_type == "timm_wrapper":
         reasons.append(
             "it wraps a timm checkpoint, and the images that train it lack the timm package: give the same architecture "
@@ -226,6 +228,14 @@ def _unsuitable(
     if quantisation and not (quantisation.adapters and method in ("lora", "qlora")):
         reasons.append(_too_small(info, quantisation, method))
     return reasons
+
+
+def _no_segmenter(task: str, model_type: str) -> str:
+    """Why the scripts of a segmentation task cannot train such a model; "" where they can."""
+    auto = architectures.auto_class(task, model_type)
+    instead = "nvidia/mit-b0" if task == "semantic-segmentation" else "facebook/mask2former-swin-tiny-coco-instance"
+    why = f"it is an {auto}" if auto != tasks.AUTO_CLASS[task] else tasks.UNFIT.get(model_type, "")
+    return f"{why}; choose one like {instead}" if why else ""
 
 
 def _too_small(info: RepoInfo, quantisation: quantised.Quantisation, method: str) -> str:

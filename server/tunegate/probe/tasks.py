@@ -28,5 +28,11 @@ def check_method(task: str, method: str) -> None:
 
 # What this version can take further than step 1: the tasks that it has scripts for.
 TRAINABLE = tuple(task for task in SUPPORTED if (data_dir("scaffolds") / task / "train.py.j2").is_file())
+# Models of a task's auto class that its scripts cannot train, and why.
+UNFIT = {
+    "oneformer": "it reads the task as text beside each image",
+    "videomt": "it is made for video",
+    "detr": "its masks hang on a detector, whose loss wants boxes too",
+}
 AUTO_CLASS = {task: autos[0] for task, autos in architectures.AUTO_CLASSES.items()}
 VISION = tuple(task for task in SUPPORTED if task != "text-generation")  # these need an image processor
