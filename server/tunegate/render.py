@@ -58,7 +58,7 @@ SOME: tuple[tuple[str, Callable[[RunConfig], bool]], ...] = (
     ("pixels.py.j2", lambda config: config.task in VISION and config.task != "image-text-to-text"),
     ("merge_lora.py.j2", lambda config: config.adapted),
     ("rewards.py.j2", lambda config: config.training_method == "grpo"),
-    ("pairs.py.j2", lambda config: config.task == "semantic-segmentation"),
+    ("pairs.py.j2", lambda config: config.task in ("semantic-segmentation", "depth-estimation")),
     ("coco_files.py.j2", lambda config: config.task in SEGMENTATION[1:]),
     ("overlays.py.j2", lambda config: config.task in SEGMENTATION),
 )
@@ -71,6 +71,7 @@ FALLBACK_CLASSES = {
     "object-detection": ("AutoModelForObjectDetection", "ForObjectDetection"),
     "semantic-segmentation": ("AutoModelForSemanticSegmentation", "ForSemanticSegmentation"),
     **dict.fromkeys(SEGMENTATION[1:], ("AutoModelForUniversalSegmentation", "ForUniversalSegmentation")),
+    "depth-estimation": ("AutoModelForDepthEstimation", "ForDepthEstimation"),
     "image-text-to-text": ("AutoModelForImageTextToText", "ForImageTextToText"),
     "text-generation": ("AutoModelForCausalLM", "ForCausalLM"),
 }
