@@ -1,0 +1,191 @@
+"""The half of throughput.py that runs inside a rendered project, with its modules: `throughput_stage.py MODE STEPS BATCH ACCUMULATION`."""
+
+import functools
+import json
+import sys
+import time
+import warnings
+
+BEGAN = time.monotonic()
+
+from project import DATA, load_config, load_meta, write_json  # noqa: E402  first: it sets up the environment
+
+WARM_UP = 10  # steps that are not counted
+
+
+def repeat(copies):
+    """data/train, `copies` times over."""
+    import shutil
+
+    from datasets import concatenate_datasets, load_from_disk
+
+    rows = concatenate_datasets([load_from_disk(str(DATA / "train"))] * copies)
+    rows.save_to_disk(str(DATA / "more"))
+    shutil.rmtree(DATA / "train")
+    (DATA / "more").rename(DATA / "train")
+    write_json(DATA / "meta.json", {**load_meta(), "n_train": len(rows)})
+
+
+def measured(trainer, steps):
+    """Train for so many steps; {samples_per_second, peak_gb, first_step_s}."""
+    import torch
+    from transformers import TrainerCallback
+
+    class Clock(TrainerCallback):
+        def on_step_end(self, args, state, control, **kwargs):
+            if state.global_step in (1, WARM_UP, steps):
+                torch.cuda.synchronize()
+                self.at[state.global_step] = time.monotonic()
+
+    clock = Clock()
+    clock.at = {}
+    args = trainer.args
+    args.max_steps, args.save_strategy, args.num_train_epochs = steps, "no", 1000
+    trainer.add_callback(clock)
+    torch.cuda.reset_peak_memory_stats()
+    trainer.train()
+    batch = args.train_batch_size * args.gradient_accumulation_steps * args.world_size
+    return {
+        "samples_per_second": round(batch * (steps - WARM_UP) / (clock.at[steps] - clock.at[WARM_UP]), 1),
+        "peak_gb": round(torch.cuda.max_memory_allocated() / 1e9, 2),
+        "first_step_s": round(clock.at[1] - BEGAN, 1),
+        "batch": f"{args.train_batch_size} x {args.gradient_accumulation_steps} x {args.world_size}",
+        "workers": args.dataloader_num_workers,
+    }
+
+
+def ours(cfg):
+    import train
+    from training import built
+
+    return built(train.build_trainer, cfg)
+
+
+def plain(cfg, batch, accumulation):
+    """The same model and rows; each picture goes through the processor, in 4 workers, and travels as floats."""
+    import torch
+    from transformers import Trainer, TrainingArguments
+
+    theirs = ours(cfg)
+    args = TrainingArguments(
+        output_dir="plain", per_device_train_batch_size=batch, gradient_accumulation_steps=accumulation, learning_rate=1e-5, bf16=torch.cuda.is_available(),
+        dataloader_num_workers=4, remove_unused_columns=False, save_strategy="no", disable_tqdm=True, report_to="none",
+    )  # fmt: skip
+    rows, collate = VIEWS[cfg["task"]](cfg, theirs.processing_class, theirs.model)
+    return Trainer(model=theirs.model, args=args, train_dataset=rows, data_collator=collate)
+
+
+def classification(cfg, processor, model):
+    """As run_image_classification.py: torchvision's transforms, picture by picture."""
+    from data import collate, input_size, load_split
+    from torchvision import transforms
+
+    width, height = input_size(processor)
+    steps = transforms.Compose([
+        transforms.RandomResizedCrop((height, width)), transforms.RandomHorizontalFlip(), transforms.ToTensor(),
+        transforms.Normalize(processor.image_mean, processor.image_std),
+    ])  # fmt: skip
+
+    def view(rows):
+        return {"pixel_values": [steps(image.convert("RGB")) for image in rows["image"]], "labels": rows["label"]}
+
+    return load_split("train").with_transform(view), collate
+
+
+def segmentation(cfg, processor, model):
+    """Cropped and mirrored by PIL as in the project, then the processor for each picture."""
+    import data
+    from data import collate, load_split, train_view
+
+    rows = train_view(load_split("train"), cfg, processor)
+    data.to_bytes = functools.partial(floats, processor)  # instead of bytes
+
+    def batch(examples):
+        found = collate(examples)
+        return {**found, "labels": found["labels"].long()}
+
+    return rows, batch
+
+
+def detection(cfg, processor, model):
+    import data
+    from data import Collate, load_split, train_view
+
+    data.to_bytes = functools.partial(floats, processor)
+    joined = Collate(model)
+
+    def batch(examples):
+        import torch
+
+        images = [example["pixel_values"] for example in examples]
+        height, width = (max(image.shape[side] for image in images) for side in (1, 2))
+        pixels = torch.zeros(len(images), 3, height, width)
+        for i, image in enumerate(images):
+            pixels[i, :, : image.shape[1], : image.shape[2]] = image
+        mask = joined([{**example, "pixel_values": example["pixel_values"].byte()} for example in examples])
+        return {**mask, "pixel_values": pixels}
+
+    return train_view(load_split("train"), cfg, processor, model), batch
+
+
+def questions(cfg, processor, model):
+    from data import Collate, load_split, train_view
+
+    return train_view(load_split("train"), processor), Collate(processor)
+
+
+def floats(processor, image):
+    return processor(
+        image, return_tensors="pt", do_resize=False, **({"do_pad": False} if hasattr(processor, "do_pad") else {})
+    )["pixel_values"][0]
+
+
+VIEWS = {
+    "image-classification": classification,
+    "semantic-segmentation": segmentation,
+    "object-detection": detection,
+    "image-text-to-text": questions,
+}
+
+
+def alone(cfg, steps):
+    """Steps on one batch that lies on the GPU: no loader, no Trainer."""
+    import torch
+
+    trainer = ours(cfg)
+    model, args = trainer.model.cuda().train(), trainer.args
+    batch = trainer._prepare_inputs(next(iter(trainer.get_train_dataloader())))
+    optimizer = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=1e-5, fused=True)
+    for step in range(steps):
+        if step == WARM_UP:
+            torch.cuda.synchronize()
+            began = time.monotonic()
+        with torch.autocast("cuda", torch.bfloat16):
+            loss = model(**batch).loss
+        loss.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+    torch.cuda.synchronize()
+    rate = args.train_batch_size * (steps - WARM_UP) / (time.monotonic() - began)
+    return {
+        "samples_per_second": round(rate, 1),
+        "peak_gb": round(torch.cuda.max_memory_allocated() / 1e9, 2),
+        "batch": f"{args.train_batch_size}",
+    }
+
+
+def main(mode, steps, *rest):
+    if mode == "repeat":
+        return repeat(int(steps))
+    warnings.filterwarnings("ignore")
+    cfg, steps = load_config(), int(steps)
+    found = (
+        alone(cfg, steps)
+        if mode == "alone"
+        else measured(ours(cfg) if mode == "ours" else plain(cfg, *map(int, rest)), steps)
+    )
+    print(json.dumps(found), flush=True)
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
