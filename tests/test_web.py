@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import dataclasses
 import gzip
 import hashlib
 import json
 import threading
+import time
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
+import httpx2
 import pytest
 
+from tunegate import web_cache, web_manners
 from tunegate.errors import ToolFailure
-from tunegate.web import MAX_BYTES, HttpWeb, MemoryWeb, WebError, parse_map
+from tunegate.web import CACHED, MAX_BYTES, HttpWeb, MemoryWeb, WebError, parse_map
 
 BODY = b"# a card\n"
 
@@ -192,6 +198,9 @@ def test_redirects_outside_the_list_are_refused(web, server, target):
         "https://raw.githubusercontent.com/../x",
         "https://github.com/%2e%2e/x",
         "https://github.com/" + "x" * 3000,
+        "https://github.com/{{cfg}}",
+        "https://github.com/x`y",
+        "https://github.com/o/\u202egnp.py",
         "https://github.com:x/",
     ],
 )
@@ -277,3 +286,178 @@ def test_own_headers_go_to_the_first_host_only_and_such_a_page_is_not_kept(serve
     assert not direct.get(f"{base}/page/x", headers={"Accept": "a/b"}).from_cache
     assert not direct.get(f"{base}/page/x", headers={"Accept": "a/b"}).from_cache and not (tmp_path / "web").exists()
     web.close(), direct.close()
+
+
+# Manners, towards hosts that are not on loopback --------------------------------------------------------------------
+
+
+class Internet:
+    """Answers for every host: {url: (status, text, headers) or an exception}. Keeps what it was asked."""
+
+    def __init__(self, **answers):
+        self.answers, self.asked, self.headers = dict(answers.pop("pages", {})), [], []
+
+    def __call__(self, request):
+        self.asked.append(str(request.url))
+        self.headers.append(request.headers)
+        answer = self.answers.get(str(request.url), (404, "", {}))
+        if isinstance(answer, Exception):
+            raise answer
+        status, text, headers = answer
+        if status == 200 and headers.get("ETag") and request.headers.get("if-none-match") == headers["ETag"]:
+            status, text = 304, ""
+        return httpx2.Response(status, text=text, headers=headers)
+
+
+RAW = "https://raw.githubusercontent.com"
+PAGE, OTHER = f"{RAW}/o/r/main/train.py", f"{RAW}/o/r/main/README.md"
+ROBOTS = f"{RAW}/robots.txt"
+
+
+@pytest.fixture
+def internet(monkeypatch):
+    monkeypatch.setattr(web_manners, "GAP_S", 0.0)
+    return Internet(pages={PAGE: (200, "x = 1\n", {"ETag": '"1"'}), OTHER: (200, "# card\n", {})})
+
+
+@pytest.fixture
+def world(internet, tmp_path):
+    def new():
+        return HttpWeb(cache=tmp_path / "web", transport=httpx2.MockTransport(internet))
+
+    return new
+
+
+def test_robots_txt_is_asked_once_a_day_and_obeyed(world, internet, tmp_path):
+    internet.answers[ROBOTS] = (200, "User-agent: *\nDisallow: /*/train.py$\n", {})
+    assert reason(world(), PAGE) == "the robots.txt of raw.githubusercontent.com asks programs not to read it"
+    assert world().get(OTHER).text == "# card\n" and internet.asked == [ROBOTS, OTHER]
+    kept = web_cache.PageCache(tmp_path / "web")
+    long_ago = (datetime.now(UTC) - timedelta(days=2)).isoformat()
+    kept.store(dataclasses.replace(kept.load(ROBOTS), fetched_at=long_ago))
+    internet.answers[ROBOTS] = (404, "", {})
+    assert world().get(PAGE).text == "x = 1\n" and internet.asked[2:] == [ROBOTS, PAGE]
+
+
+@pytest.mark.parametrize("answer", [(404, "", {}), (403, "", {}), (401, "", {}), (200, "", {})])
+def test_no_robots_txt_allows(world, internet, answer):
+    internet.answers[ROBOTS] = answer
+    assert world().get(PAGE).text == "x = 1\n"
+
+
+@pytest.mark.parametrize(
+    "answer", [(503, "", {"Retry-After": "0"}), (429, "", {"Retry-After": "0"}), httpx2.ReadTimeout("slow")]
+)
+def test_a_robots_txt_that_cannot_be_read_forbids_its_host_and_no_other(world, internet, answer):
+    internet.answers |= {ROBOTS: answer, "https://arxiv.org/abs/1": (200, "paper", {})}
+    web = world()
+    with pytest.raises(WebError) as caught:
+        web.get(PAGE)
+    assert caught.value.unreachable and "robots.txt" in caught.value.reason
+    asked = len(internet.asked)
+    assert "robots.txt" in reason(web, OTHER) and len(internet.asked) == asked  # and it is left alone
+    assert PAGE not in internet.asked and web.get("https://arxiv.org/abs/1").text == "paper"
+
+
+def test_the_robots_txt_of_where_a_redirect_leads_counts_too(world, internet):
+    internet.answers |= {
+        "https://gist.github.com/u/1/raw": (302, "", {"Location": "https://gist.githubusercontent.com/u/1/raw/t.py"}),
+        "https://gist.githubusercontent.com/robots.txt": (200, "User-agent: *\nDisallow: /", {}),
+    }
+    assert "gist.githubusercontent.com asks programs" in reason(world(), "https://gist.github.com/u/1/raw")
+
+
+def test_an_api_is_asked_without_robots_txt(world, internet):
+    internet.answers["https://api.github.com/x"] = (200, "{}", {})
+    world().get("https://api.github.com/x")
+    assert internet.asked == ["https://api.github.com/x"]
+
+
+def test_pauses_between_two_requests(world, internet, monkeypatch):
+    monkeypatch.setattr(web_manners, "GAP_S", 0.15)
+    web, started = world(), time.monotonic()
+    web.get(PAGE), web.get(OTHER)
+    assert 0.15 <= time.monotonic() - started < 2
+    internet.answers["https://arxiv.org/robots.txt"] = (200, "User-agent: *\nCrawl-delay: 15\n", {})
+    internet.answers |= {f"https://arxiv.org/abs/{n}": (200, "paper", {}) for n in (1, 2)}
+    web.get("https://arxiv.org/abs/1")
+    assert "15 s between requests" in reason(web, "https://arxiv.org/abs/2")
+
+
+def in_an_hour():
+    return format_datetime(datetime.now(UTC) + timedelta(hours=1), usegmt=True)
+
+
+@pytest.mark.parametrize(
+    ("status", "headers"),
+    [
+        (429, {"Retry-After": "600"}),
+        (503, {"Retry-After": in_an_hour()}),
+        (403, {"X-RateLimit-Remaining": "0", "X-RateLimit-Reset": str(int(time.time()) + 900)}),
+    ],
+)
+def test_a_host_that_asks_to_wait_is_left_alone(world, internet, status, headers):
+    internet.answers[PAGE] = (status, "", headers)
+    web = world()
+    assert f"HTTP {status} (asks to wait" in reason(web, PAGE)
+    assert "asked to wait" in reason(web, OTHER) and OTHER not in internet.asked
+
+
+@pytest.mark.parametrize("said", ["nonsense", "nan", "-5", "1e400", in_an_hour()[:-3] + "XYZ"])
+def test_any_retry_after_is_survived(said):
+    assert 0 <= web_manners.retry_after(429, {"retry-after": said}) <= web_manners.LONGEST_S
+
+
+def test_a_user_agent_that_names_the_project(world, internet):
+    world().get(PAGE)
+    assert all(headers["user-agent"].startswith("tunegate/") for headers in internet.headers)
+
+
+# What was fetched once can be read again ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "answer", [httpx2.ConnectError("no route"), (503, "", {"Retry-After": "0"}), httpx2.ReadTimeout("")]
+)
+def test_a_copy_stands_in_for_a_host_that_does_not_answer(world, internet, answer):
+    before = {url: world().get(url) for url in (PAGE, OTHER)}
+    internet.answers = dict.fromkeys(internet.answers, answer)
+    web = world()
+    for url, page in before.items():
+        again = web.get(url)
+        assert (again.via, again.sha256, again.fetched_at, again.text) == (
+            CACHED,
+            page.sha256,
+            page.fetched_at,
+            page.text,
+        )
+        assert again == web.recall(url)
+
+
+def test_a_page_that_is_gone_is_no_page(world, internet):
+    world().get(PAGE)
+    internet.answers[PAGE] = (404, "", {})
+    assert reason(world(), PAGE) == "HTTP 404"
+
+
+def test_a_page_without_etag_is_fetched_again_each_time(world, internet):
+    world().get(OTHER)
+    internet.answers[OTHER] = (200, "# newer\n", {})
+    assert world().get(OTHER).text == "# newer\n"
+
+
+def test_a_forged_copy_stands_in_for_nothing(world, internet, tmp_path):
+    world().get(PAGE)
+    for file in (tmp_path / "web").iterdir():
+        file.write_text(json.dumps(json.loads(file.read_text()) | {"text": "forged"}))
+    internet.answers = dict.fromkeys(internet.answers, httpx2.ConnectError("no route"))
+    assert reason(world(), PAGE)
+
+
+def test_the_cache_keeps_the_newest(world, internet, tmp_path, monkeypatch):
+    monkeypatch.setattr(web_cache, "MAX_FILES", 3)
+    internet.answers |= {f"{RAW}/{n}": (200, "x", {}) for n in range(9)}
+    web = world()
+    for n in range(9):
+        web.get(f"{RAW}/{n}")
+    assert len(list((tmp_path / "web").iterdir())) == 3 and web.recall(f"{RAW}/8") and not web.recall(f"{RAW}/1")

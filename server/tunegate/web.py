@@ -1,7 +1,7 @@
 """The one seam to the web: GET a page from a host that tunegate needs, and know exactly what came back.
 
     Web          the protocol: get(url) -> Page, or WebError
-    HttpWeb      the real end: httpx2, an allow-list of hosts, limits, an ETag cache on disk
+    HttpWeb      the real end: httpx2, an allow-list of hosts, limits, manners (web_manners.py), a cache on disk (web_cache.py)
     MemoryWeb    the in-memory end: a dict of pages
 
 What a page says is data. Nothing here runs, renders or follows it, except redirects that stay inside the allow-list.
@@ -10,18 +10,18 @@ What a page says is data. Nothing here runs, renders or follows it, except redir
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 import time
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 from urllib.parse import unquote, urljoin, urlsplit
 
-from tunegate import __version__, paths
+from tunegate import __version__, paths, robots
 from tunegate.errors import ToolFailure
-from tunegate.rundir import atomic_write
+from tunegate.web_cache import PageCache, age_s
+from tunegate.web_manners import Manners, retry_after
 
 if TYPE_CHECKING:
     import httpx2
@@ -30,6 +30,8 @@ HOSTS = (  # reached by https only
     "raw.githubusercontent.com",
     "api.github.com",
     "github.com",
+    "gist.github.com",
+    "gist.githubusercontent.com",
     "huggingface.co",
     "arxiv.org",
     "export.arxiv.org",
@@ -43,17 +45,25 @@ MAX_URL = 2048
 MAX_REDIRECTS = 5
 CONNECT_S, READ_S, WHOLE_S = 5.0, 10.0, 30.0
 RETRY_WAIT_S = 5.0  # a longer Retry-After is reported, not waited for: a tool call must stay short
+CACHED = "cache"  # Page.via of a copy that stands in for a host that does not answer
+# Interfaces made for programs, each with a limit of its own that it states in its answers. robots.txt speaks to whoever
+# reads pages: it is asked of every other host, of those that serve raw files and the Hub's API too.
+APIS = ("api.github.com", "nvcr.io", "layers.nvcr.io")
+ROBOTS_AGE_S = 24 * 3600  # for so long a robots.txt may be remembered, says RFC 9309
+_URL_CHARACTERS = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~:/?#[]@!$&'()*+,;=%")
 
 
 class WebError(Exception):
     """A page that could not be had: `url` and a short `reason` fit to be recorded. Never quotes the server.
 
-    `unreachable`: the host itself did not answer, so asking it for another page would only cost the same wait again.
+    `unreachable`: the host did not answer or asked to be left alone for a while, so another page of it cannot be had either.
+    `passing`: it may be had another time, so that a copy from before may stand in.
     """
 
-    def __init__(self, url: str, reason: str, *, unreachable: bool = False):
+    def __init__(self, url: str, reason: str, *, unreachable: bool = False, passing: bool = False, status: int = 0):
         super().__init__(f"{url[:200]}: {reason}")
-        self.url, self.reason, self.unreachable = url, reason, unreachable
+        self.url, self.reason, self.unreachable, self.status = url, reason, unreachable, status
+        self.passing = passing or unreachable or status == 429 or status >= 500
 
 
 @dataclass(frozen=True)
@@ -69,13 +79,17 @@ class Page:
     size: int = field(metadata={"unit": "bytes"})
     etag: str | None = None
     from_cache: bool = False
-    via: str | None = None
+    via: str | None = field(default=None, metadata={"or": "CACHED"})
     link: str | None = field(default=None, metadata={"of": "the Link header"})
 
 
 class Web(Protocol):
     def get(self, url: str, headers: dict[str, str] | None = None) -> Page:
         """Raises WebError when the page cannot be had, for whatever reason."""
+        ...
+
+    def recall(self, url: str) -> Page | None:
+        """The copy of a page that was fetched before; asks nobody."""
         ...
 
 
@@ -109,6 +123,9 @@ class MemoryWeb:
         if isinstance(content, int):
             raise WebError(url, f"HTTP {content}")
         return page_of(url, content.encode(), via="memory")
+
+    def recall(self, url: str) -> Page | None:
+        return None
 
 
 def parse_map(text: str) -> dict[str, str]:
@@ -145,7 +162,9 @@ class HttpWeb:
         self._endpoint = _origin(endpoint) if endpoint else None
         self._token = hub_token
         self._map = web_map or {}
-        self._cache = cache or paths.cache_dir() / "web"
+        self._cache = PageCache(cache or paths.cache_dir() / "web")
+        self._manners = Manners()
+        self._read_robots: dict[str, Page] = {}
         self._transport = transport
         self._clients: dict[bool, Any] = {}
 
@@ -166,17 +185,74 @@ class HttpWeb:
     def get(self, url: str, headers: dict[str, str] | None = None) -> Page:
         """Follows redirects inside the allow-list. Raises WebError.
 
+        A host that does not answer, or not now, leaves us the copy from before, if there is one: its via is CACHED.
         `headers` go to the url's own origin only, and such a page is never kept on disk: it may hold or have needed a token.
         """
         self._check(url, url)
-        cached, where, deadline = None if headers else self._load(url), url, time.monotonic() + WHOLE_S
+        if headers:
+            return self._follow(url, None, headers)
+        cached = self.recall(url)
+        try:
+            page = self._follow(url, cached, {})
+        except WebError as error:
+            if error.passing and cached is not None:
+                return cached
+            raise
+        if page.via is None and not page.from_cache:
+            self._cache.store(page)
+        return page
+
+    def recall(self, url: str) -> Page | None:
+        if self._address(url)[1] is not None:  # a recorded web is never mixed with the real one
+            return None
+        page = self._cache.load(url)
+        return replace(page, from_cache=True, via=CACHED) if page else None
+
+    def _follow(self, url: str, cached: Page | None, headers: dict[str, str], manners: bool = True) -> Page:
+        where, deadline = url, time.monotonic() + WHOLE_S
         for _ in range(MAX_REDIRECTS + 1):
-            own = headers if headers and _origin(where) == _origin(url) else {}
+            own = headers if _origin(where) == _origin(url) else {}
+            if manners:
+                self._permitted(url, where)
             page, redirect = self._once(url, where, cached, deadline, own)
             if page is not None:
-                return page if headers else self._store(page)
+                return page
             where = redirect
         raise WebError(url, f"more than {MAX_REDIRECTS} redirects")
+
+    def _permitted(self, url: str, where: str) -> None:
+        """Wait for our turn. Raises WebError when the host's robots.txt forbids the page, or wants longer pauses than a call has.
+
+        One that cannot be read (a fault of the server or no answer, other than "there is none") forbids its host for a
+        while, which is what RFC 9309 asks for: research goes on with other hosts, copies and the scaffold.
+        """
+        parts = urlsplit(where)
+        local = self._address(where)[1] is not None or parts.hostname in LOOPBACK
+        rules = robots.Rules() if local or parts.hostname in APIS else self._robots(url, _origin(where))
+        if not rules.allow(parts.path + (f"?{parts.query}" if parts.query else "")):
+            raise WebError(url, f"the robots.txt of {parts.hostname} asks programs not to read it")
+        wait = 0.0 if local else self._manners.turn(parts.hostname or "", rules.delay, RETRY_WAIT_S)
+        if wait is None:
+            raise WebError(
+                url, f"the robots.txt of {parts.hostname} asks for {rules.delay:.0f} s between requests", passing=True
+            )
+        time.sleep(wait)
+
+    def _robots(self, url: str, origin: str) -> robots.Rules:
+        address = origin.removesuffix(":443") + "/robots.txt"
+        page = self._read_robots.get(address) or self._cache.load(address)
+        if page is None or age_s(page) > ROBOTS_AGE_S:
+            none = page_of(address, b"")  # also today's time, for a file that has not changed
+            try:
+                page = replace(self._follow(address, page, {}, manners=False), fetched_at=none.fetched_at)
+            except WebError as error:
+                if error.passing and page is None:
+                    self._manners.leave(urlsplit(origin).hostname or "", "did not give its robots.txt before")
+                    raise WebError(url, f"its host's robots.txt: {error.reason}", unreachable=True) from None
+                page = page if page and error.passing else none
+            self._cache.store(page)
+        self._read_robots[address] = page
+        return robots.parse(page.text)
 
     def _once(
         self, url: str, where: str, cached: Page | None, deadline: float, own: dict[str, str]
@@ -185,36 +261,45 @@ class HttpWeb:
         import httpx2
 
         address, via = self._address(where)
+        host = urlsplit(where).hostname or ""
         for attempt in (1, 2):
+            if reason := self._manners.left_alone(host):
+                raise WebError(url, reason, unreachable=True)
             try:
                 headers = {**self._headers(where, cached), **own}
                 with self._client(address).stream("GET", address, headers=headers) as response:
-                    if attempt == 1 and (wait := _retry_wait(response)) is not None:
-                        time.sleep(wait)
-                        continue
-                    return self._read(url, where, address, via, response, cached, deadline)
+                    wait = retry_after(response.status_code, response.headers)
+                    if wait is None:
+                        return self._read(url, where, address, via, response, cached, deadline)
+                    if attempt == 2 or wait > RETRY_WAIT_S:
+                        raise self._refusal(url, host, response.status_code, wait)
+                time.sleep(wait)
             except (httpx2.HTTPError, httpx2.InvalidURL, httpx2.StreamError) as error:
                 down = isinstance(error, (httpx2.ConnectError, httpx2.TimeoutException))
-                raise WebError(url, _network_reason(error), unreachable=down) from None
+                raise WebError(url, _network_reason(error), unreachable=down, passing=True) from None
         raise AssertionError("unreachable")
+
+    def _refusal(self, url: str, host: str, status: int, wait: float) -> WebError:
+        """Of a host that wants no more requests now: it is left alone for as long as it asks."""
+        if wait <= RETRY_WAIT_S:
+            return WebError(url, f"HTTP {status}", passing=True, status=status)
+        self._manners.leave(host, f"asked to wait {wait:.0f} s before", wait)
+        return WebError(url, f"HTTP {status} (asks to wait {wait:.0f} s)", passing=True, status=status)
 
     def _read(self, url, where, address, via, response, cached, deadline) -> tuple[Page | None, str]:
         if response.status_code in (301, 302, 303, 307, 308):
             return None, self._redirect(url, address, via, response.headers.get("location", ""))
         if response.status_code == 304 and cached is not None:
-            return replace(cached, from_cache=True), ""
+            return replace(cached, from_cache=True, via=None), ""
         if response.status_code != 200:
-            after = response.headers.get("retry-after", "")
-            raise WebError(
-                url, f"HTTP {response.status_code}" + (f" (asks to wait {after} s)" if after.isdigit() else "")
-            )
+            raise WebError(url, f"HTTP {response.status_code}", status=response.status_code)
         body = bytearray()
         for chunk in response.iter_bytes():
             body += chunk
             if len(body) > MAX_BYTES:
                 raise WebError(url, f"larger than {MAX_BYTES // 1024 // 1024} MB")
             if time.monotonic() > deadline:
-                raise WebError(url, f"not complete after {WHOLE_S:.0f} s")
+                raise WebError(url, f"not complete after {WHOLE_S:.0f} s", passing=True)
         page = page_of(url, bytes(body), final_url=where, etag=response.headers.get("etag"), via=via)
         return replace(page, link=response.headers.get("link")), ""
 
@@ -237,8 +322,8 @@ class HttpWeb:
             origin = _origin(target)
         except ValueError:
             raise WebError(url, f"{how}something that is not a URL") from None
-        if len(target) > MAX_URL or not target.isprintable() or " " in target or "/../" in unquote(parts.path) + "/":
-            raise WebError(url, f"{how}a URL that is too long, or has spaces, control characters or '..'")
+        if len(target) > MAX_URL or not _URL_CHARACTERS.issuperset(target) or "/../" in unquote(parts.path) + "/":
+            raise WebError(url, f"{how}a URL that is too long, or has '..' or characters that a URL writes with %")
         if parts.scheme not in ("http", "https") or not parts.hostname or parts.username or parts.password:
             raise WebError(url, f"{how}something other than a plain https URL")
         public = parts.hostname in HOSTS and origin == f"https://{parts.hostname}:443"
@@ -254,7 +339,7 @@ class HttpWeb:
         return where, None
 
     def _headers(self, where: str, cached: Page | None) -> dict[str, str]:
-        headers = {"User-Agent": f"tunegate/{__version__}"}
+        headers = {"User-Agent": f"{robots.AGENT}/{__version__} (a few pages for one fine-tuning; obeys robots.txt)"}
         if (
             self._token
             and self._address(where)[1] is None
@@ -279,28 +364,6 @@ class HttpWeb:
             )
         return self._clients[local]
 
-    def _file(self, url: str) -> Path:
-        return self._cache / f"{hashlib.sha256(url.encode()).hexdigest()}.json"
-
-    def _load(self, url: str) -> Page | None:
-        if self._address(url)[1] is not None:  # a recorded web is never mixed with the real one
-            return None
-        try:
-            with self._file(url).open("rb") as file:
-                page = Page(**json.loads(file.read(8 * MAX_BYTES)))
-            body = page.text.encode()
-            return page if page.url == url and page.etag and hashlib.sha256(body).hexdigest() == page.sha256 else None
-        except (OSError, ValueError, TypeError, AttributeError):
-            return None  # no cache, or a damaged one: fetch again
-
-    def _store(self, page: Page) -> Page:
-        if page.etag and page.via is None and not page.from_cache:
-            try:
-                atomic_write(self._file(page.url), json.dumps(asdict(page)), 0o600)
-            except ToolFailure:
-                pass  # a cache that cannot be written costs only time
-        return page
-
 
 def _origin(url: str) -> str:
     """scheme://host:port. Raises ValueError for a port that is not a number."""
@@ -310,18 +373,6 @@ def _origin(url: str) -> str:
 
 def _under(url: str, base: str) -> bool:
     return url == base or (url.startswith(base) and url[len(base)] in "/?")
-
-
-def _retry_wait(response) -> float | None:
-    """Seconds to wait before the one retry of a 429 or 5xx; None: do not retry."""
-    if response.status_code != 429 and response.status_code < 500:
-        return None
-    after = response.headers.get("retry-after", "0.5")
-    try:
-        wait = float(after)
-    except ValueError:
-        return None  # a date: minutes away in practice
-    return wait if 0 <= wait <= RETRY_WAIT_S else None
 
 
 def _network_reason(error: Exception) -> str:

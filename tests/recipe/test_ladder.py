@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 
+import httpx2
 import pytest
 
+from tunegate import web_manners
 from tunegate.embedded.web import PAGES, SHA
 from tunegate.errors import ToolFailure
 from tunegate.recipe import RecipeFacts, gate_problems, ladder, recipe_markdown, research
 from tunegate.recipe.slots import fallback_note, slots_of
-from tunegate.web import MemoryWeb, WebError
+from tunegate.web import HttpWeb, MemoryWeb, WebError
 
 SLOTS = slots_of("image-classification")
 HUB = "https://huggingface.co"
@@ -133,9 +135,37 @@ def test_a_dead_host_is_asked_once():
             self.asked.append(url)
             raise WebError(url, "cannot be reached", unreachable=True)
 
+        def recall(self, url):
+            return None
+
     facts = walk(Dead())
     assert sum("raw.githubusercontent.com" in url for url in Dead.asked) == 1
     assert any(tried.reason.startswith("not asked") for tried in facts.tried)
+
+
+def test_what_was_researched_once_is_researched_again_without_a_network(tmp_path, monkeypatch):
+    monkeypatch.setattr(web_manners, "GAP_S", 0.0)
+    content, online = pages(**{AUTHOR: AUTHORS_SCRIPT}), True
+
+    def answer(request):
+        if not online:
+            raise httpx2.ConnectError("no route")
+        text = content.get(str(request.url))
+        return httpx2.Response(404) if text is None else httpx2.Response(200, text=text, headers={"ETag": '"1"'})
+
+    def over():
+        return walk(HttpWeb(cache=tmp_path / "web", transport=httpx2.MockTransport(answer)))
+
+    live, online = over(), False
+    again = over()
+    assert again.slots == live.slots and again.conflicts == live.conflicts and gate_problems(again) == []
+    assert [(s.url, s.sha256, s.time) for s in again.sources] == [(s.url, s.sha256, s.time) for s in live.sources]
+    assert {s.via for s in live.sources} == {None} and {s.via for s in again.sources} == {"cache"}
+    (note,) = [note for note in again.notes if "did not answer" in note]
+    assert note.startswith(
+        "api.github.com, huggingface.co, raw.githubusercontent.com did not answer: 6 pages are copies"
+    )
+    assert "came via cache" in recipe_markdown(again) and "cache" not in recipe_markdown(live)
 
 
 def test_the_last_rungs_are_walked_when_something_is_missing():

@@ -29,7 +29,7 @@ from tunegate.recipe.slots import (
     slots_of,
 )
 from tunegate.recipe.values import REMOVED_IN_5
-from tunegate.web import Page, Web, WebError
+from tunegate.web import CACHED, Page, Web, WebError
 
 MAX_SCRIPTS = 3  # of an author's links, and of a search's results
 _SHA = re.compile(r"[0-9a-f]{40}")
@@ -107,11 +107,12 @@ class _Walk:
         if url in self.pages:
             return self.pages[url][0]
         host = urlsplit(url).netloc
-        if host in self.down:
+        page = self.web.recall(url) if host in self.down else None
+        if host in self.down and page is None:
             self.miss(url, priority, f"not asked: {host} did not answer before")
             return None
         try:
-            page = self.web.get(url)
+            page = page or self.web.get(url)
         except WebError as error:
             self.down |= {host} if error.unreachable else set()
             self.miss(url, priority, error.reason)
@@ -338,6 +339,8 @@ def research(
     for name, (value, url) in given.items():
         page, priority = _cited(walk, name, url)
         cite(slots, conflicts, notes, name, value, page, priority)
+    if note := _replayed(walk):
+        notes.append(note)
     kept = list(dict.fromkeys(walk.notes))[:MAX_NOTES]
     return RecipeFacts(
         task=task,
@@ -350,6 +353,14 @@ def research(
         conflicts=conflicts,
         notes=notes + kept,
     )
+
+
+def _replayed(walk: _Walk) -> str:
+    """Says so when copies stood in for hosts that do not answer."""
+    copies = [page for page, _ in walk.pages.values() if page.via == CACHED]
+    hosts = sorted({urlsplit(page.url).netloc for page in copies})
+    since = min((page.fetched_at for page in copies), default="")
+    return f"{', '.join(hosts)} did not answer: {len(copies)} pages are copies, the oldest of {since}" if copies else ""
 
 
 def _cited(walk: _Walk, name: str, url: str) -> tuple[Page, int]:

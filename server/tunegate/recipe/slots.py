@@ -64,7 +64,9 @@ class Source(_Model):
     time: str
     priority: int = Field(description="1-6 as in ladder.RUNGS; 0: only resolved a revision, or was cited by the agent")
     bytes: int
-    via: str | None = Field(None, description="loopback base, if a recorded web answered for the host")
+    via: str | None = Field(
+        None, description="loopback base, if a recorded web answered for the host; cache, if a copy stood in for it"
+    )
     title: str | None = None
 
 
