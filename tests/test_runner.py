@@ -57,6 +57,15 @@ def test_the_result_is_sealed_and_names_exactly_what_the_stage_made(run):
     assert found["exit_code"] == 0 and found["id"] == "1" and found["run"] == str(run.path)
 
 
+def test_the_result_says_what_the_stage_took_of_the_cores_but_not_for_a_container(run):
+    where = prepare(run, "import time\nwhile time.process_time() < 0.5: pass")
+    assert runner.main(where) == 0 and 0.5 <= result(where)["cpu_seconds"] < 5
+    spec = json.loads((where / "spec.json").read_text()) | {"container": "abc"}
+    del spec["seal"]
+    (where / "spec.json").write_text(json.dumps({**spec, "seal": seal.sign(spec)}))
+    assert runner.main(where) == 0 and "cpu_seconds" not in result(where)
+
+
 @pytest.mark.parametrize(
     ("code", "exit_code"),
     [("raise SystemExit(7)", 7), ("import os; os.kill(os.getpid(), 9)", 137), ("1 / 0", 1)],

@@ -13,6 +13,7 @@ import contextlib
 import ctypes
 import json
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -43,7 +44,7 @@ def main(where: Path, stopping: threading.Event | None = None) -> int:
         return 2
     run = Path(spec["run"])
     _write_sealed(where / "process.json", {"id": spec["id"], "run": spec["run"], "pid": os.getpid()})
-    began = time.monotonic()
+    began, cpu_began = time.monotonic(), _cpu_seconds()
     code = _run_to_the_end(spec, run, where, stopping)
     if code is None:
         print("what followed the container was killed again and again", file=sys.stderr)
@@ -53,11 +54,18 @@ def main(where: Path, stopping: threading.Event | None = None) -> int:
         "run": spec["run"],
         "exit_code": code if code >= 0 else 128 - code,  # as a shell counts
         "seconds": round(time.monotonic() - began, 1),
+        **({} if spec.get("container") else {"cpu_seconds": round(_cpu_seconds() - cpu_began, 1)}),
         "ended": now(),
         "made": hash_files(run, tuple(spec["makes"])),
     }
     _write_sealed(where / "result.json", result)
     return 0
+
+
+def _cpu_seconds() -> float:
+    """What the processes that ended below this one took of the cores. Of a container, whose process is the daemon's, it tells nothing."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
 
 
 def _write_sealed(path: Path, payload: dict[str, Any]) -> None:
