@@ -34,6 +34,7 @@ def test_every_file_of_a_project_is_there():
         "smoke.py",
         "project.py",
         "training.py",
+        "watch.py",
         "rows.py",
         "scoring.py",
         "samples.py",

@@ -40,6 +40,7 @@ SHARED = {  # template in _shared -> file in the project
     "project.py.j2": "project.py",
     "rows.py.j2": "rows.py",
     "training.py.j2": "training.py",
+    "watch.py.j2": "watch.py",
     "scoring.py.j2": "scoring.py",
     "samples.py.j2": "samples.py",
     "smoke.py.j2": "smoke.py",

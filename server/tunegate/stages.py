@@ -7,6 +7,7 @@ import json
 import os
 import re
 import shutil
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -86,6 +87,8 @@ STAGES: dict[str, Stage] = {
     ),
 }
 SAME_ERROR_LIMIT = 3
+STANDSTILL_S = 300  # without an optimizer step
+SHOWN = ("step", "max_steps", "epoch", "loss", "reward", "grad_norm", "samples_per_second", "eta_s")
 
 
 def start(run: Run, config: RunConfig, stage: str) -> jobs.Job:
@@ -279,19 +282,33 @@ def signature(problems: list[str]) -> str:
 
 
 def progress(run: Run, stage: str) -> dict[str, Any]:
-    """{step, max_steps, loss, eta_s} of a training in progress, else the log's last line."""
+    """Of a training in progress: the last row that it logged, and a `note` where it seems not to learn, or stands still. Else the log's last line."""
     if stage == "train":
         try:
             with (run.path / "logs/train.jsonl").open("rb") as file:
-                file.seek(max(0, file.seek(0, os.SEEK_END) - 2000))
+                file.seek(max(0, file.seek(0, os.SEEK_END) - 4000))
                 last = json.loads(file.read().splitlines()[-1])
-            return {
-                key: last[key] for key in ("step", "max_steps", "epoch", "loss", "grad_norm", "eta_s") if key in last
-            }
+            row = {key: last[key] for key in SHOWN if key in last}
+            return row | ({"note": note} if (note := _standstill(run, row) or last.get("note")) else {})
         except (OSError, ValueError, IndexError):
             pass
     tail = jobs.log_tail(run, stage, lines=1)
     return {"last_line": tail[0][:200]} if tail else {}
+
+
+def _standstill(run: Run, row: dict[str, Any]) -> str | None:
+    """What is to be said of a training whose last step was done long ago; a checkpoint of a large model may take minutes, too."""
+    try:
+        each = row["eta_s"] / max(1, row["max_steps"] - row["step"])
+        quiet = time.time() - (run.path / "logs/steps.jsonl").stat().st_mtime
+    except (OSError, KeyError, TypeError):
+        return None
+    if quiet < max(STANDSTILL_S, 20 * each):
+        return None
+    return (
+        f"no step was done for {quiet / 60:.0f} minutes after step {row['step']}, where one takes {each:.2g} s: look at the end of the "
+        "log; if a data loader or another GPU is waited for, call with stop: true, then again: it resumes from its last checkpoint"
+    )
 
 
 def passed(run: Run, config: RunConfig, stage: str, newest: dict[str, str]) -> bool:

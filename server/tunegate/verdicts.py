@@ -44,6 +44,8 @@ def judge(run: Run, config: RunConfig, job: jobs.Job) -> Verdict:
         facts, more = JUDGES[job.stage](run, config)
     except (OSError, ValueError, KeyError, TypeError, AttributeError, ArithmeticError, RecursionError) as error:
         facts, more = {}, [f"the stage left no usable report ({type(error).__name__}: {str(error)[:120]})"]
+    if facts.pop("ended", False):
+        problems = problems[1:]  # told already, in whole
     if problems and not facts:
         more = []  # the exit code's reason is the reason
     return Verdict(
@@ -266,6 +268,11 @@ def _train(run: Run, config: RunConfig) -> tuple[dict, list[str]]:
         "logged_steps": len(losses),
         **steps_done(run),
     }
+    if report.get("ended_for"):  # watch.py, in the project, saw that it does not learn
+        return facts | {"ended": True}, [
+            report["ended_for"],
+            "where all of that is as it should be, docker_run(stage='train') goes on and does not end for this again",
+        ]
     problems = []
     if report["global_step"] != report["max_steps"]:
         problems.append(
@@ -275,7 +282,7 @@ def _train(run: Run, config: RunConfig) -> tuple[dict, list[str]]:
     if bad:
         problems.append(f"the loss is not finite at step {bad[0]}: divide learning_rate by 10 and train again")
     elif len(losses) >= 2:
-        share = max(1, len(losses) // 10)
+        share = max(1, len(losses) // 10, min(5, len(losses) // 3))  # of few, one or two would be chance
         facts["first_loss"], facts["last_loss"] = (
             round(sum(part) / share, 4) for part in (losses[:share], losses[-share:])
         )

@@ -30,7 +30,15 @@ from tunegate.tools.base import (
     workspace,
 )
 
-OUT_OF_MEMORY = ("out-of-memory", "killed-in-training")  # rows of the playbook
+OUT_OF_MEMORY = ("out-of-memory", "killed-for-memory-in-training")  # rows of the playbook
+CHANGED_AT_ONCE = (*OUT_OF_MEMORY, "nan-loss", "diverged")  # their change is the next call, without a look at diagnose
+TOLD = {
+    "loss": "loss {:.4g}",
+    "reward": "reward {:.4g}",
+    "grad_norm": "grad_norm {:.3g}",
+    "samples_per_second": "{:.4g} samples/s",
+    "eta_s": "{:.0f} s left",
+}
 RESUMES = "starts it again; training resumes from its last checkpoint"
 
 
@@ -38,7 +46,7 @@ class StageReport(Result):
     stage: str
     state: Literal["running", "passed", "stopped"]
     progress: dict[str, Any] = Field(
-        description="step, max_steps, loss, eta_s while training; else the log's last line"
+        description="step, max_steps, loss, grad_norm, samples_per_second, eta_s while training; else the log's last line"
     )
     facts: dict[str, Any] = Field(description="what the stage's evidence says once it passed")
     log: str
@@ -110,12 +118,14 @@ def _running(run: Run, stage: str, stop: bool) -> StageReport:
         arguments={"output_dir": str(run.path), "stage": stage, **({"stop": True} if stop else {})},
         why=f"{stage} is {'saving what it has' if stop else 'running'}: follow it",
     )
+    seen = stages.progress(run, stage)
     return StageReport(
         output_dir=str(run.path),
+        notes=[seen.pop("note")] if "note" in seen else [],
         next=again,
         stage=stage,
         state="running",
-        progress=stages.progress(run, stage),
+        progress=seen,
         facts={},
         log=str(jobs.log_path(run, stage)),
     )
@@ -124,10 +134,11 @@ def _running(run: Run, stage: str, stop: bool) -> StageReport:
 async def _tell(ctx: Context, run: Run, stage: str) -> None:
     seen = stages.progress(run, stage)
     if "step" in seen:
-        loss = f" loss {seen['loss']:.4g}" if isinstance(seen.get("loss"), float) else ""
-        eta = f", {seen['eta_s']:.0f} s left" if isinstance(seen.get("eta_s"), (int, float)) else ""
+        known = {key: value for key, value in seen.items() if isinstance(value, (int, float))}
+        numbers = "".join(f", {said.format(known[key])}" for key, said in TOLD.items() if key in known)
+        note = f"; {seen['note']}" if "note" in seen else ""
         await ctx.report_progress(
-            seen["step"], seen.get("max_steps"), f"{stage}: step {seen['step']}/{seen.get('max_steps')}{loss}{eta}"
+            seen["step"], seen.get("max_steps"), f"{stage}: step {seen['step']}/{seen.get('max_steps')}{numbers}{note}"
         )
     elif "last_line" in seen:
         await ctx.report_progress(0, None, f"{stage}: {seen['last_line']}")
@@ -259,7 +270,7 @@ def _begin(ws: Workspace, run: Run, arguments: dict[str, Any], approval: Any) ->
 
 def _failed(run: Run, stage: str, facts: dict[str, Any]) -> ToolFailure:
     found = _findings(run, stage, facts)
-    if found and found[0].id in OUT_OF_MEMORY and found[0].overrides:
+    if found and found[0].id in CHANGED_AT_ONCE and found[0].overrides:
         fix = _render(run, found[0])
     else:
         fix = NextCall(
