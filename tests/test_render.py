@@ -129,7 +129,7 @@ def test_a_recipe_s_class_is_used_if_it_has_the_head():
     )
 
 
-@pytest.mark.parametrize("task", [None, "object-detection", "../_shared"])
+@pytest.mark.parametrize("task", [None, "translation", "../_shared"])
 def test_tasks_without_a_scaffold_are_refused(task):
     with pytest.raises(ToolFailure) as caught:
         render.requirements(task)
