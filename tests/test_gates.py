@@ -22,10 +22,10 @@ GATE_OF = {
     "project": 4,
     "push": 6,
     "rerun": 6,
-    **{f"stages/{name}": 4 for name in ("build", "check_api", "prepare", "smoke")},
+    **{f"stages/{name}": 4 for name in ("build", "check_api", "test", "prepare", "smoke")},
     **{f"stages/{name}": 5 for name in ("baseline", "train", "merge", "eval", "infer")},
 }
-OPTIONAL = {"stages/merge"}  # evidence that only some runs have
+OPTIONAL = {"stages/merge", "stages/test"}  # evidence that only some runs have
 
 
 @pytest.fixture

@@ -329,3 +329,60 @@ def test_repeated_steps_are_counted_in_what_was_written_down(run):
     assert verdicts.steps_done(run) == {}
     put(run, "logs/steps.jsonl", steps(1, 2, 3) + steps(2, 3, 4, session="b"))
     assert verdicts.steps_done(run) == {"sessions": 2, "steps_repeated": 2}
+
+
+JUNIT = """<?xml version="1.0" encoding="utf-8"?><testsuites name="pytest tests"><testsuite name="pytest" tests="2">
+<testcase classname="tests.test_data" name="test_a[x]" time="0.1"/><testcase classname="tests.test_data" name="test_b" time="0.1">%s</testcase>
+</testsuite></testsuites>"""
+TOO_LARGE = '<skipped type="pytest.skip" message="too large for a unit test: 7.6 billion parameters">x</skipped>'
+
+
+@pytest.fixture
+def tested(run):
+    put(run, "tests/test_data.py", "def test_a(x): pass\ndef test_b(): pass\ndef helper(): pass\n")
+    put(run, "reports/tests.xml", JUNIT % "")
+    return run
+
+
+def test_unit_tests_pass_where_each_of_them_ran_and_passed(tested):
+    found = judge(tested, "test")
+    assert found.passed and found.facts == {"tests": 2, "skipped": []}
+    put(tested, "reports/tests.xml", JUNIT % TOO_LARGE)
+    found = judge(tested, "test")
+    assert found.passed and found.facts["tests"] == 1 and "7.6 billion" in found.facts["skipped"][0]
+
+
+@pytest.mark.parametrize(
+    ("inside", "says"),
+    [
+        ('<failure message="assert 1 == 2&#10;more">trace</failure>', "test_data::test_b failed: assert 1 == 2"),
+        ('<error message="fixture broke">trace</error>', "test_data::test_b could not run: fixture broke"),
+        ('<skipped message="no reason of ours">x</skipped>', "test_data::test_b skipped: no reason of ours"),
+        ('<skipped message="">x</skipped>', "test_data::test_b skipped: ?"),
+        ("<failure/>", "test_data::test_b failed"),
+    ],
+)
+def test_a_unit_test_that_failed_or_was_left_out_fails_the_stage_whatever_the_exit_code(tested, inside, says):
+    put(tested, "reports/tests.xml", JUNIT % inside)
+    found = judge(tested, "test")
+    assert not found.passed and found.problems[0].startswith(says), found.problems
+
+
+@pytest.mark.parametrize(
+    "report",
+    [
+        "<testsuites/>",
+        "",
+        '<!DOCTYPE x [<!ENTITY a "b">]>' + JUNIT % "",
+        JUNIT.replace("test_b", "test_a") % "",  # fewer than there are
+        JUNIT.replace("tests.test_data", "elsewhere") % "",
+    ],
+)
+def test_a_report_that_does_not_name_every_unit_test_is_none(tested, report):
+    put(tested, "reports/tests.xml", report)
+    assert not judge(tested, "test").passed
+
+
+def test_an_empty_tests_folder_is_no_pass(run):
+    put(run, "reports/tests.xml", JUNIT % "")
+    assert not judge(run, "test").passed

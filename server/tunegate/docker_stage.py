@@ -33,8 +33,8 @@ from tunegate.web import LOOPBACK
 
 STOPPED = jobs.STOPPED[0]
 ENGINE_GONE_S = 600.0  # an engine that restarts or is upgraded is waited for this long
-TALKS_TO_HUB = ("prepare", "smoke", "baseline", "train", "merge")  # the other stages have no network
-COMPUTES = ("smoke", "baseline", "train", "eval", "infer")  # the other stages have no GPU
+TALKS_TO_HUB = ("test", "prepare", "smoke", "baseline", "train", "merge")  # the other stages have no network
+COMPUTES = ("test", "smoke", "baseline", "train", "eval", "infer")  # the other stages have no GPU
 
 
 Answer = TypeVar("Answer")

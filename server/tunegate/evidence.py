@@ -71,6 +71,7 @@ PREPARE_KEYS = ("training_method", "max_length", "max_completion_length")  # of 
 HARDWARE_KEYS = ("platform", "gpu_count", "gpu_name", "driver_major", "vram_gb_per_gpu")
 IMAGE_KEYS = ("platform", "ngc_image", "ngc_image_digest")
 WORKAROUND_KEYS = ("applicable_workarounds", "skip_workarounds")
+EMIT_KEYS = ("emit_unit_tests",)  # what render_project writes only where it is asked to
 RUN_KEYS = tuple(dict.fromkeys((*MODEL_KEYS, *DATA_KEYS, *TRAINING_KEYS, "platform")))
 
 
@@ -91,10 +92,13 @@ KINDS: dict[str, Kind] = {
     "image": Kind("pick_ngc_image", ("model_id", "model_revision", *HARDWARE_KEYS, *IMAGE_KEYS), ("model", "host")),
     "recipe": Kind("fetch_recipe", (*MODEL_KEYS, "training_method"), ("model",)),
     "project": Kind(
-        "render_project", (*RUN_KEYS, *IMAGE_KEYS, *WORKAROUND_KEYS), ("model", "dataset", "recipe", "image")
+        "render_project",
+        (*RUN_KEYS, *IMAGE_KEYS, *WORKAROUND_KEYS, *EMIT_KEYS),
+        ("model", "dataset", "recipe", "image"),
     ),
     "stages/build": Kind("docker_run", IMAGE_KEYS, ("image",), (("stage", "build"),)),
     "stages/check_api": Kind("docker_run", (*IMAGE_KEYS, "training_arguments"), (), (("stage", "check_api"),)),
+    "stages/test": Kind("docker_run", (*RUN_KEYS, "emit_unit_tests"), ("model",), (("stage", "test"),)),
     "stages/prepare": Kind(
         "docker_run", (*DATA_KEYS, *PREPARE_KEYS, "platform"), ("dataset",), (("stage", "prepare"),)
     ),

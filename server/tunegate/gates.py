@@ -98,6 +98,10 @@ def _summary(label: str, facts: dict[str, Any]) -> str:
         return f"PASSED (loss {facts['loss']:.4g}, grad_norm {facts['grad_norm']:.4g})"
     if label in ("baseline", "eval"):
         return f"{facts['metric']} {facts[facts['metric']]:.4f} on {facts['n']} rows ({facts['kind']})"
+    if label == "test":
+        return f"{facts['tests']} unit tests passed" + (
+            f", {len(facts['skipped'])} skipped" if facts["skipped"] else ""
+        )
     if label == "train":
         return f"{facts['global_step']} steps, loss {facts.get('first_loss')} -> {facts.get('last_loss')}"
     return "holds"
@@ -160,7 +164,8 @@ def _research(view: View) -> list[Check]:
 
 def _generate(view: View) -> list[Check]:
     checks = [_held(view, "project"), _project_files(view), _added_code(view)]
-    checks += [_held(view, f"stages/{name}", _stage) for name in ("build", "check_api", "prepare", "smoke")]
+    test = ["test"] if view.config.emit_unit_tests else []
+    checks += [_held(view, f"stages/{name}", _stage) for name in ("build", "check_api", *test, "prepare", "smoke")]
     blank = [key for key, value in preflight(view).items() if not value]
     return [
         *checks,

@@ -16,7 +16,7 @@ from typing import Any
 import yaml
 
 from tunegate import config as config_module
-from tunegate import fixes, metrics
+from tunegate import extras, fixes, metrics
 from tunegate.config import RunConfig
 from tunegate.errors import ToolFailure
 from tunegate.paths import data_dir
@@ -62,6 +62,7 @@ SOME: tuple[tuple[str, Callable[[RunConfig], bool]], ...] = (
     ("pairs.py.j2", lambda config: config.task in ("semantic-segmentation", "depth-estimation")),
     ("coco_files.py.j2", lambda config: config.task in SEGMENTATION[1:]),
     ("overlays.py.j2", lambda config: config.task in SEGMENTATION),
+    *((f"tests/{name}.py.j2", wanted) for name, wanted in extras.TESTS),
 )
 
 # TrainingArguments keywords that a recipe may name and that have no key of their own in config.yaml.
@@ -161,7 +162,7 @@ def render_files(config: RunConfig, slots: dict[str, Any]) -> dict[str, str]:
     templates = {**shared, **{name: name.removesuffix(".j2") for name in own}}
     files = {name: templates_of.get_template(template).render(values) for template, name in templates.items()}
     files |= requirements(config.task)
-    files["requirements.txt"] = fixes.requirements(config, files["requirements.txt"])
+    files["requirements.txt"] = fixes.requirements(config, extras.requirements(config, files["requirements.txt"]))
     _check(files)
     if wrong := fixes.forbidden(config, files):
         raise ToolFailure("internal", f"{wrong[0]}; nothing was written: please report this")

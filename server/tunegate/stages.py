@@ -17,7 +17,7 @@ from tunegate.config import RunConfig
 from tunegate.errors import NextCall, ToolFailure
 from tunegate.rundir import Run, canonical, hash_files
 
-StageName = Literal["build", "check_api", "prepare", "smoke", "baseline", "train", "merge", "eval", "infer"]
+StageName = Literal["build", "check_api", "test", "prepare", "smoke", "baseline", "train", "merge", "eval", "infer"]
 
 SCRIPTS = ("prepare_data.py", "train.py", "merge_lora.py", "run_eval.py", "infer.py", "check_api.py")
 MODULES = ("*.py",)  # what a script may import: every module of the project but the other stages' scripts
@@ -25,13 +25,15 @@ DATA = ("data/meta.json", "data/*/*.arrow", "data/*/*.json")
 WEIGHTS = ("checkpoints/final/*",)
 MERGED = ("checkpoints/merged/*",)
 HUB_SECRETS = ("HF_TOKEN",)
+# Whatever settings lie in the run are not pytest's: with one of them, tests could be left out.
+PYTEST = ("-m", "pytest", "-q", "-c", os.devnull, "--rootdir", ".", "-p", "no:cacheprovider", "--junitxml", "reports/tests.xml", "tests")  # fmt: skip
 
 
 @dataclass(frozen=True)
 class Stage:
     """argv after the interpreter; `needs` are the stages whose evidence must hold; `gate` is the gate before it.
 
-    `secrets` are passed on only where the model or the dataset is gated or private.
+    `secrets` are passed on only where the model or the dataset is gated or private. `option`: the config key that must be on.
     """
 
     argv: tuple[str, ...]
@@ -40,11 +42,20 @@ class Stage:
     needs: tuple[str, ...] = ()
     gate: int | None = None
     secrets: tuple[str, ...] = ()
+    option: str | None = None
 
 
 STAGES: dict[str, Stage] = {
     "build": Stage((), ("requirements*.txt", "Dockerfile"), ("reports/build.json",)),
     "check_api": Stage(("check_api.py",), ("*.py",), ("reports/check_api.json",), ("build",)),
+    "test": Stage(
+        PYTEST,
+        ("tests/*.py", "train.py", "prepare_data.py", *MODULES),
+        ("reports/tests.xml",),
+        ("build",),
+        secrets=HUB_SECRETS,
+        option="emit_unit_tests",
+    ),
     "prepare": Stage(("prepare_data.py",), ("prepare_data.py", *MODULES), DATA, ("build",), secrets=HUB_SECRETS),
     "smoke": Stage(
         ("smoke.py",),  # the guarded script itself, which `train.py --smoke` only calls
@@ -96,7 +107,8 @@ def start(run: Run, config: RunConfig, stage: str) -> jobs.Job:
     row = STAGES[stage]
     earlier = jobs.look(run, stage)
     resting_on = evidence.values(config, evidence.KINDS[f"stages/{stage}"].config)
-    shutil.rmtree(run.path / "__pycache__", ignore_errors=True)  # what runs is the source that is hashed here
+    for folder in ("__pycache__", "tests/__pycache__"):  # what runs is the source that is hashed here
+        shutil.rmtree(run.path / folder, ignore_errors=True)
     files = _inputs(run, stage, row)
     argv = _argv(run, config, stage, row, resting_on, files)
     if config.platform == "local-docker" and stage != "build":

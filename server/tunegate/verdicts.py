@@ -5,6 +5,7 @@ One function a stage, each (Run, RunConfig, Job) -> Verdict. An exit code of 0 i
 
 from __future__ import annotations
 
+import ast
 import json
 import math
 import re
@@ -12,6 +13,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 from tunegate import evidence, fit, jobs, metrics
 from tunegate.config import RunConfig
@@ -22,6 +24,8 @@ from tunegate.rundir import Run, hash_files
 
 SMOKE_CHECKS = ("ran", "loss", "grad_norm", "labels", "parameters_changed", "checkpoint_reloads")
 N_SAMPLES = 5
+OUTCOMES = {"failure": "failed", "error": "could not run", "skipped": "skipped"}  # JUnit's word -> ours
+SKIPS = "too large for a unit test"  # how the only reason begins for which a rendered test may be skipped
 
 
 @dataclass
@@ -42,7 +46,16 @@ def judge(run: Run, config: RunConfig, job: jobs.Job) -> Verdict:
         problems += [_resumption(run)] if job.stage == "train" else []
     try:
         facts, more = JUDGES[job.stage](run, config)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, ArithmeticError, RecursionError) as error:
+    except (
+        OSError,
+        ValueError,
+        KeyError,
+        TypeError,
+        AttributeError,
+        ArithmeticError,
+        RecursionError,
+        SyntaxError,
+    ) as error:
         facts, more = {}, [f"the stage left no usable report ({type(error).__name__}: {str(error)[:120]})"]
     if facts.pop("ended", False):
         problems = problems[1:]  # told already, in whole
@@ -170,6 +183,49 @@ def _check_api(run: Run, config: RunConfig) -> tuple[dict, list[str]]:
         "versions": report["versions"],
     }
     return facts, problems
+
+
+def _test(run: Run, config: RunConfig) -> tuple[dict, list[str]]:
+    """Every test function of the project's tests/ was run and passed, by pytest's own report of each."""
+    outcomes = _outcomes(run.path / "reports/tests.xml")
+    wanted = _test_functions(run)
+    problems = [f"{name} {why}" for name, why in outcomes.items() if why and not why.startswith(f"skipped: {SKIPS}")]
+    ran = {name.partition("[")[0] for name in outcomes}
+    problems += [f"{name} was not run" for name in sorted(wanted - ran)]
+    passed, skipped = (
+        [name for name, why in outcomes.items() if not why],
+        [f"{n} {why}" for n, why in outcomes.items() if why],
+    )
+    if not passed or not wanted:
+        problems.append("no unit test passed: tests/ is empty, or pytest found nothing in it")
+    return {"tests": len(passed), "skipped": [] if problems else skipped}, problems
+
+
+def _outcomes(path: Path) -> dict[str, str]:
+    """tests.test_data::test_x -> "" where it passed, else what happened, from JUnit's XML."""
+    text = path.read_text()
+    if len(text) > 5_000_000 or "<!" in text.replace(
+        "<![CDATA[", ""
+    ):  # a document type could hold entities without end
+        raise ValueError(f"{path.name} is not what pytest writes")
+    found = {}
+    for case in ElementTree.fromstring(text).iter("testcase"):
+        name = f"{case.get('classname', '')}::{case.get('name', '')}".removeprefix("tests.")
+        worst = [(part.tag, (part.get("message") or "").splitlines()) for part in case if part.tag in OUTCOMES]
+        said = [f"{OUTCOMES[tag]}: {(lines or ['?'])[0][:200]}" for tag, lines in worst]
+        found[name] = found.get(name) or (said or [""])[0]
+    return found
+
+
+def _test_functions(run: Run) -> set[str]:
+    """test_data::test_x for each test function that lies in the project's tests/."""
+    found = set()
+    for path in run.path.glob("tests/test_*.py"):
+        nodes = ast.walk(ast.parse(path.read_text()))
+        found |= {
+            f"{path.stem}::{n.name}" for n in nodes if isinstance(n, ast.FunctionDef) and n.name.startswith("test_")
+        }
+    return found
 
 
 def _prepare(run: Run, config: RunConfig) -> tuple[dict, list[str]]:
@@ -440,6 +496,7 @@ def _merge(run: Run, config: RunConfig) -> tuple[dict, list[str]]:
 JUDGES = {
     "build": _build,
     "check_api": _check_api,
+    "test": _test,
     "prepare": _prepare,
     "smoke": _smoke,
     "baseline": _evaluation("baseline"),

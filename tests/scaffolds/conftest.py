@@ -113,6 +113,7 @@ def make_project(path: Path, python: str, *, model_id: str = "local/tiny", **val
     )
     path.mkdir(parents=True, exist_ok=True)
     for name, text in render.render_files(config, {}).items():
+        (path / name).parent.mkdir(exist_ok=True)
         (path / name).write_text(text)
     (path / "config.yaml").write_text(yaml.safe_dump({**config.model_dump(), "model_id": model_id}))
     return Project(path, python)

@@ -185,3 +185,18 @@ def test_workarounds_are_applied_logged_and_taken_back(call):
     assert gates.view(run).problems("project") == ['is stale: skip_workarounds was ["bf16-emulated"], is now []']
     refused = call("render_project", output_dir="t4", overrides={"skip_workarounds": ["bf16"]})["error"]
     assert refused["code"] == "invalid_config" and "bf16-emulated" in refused["message"]
+
+
+def test_unit_tests_are_rendered_pinned_guarded_and_waited_for_where_they_are_asked_for(call, run):
+    found = render(call)
+    assert not (run.path / "tests").exists() and "pytest" not in (run.path / "requirements.txt").read_text()
+    error = call("docker_run", output_dir="run", stage="test")["error"]
+    assert error["code"] == "invalid_input" and error["next"]["arguments"]["overrides"] == {"emit_unit_tests": True}
+    found = render(call, overrides={"emit_unit_tests": True})
+    assert "tests/test_data.py" in found["files"] and run.config().emit_unit_tests
+    assert "\npytest==" in (run.path / "requirements.txt").read_text()
+    assert (run.path / "tests/test_data.py").read_text().startswith(HEADER)
+    step = gates.steps(gates.view(run))[3]
+    assert "test" in [check.name for check in step.checks]
+    (run.path / "tests/test_data.py").write_text(HEADER + "def test_nothing(): pass")
+    assert "tests/test_data.py measures the rest" in gates.guarded_edits(gates.view(run))[0]

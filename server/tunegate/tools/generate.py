@@ -20,9 +20,9 @@ from tunegate.tools.answer import answer
 from tunegate.tools.base import Confirm, OutputDir, Result, Workspace, keep, recorded, tool, workspace
 
 # What the agent may set here. Everything else is found by a tool, or is a substitution that the user decides.
-OVERRIDES = ("n_train", "n_eval", *evidence.TRAINING_KEYS, "hf_model_repo", "skip_workarounds")
+OVERRIDES = ("n_train", "n_eval", *evidence.TRAINING_KEYS, "hf_model_repo", "skip_workarounds", *evidence.EMIT_KEYS)
 SUBSTITUTIONS = ("training_method", "monitoring")
-NOT_YET = ("emit_report", "emit_unit_tests", "emit_progress_log")
+NOT_YET = ("emit_report", "emit_progress_log")
 
 
 class ProjectReport(Result):
@@ -75,7 +75,7 @@ def render_project(
         run.save_config(config)
         facts = {
             "files": {name: hashlib.sha256(text.encode()).hexdigest() for name, text in files.items()},
-            "guarded": list(render.GUARDED),
+            "guarded": [*render.GUARDED, *(name for name in files if name.startswith("tests/"))],
             "workarounds": settings,
         }
         keep(run, "project", facts, config, wrote)

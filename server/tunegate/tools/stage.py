@@ -92,7 +92,7 @@ async def docker_run(
     confirm: Confirm = None,
     approval: Annotated[ElicitationResult[Approval], Resolve(approve_retry)] = None,
 ) -> Annotated[CallToolResult, StageReport]:
-    """Run one stage, or follow it if it is running: build, check_api, prepare, smoke, baseline, train, eval, infer. Call again while state is 'running'."""
+    """Run one stage, or follow it if it is running. Call again while state is 'running'."""
     ws = workspace(ctx)
     run = ws.run(output_dir)
     again = NextCall(tool="docker_run", arguments={"output_dir": str(run.path), "stage": stage}, why=RESUMES)
@@ -240,6 +240,13 @@ def _stopped(run: Run, stage: str, facts: dict[str, Any] | None) -> StageReport:
 def _begin(ws: Workspace, run: Run, arguments: dict[str, Any], approval: Any) -> None:
     stage, config = arguments["stage"], run.config()
     row = stages.STAGES[stage]
+    if row.option and not getattr(config, row.option):
+        wanted = {"output_dir": str(run.path), "overrides": {row.option: True}}
+        raise ToolFailure(
+            "invalid_input",
+            f"docker_run(stage={stage!r}): {row.option} is false in config.yaml, so nothing of it was rendered; if the user wants it, switch it on first",
+            next=NextCall(tool="render_project", arguments=wanted, why=f"only if the user wants {row.option}"),
+        )
     gates.require(run, row.gate or 3, f"docker_run(stage={stage!r})")
     require_evidence(run, "project", tool=f"docker_run(stage={stage!r})")
     if edited := gates.guarded_edits(gates.view(run)):
