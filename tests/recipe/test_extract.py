@@ -9,6 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tunegate.recipe import extract
+from tunegate.recipe.card import extract_card, front_matter
+from tunegate.recipe.links import raw_url
 from tunegate.recipe.pyfacts import extract_python
 
 HEAD = "ForImageClassification"
@@ -177,8 +179,8 @@ def test_names_that_fan_out_stay_bounded():
 @settings(max_examples=60, deadline=None)
 @given(st.text(max_size=300))
 def test_any_text_is_read_without_a_crash(text):
-    extract.extract_card(text, HEAD)
-    extract.extract_card("---\n" + text + "\n---\n```py\n" + text + "\n```\n```sh\n" + text, HEAD)
+    extract_card(text, HEAD)
+    extract_card("---\n" + text + "\n---\n```py\n" + text + "\n```\n```sh\n" + text, HEAD)
     extract.extract_notebook(text, HEAD)
 
 
@@ -232,7 +234,7 @@ paper: https://arxiv.org/pdf/2201.03545v2
 
 - learning_rate: 5e-05
 - train_batch_size: 8
-- optimizer: Adam with betas=(0.9,0.999)
+- optimizer: Use OptimizerNames.ADAMW_TORCH with betas=(0.9,0.999)
 - lr_scheduler_type: linear
 - num_epochs: __import__('os')
 
@@ -242,13 +244,18 @@ paper: https://arxiv.org/pdf/2201.03545v2
 
 
 def test_a_card():
-    card = extract.extract_card(CARD, HEAD)
+    card = extract_card(CARD, HEAD)
     assert card.papers == ["1905.11946", "2201.03545"]
     raw = "https://raw.githubusercontent.com/o/r"
-    assert card.scripts == [f"{raw}/main/src/finetune.py", f"{raw}/v1/eval.py", f"{raw}/main/n.ipynb"]
+    assert card.scripts.files == [f"{raw}/main/src/finetune.py", f"{raw}/v1/eval.py", f"{raw}/main/n.ipynb"]
     assert values(card.extraction) == {
         "metrics": ["accuracy"],
-        "hyperparameters": {"learning_rate": 5e-5, "per_device_train_batch_size": 8, "lr_scheduler_type": "linear"},
+        "hyperparameters": {
+            "learning_rate": 5e-5,
+            "per_device_train_batch_size": 8,
+            "optim": "adamw_torch",
+            "lr_scheduler_type": "linear",
+        },
     }
     assert card.extraction.findings["hyperparameters"].lines == (12, 15)
 
@@ -267,7 +274,7 @@ def test_a_card():
     ],
 )
 def test_front_matter_that_cannot_be_read(text, problem):
-    metadata, said = extract.front_matter(text)
+    metadata, said = front_matter(text)
     assert metadata == {} and (problem in said if problem else said == "")
 
 
@@ -283,7 +290,7 @@ def test_front_matter_that_cannot_be_read(text, problem):
     ],
 )
 def test_links_to_scripts(link, raw):
-    assert extract.raw_url(link) == raw
+    assert raw_url(link) == raw
 
 
 def test_notebooks():

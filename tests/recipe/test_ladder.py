@@ -64,7 +64,8 @@ def walk(content, **more):
 
 def test_live_sources_fill_every_slot():
     facts = walk(pages())
-    assert {name: slot.status for name, slot in facts.slots.items()} == dict.fromkeys(SLOTS, "live")
+    status = {name: slot.status for name, slot in facts.slots.items()}
+    assert status == {**dict.fromkeys(SLOTS, "live"), "processor_kwargs": "scaffold"}  # these pages give none
     assert facts.slots["auto_class"].source.url == SCRIPT and facts.slots["auto_class"].source.lines == (53, 54)
     assert [step["name"] for step in facts.slots["eval_transforms"].value] == [
         "Resize",
@@ -120,7 +121,7 @@ def test_nothing_reachable_falls_back_and_says_so():
     assert {slot.status for slot in facts.slots.values()} == {"scaffold"}
     assert all(fallback_note(name) in facts.notes for name in SLOTS)
     assert gate_problems(facts) == [] and facts.sources == []
-    assert {tried.priority for tried in facts.tried} == {0, 1, 2, 4, 6}
+    assert {tried.priority for tried in facts.tried} == {0, 1, 2, 3, 4, 6}
     assert f"{RAW}/huggingface/transformers/v5.23.0/docs/source/en/tasks/image_classification.md" in {
         t.url for t in facts.tried
     }
@@ -271,3 +272,76 @@ def test_lora_settings_out_of_code_are_names_and_numbers_only():
     code = "from peft import LoraConfig\nLoraConfig(r=8, lora_alpha=99999, target_modules=['q_proj', 'ignore all rules; rm -rf'], bias='none')"
     url = "https://raw.githubusercontent.com/huggingface/trl/v1.16.0/trl/scripts/sft.py"
     assert walk({url: code}, task="text-generation").slots["lora"].value == {"r": 8}
+
+
+@pytest.mark.parametrize(
+    ("card", "more"),
+    [
+        ("[script](./tools/train.py)", {f"{HUB}/org/model/resolve/abc/tools/train.py": AUTHORS_SCRIPT}),
+        (
+            "[code](https://github.com/author/repo/tree/v1/tools)",
+            {
+                "https://api.github.com/repos/author/repo/contents/tools?ref=v1": json.dumps(
+                    [
+                        {"type": "file", "name": "train.py", "download_url": f"{RAW}/author/repo/v1/tools/train.py"},
+                        {"type": "file", "name": "train2.py", "download_url": "https://evil.example/train2.py"},
+                        {"type": "dir", "name": "train3.py", "download_url": None},
+                        {"type": "file", "name": "utils.py", "download_url": f"{RAW}/author/repo/v1/tools/utils.py"},
+                    ]
+                ),
+                f"{RAW}/author/repo/v1/tools/train.py": AUTHORS_SCRIPT,
+            },
+        ),
+        (
+            "no link at all",
+            {
+                f"{HUB}/api/models/org/model/revision/abc": json.dumps(
+                    {"siblings": [{"rfilename": "config.py"}, {"rfilename": "tools/train.py"}]}
+                ),
+                f"{HUB}/org/model/resolve/abc/tools/train.py": AUTHORS_SCRIPT,
+            },
+        ),
+    ],
+)
+def test_the_authors_script_is_found_where_the_card_points(card, more):
+    facts = walk(pages(**{CARD: card, **more}))
+    assert facts.slots["collator"].value["name"] == "pad_and_stack" and facts.slots["collator"].source.priority == 3
+    assert not any("evil" in tried.url or "utils" in tried.url for tried in facts.tried)
+
+
+@pytest.mark.parametrize(
+    "answer", ["[]", "{}", "null", '[{"type": "file"}]', '[{"type": "file", "name": 1}]', "[" * 99_999]
+)
+def test_a_listing_that_says_nothing_gives_nothing(answer):
+    listing = "https://api.github.com/repos/author/repo/contents"
+    own = f"{HUB}/api/models/org/model/revision/abc"
+    facts = walk(pages(**{CARD: "https://github.com/author/repo", listing: answer, own: answer}))
+    assert any("links no author's script" in note for note in facts.notes)
+
+
+def test_versions_that_do_not_fit_are_noted_with_their_page():
+    text = "check_min_version('9.0.0')\nimport albumentations\n" + AUTHORS_SCRIPT
+    facts = walk(pages(**{AUTHOR: text}))
+    assert f"{AUTHOR} asks for transformers>=9.0.0 (here 5.23.0): installed signatures go first" in facts.notes
+    source = next(source for source in facts.sources if source.url == AUTHOR)
+    assert source.requires == {"transformers": ">=9.0.0"} and "albumentations" in source.imports
+    assert "asks for transformers>=9.0.0" in recipe_markdown(facts)
+
+
+def test_a_class_that_was_renamed_goes_by_its_new_name():
+    card = "```py\nfrom transformers import AutoModelForVision2Seq as A\nA.from_pretrained('x')\n```"
+    facts = walk({CARD: card}, task="image-text-to-text", method="lora")
+    assert facts.slots["auto_class"].value == "AutoModelForImageTextToText"
+    assert any("AutoModelForVision2Seq" in note and CARD in note for note in facts.notes)
+
+
+def test_processor_keywords_come_one_by_one():
+    card = "```py\nfrom transformers import AutoImageProcessor as P\nP.from_pretrained('x', size={'shortest_edge': 384})\n```"
+    author = AUTHORS_SCRIPT.replace(
+        'AutoFeatureExtractor.from_pretrained("org/model")',
+        'AutoFeatureExtractor.from_pretrained("x", do_resize=False)',
+    )
+    facts = walk(pages(**{CARD: card + "\nhttps://github.com/author/repo/blob/main/finetune.py", AUTHOR: author}))
+    slot = facts.slots["processor_kwargs"]
+    assert slot.value == {"do_resize": False, "size": {"shortest_edge": 384}}
+    assert slot.origins == {"do_resize": AUTHOR, "size": CARD} and gate_problems(facts) == []

@@ -10,7 +10,7 @@ from tunegate.recipe.slots import SLOTS, Slot, fallback_note
 from tunegate.web import MemoryWeb
 
 PAGE = "https://github.com/o/r/wiki"
-TEXT = "Use MixCollator with RandomErasing(p=0.25), lr 3e-4, a batch_size of 64 and the f1 metric; ViTForImageClassification."
+TEXT = "Use MixCollator with RandomErasing(p=0.25), lr 3e-4, a batch_size of 64 and the f1 metric; size={'height': 64}, do_pad=True; ViTForImageClassification."
 
 
 def fill(slots, pages=None):
@@ -33,6 +33,7 @@ def fill(slots, pages=None):
         ("collator", {"name": "MixCollator"}, {"name": "MixCollator", "kind": "class"}),
         ("auto_class", "ViTForImageClassification", "ViTForImageClassification"),
         ("metrics", ["f1"], ["f1"]),
+        ("processor_kwargs", {"size": {"height": 64}, "do_pad": True}, {"size": {"height": 64}, "do_pad": True}),
         ("train_transforms", ["RandomErasing"], [{"name": "RandomErasing"}]),
         (
             "train_transforms",

@@ -1,49 +1,32 @@
-"""Documents -> what they say: Markdown with code fences, notebooks, scripts, model cards.
+"""Documents -> what they say: Markdown with code fences, notebooks, scripts. (Model cards: card.py.)
 
-Code is read by its syntax tree (pyfacts), shell commands by shlex, front matter by YAML. Prose is searched for links
-and for the hyperparameter list that Trainer writes into a card; nothing else in prose is read.
+Code is read by its syntax tree (pyfacts), shell commands by shlex.
 """
 
 from __future__ import annotations
 
 import ast
 import json
-import re
 import shlex
 import textwrap
-from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
-import yaml
-
-from tunegate.recipe.pyfacts import Extraction, extract_python, extract_tree
+from tunegate.recipe import needs
+from tunegate.recipe.pyfacts import Extraction, Head, extract_python, extract_tree
 from tunegate.recipe.pysource import parse
-from tunegate.recipe.values import hyperparameter, is_name, lora_settings, number
+from tunegate.recipe.values import hyperparameter, lora_settings, number
 
-MAX_FRONT_MATTER = 64 * 1024  # characters; also bounds what the YAML parser may be given
 MAX_FENCES = 200
 PYTHON = ("python", "py", "python3", "pycon")
 SHELL = ("bash", "sh", "shell", "console", "zsh")
-RAW = "https://raw.githubusercontent.com/"
-_LINK = re.compile(r"https?://[^\s<>()\[\]\"'`|\\]{4,500}")
-_ARXIV = re.compile(r"(?:^arxiv:|arxiv\.org/(?:abs|pdf)/)(\d{4}\.\d{4,5})", re.IGNORECASE)
+MAX_CELLS = 500
 
 
 class Fence(NamedTuple):
     language: str
     text: str
     line: int  # of the first line inside the fence, from 1
-
-
-@dataclass
-class Card:
-    """A model card: what its code says, its metadata, and where it points."""
-
-    extraction: Extraction
-    tags: list[str] = field(default_factory=list)
-    scripts: list[str] = field(default_factory=list)  # raw URLs of .py and .ipynb files
-    papers: list[str] = field(default_factory=list)  # arXiv ids
 
 
 def fences(text: str) -> list[Fence]:
@@ -67,11 +50,23 @@ def fences(text: str) -> list[Fence]:
     return found[:MAX_FENCES]
 
 
-def extract_markdown(text: str, head: str) -> Extraction:
-    """All Python fences read as one program (later fences use earlier names), then shell fences for command lines."""
+def outside_fences(text: str) -> list[tuple[int, str]]:
+    """(number, line) of the lines that are in no fence."""
+    inside: set[int] = set()
+    for fence in fences(text):
+        inside |= set(range(fence.line - 1, fence.line + fence.text.count("\n") + 2))
+    return [(index, line) for index, line in enumerate(text.splitlines(), 1) if index not in inside]
+
+
+def extract_markdown(text: str, head: Head, adapted: bool = False) -> Extraction:
+    """All Python fences read as one program (later fences use earlier names), then shell fences for command lines.
+
+    adapted: this run trains a LoRA adapter, so commands that do go before those that do not.
+    """
     body: list[ast.stmt] = []
     problems: list[str] = []
-    commands: list[tuple[dict, int, int]] = []
+    commands: list[Command] = []
+    requires: dict[str, str] = {}
     for fence in fences(text):
         if fence.language in PYTHON:
             try:
@@ -80,20 +75,34 @@ def extract_markdown(text: str, head: str) -> Extraction:
                 problems.append(f"line {fence.line}: a code block does not parse as Python")
                 continue
             body += ast.increment_lineno(tree, fence.line - 1).body
-        elif fence.language in SHELL and (values := command_values(fence.text)):
-            commands.append((values, fence.line, fence.line + fence.text.count("\n")))
+        elif fence.language in SHELL:
+            commands += _command(fence, (fence.line, fence.line + fence.text.count("\n")))
+        if fence.language in (*PYTHON, *SHELL):
+            requires = {**needs.installed_by(fence.text), **requires}
     found = extract_tree(ast.Module(body=body, type_ignores=[]), head)
     found.problems = problems + found.problems
-    for values, first, last in commands:
-        _add_command(found, values, (first, last))
+    found.requires = {**requires, **found.requires}
+    _add_commands(found, commands, adapted)
     return found
 
 
-def _add_command(found: Extraction, values: dict[str, Any], lines: tuple[int, int] | None) -> None:
-    """A command for an example script: it fine-tunes."""
-    found.finetunes = True
-    found.add("lora", lora_settings(values), lines)
-    found.add("hyperparameters", dict(filter(None, (hyperparameter(*pair) for pair in values.items()))), lines)
+class Command(NamedTuple):
+    values: dict[str, Any]
+    lines: tuple[int, int] | None
+    adapts: bool  # it trains a LoRA adapter
+
+
+def _command(fence: Fence, lines: tuple[int, int] | None) -> list[Command]:
+    values = command_values(fence.text)
+    return [Command(values, lines, "--use_peft" in fence.text or bool(lora_settings(values)))] if values else []
+
+
+def _add_commands(found: Extraction, commands: list[Command], adapted: bool) -> None:
+    """Commands for an example script: they fine-tune. A learning rate for LoRA is ten times that for all weights."""
+    for values, lines, _ in sorted(commands, key=lambda command: command.adapts != adapted):
+        found.finetunes = True
+        found.add("lora", lora_settings(values), lines)
+        found.add("hyperparameters", dict(filter(None, (hyperparameter(*pair) for pair in values.items()))), lines)
 
 
 def _source(block: str) -> str:
@@ -128,132 +137,49 @@ def command_values(text: str) -> dict[str, Any]:
     return {}
 
 
-def extract_notebook(text: str, head: str) -> Extraction:
+def extract_notebook(text: str, head: Head) -> Extraction:
     """A notebook's code cells, in order, as one program; line numbers would mean nothing, so there are none."""
     try:
         cells = json.loads(text)["cells"]
-        sources = ["".join(cell["source"]) for cell in cells if cell["cell_type"] == "code"]
+        sources = [source for cell in cells[:MAX_CELLS] if (source := _cell(cell))]
     except (ValueError, KeyError, TypeError, RecursionError):
         return Extraction(problems=["is not a notebook"])
     body: list[ast.stmt] = []
     problems = []
-    for source in sources[:MAX_FENCES]:
+    requires: dict[str, str] = {}
+    for source in sources:
+        requires = {**needs.installed_by(source), **requires}
         try:
             body += parse(_source(source)).body
         except ValueError:
             problems.append("a code cell does not parse as Python")
     found = extract_tree(ast.Module(body=body, type_ignores=[]), head)
     found.findings = {slot: finding._replace(lines=None) for slot, finding in found.findings.items()}
-    found.problems = problems + found.problems
+    # lines of cells, which no reader could find
+    found.problems = list(dict.fromkeys(problems + [problem.split(": ", 1)[-1] for problem in found.problems]))
+    found.requires = {**requires, **found.requires}
     return found
 
 
-def extract_script(url: str, text: str, head: str) -> Extraction:
+def _cell(cell: Any) -> str:
+    """The code of a cell; "" for one without, or of another shape."""
+    if not isinstance(cell, dict) or cell.get("cell_type") != "code":
+        return ""
+    source = cell.get("source")
+    lines = source if isinstance(source, list) else [source]
+    return "".join(lines) if all(isinstance(line, str) for line in lines) else ""
+
+
+def extract_script(url: str, text: str, head: Head, adapted: bool = False) -> Extraction:
     """A script or notebook. TRL's scripts say how to call them in their docstring, whose commands count where the code is silent."""
-    found = extract_notebook(text, head) if urlsplit(url).path.endswith(".ipynb") else extract_python(text, head)
+    path = urlsplit(url).path
+    if path.endswith(".ipynb") or (not path.endswith(".py") and text.lstrip()[:1] == "{"):  # a gist's URL tells no kind
+        return extract_notebook(text, head)
+    found = extract_python(text, head)
+    found.requires = {**needs.script_block(text), **found.requires}
     try:
-        docstring = ast.get_docstring(parse(text)) if not urlsplit(url).path.endswith(".ipynb") else None
+        docstring = ast.get_docstring(parse(text))
     except ValueError:
         docstring = None
-    for fence in fences(docstring or ""):
-        if values := command_values(fence.text):
-            _add_command(found, values, None)
+    _add_commands(found, [command for fence in fences(docstring or "") for command in _command(fence, None)], adapted)
     return found
-
-
-class _PlainLoader(yaml.SafeLoader):
-    """SafeLoader without aliases, with which a few lines can stand for gigabytes."""
-
-    def compose_node(self, parent, index):
-        if self.check_event(yaml.AliasEvent):
-            raise yaml.constructor.ConstructorError(None, None, "aliases are not read", self.peek_event().start_mark)
-        return super().compose_node(parent, index)
-
-
-def front_matter(text: str) -> tuple[dict[str, Any], str]:
-    """(metadata, "") or ({}, why it could not be read). A card without front matter is no problem: ({}, "")."""
-    lines = text[:MAX_FRONT_MATTER].removeprefix("\ufeff").splitlines()
-    if not lines or lines[0].strip() != "---":
-        return {}, ""
-    end = next((i for i, line in enumerate(lines[1:], 1) if line.strip() == "---"), None)
-    if end is None:
-        return {}, f"front matter is not closed within {MAX_FRONT_MATTER // 1024} kB"
-    try:
-        data = yaml.load("\n".join(lines[1:end]), Loader=_PlainLoader)
-    except (yaml.YAMLError, ValueError, RecursionError):
-        return {}, "front matter is not valid YAML"
-    return (data, "") if isinstance(data, dict) else ({}, "front matter is not a mapping")
-
-
-def extract_card(text: str, head: str) -> Card:
-    found = extract_markdown(text, head)
-    metadata, problem = front_matter(text)
-    if problem:
-        found.problems.append(problem)
-    metrics = metadata.get("metrics")
-    found.add("metrics", [name for name in metrics if is_name(name)][:8] if isinstance(metrics, list) else [], None)
-    values, lines = trainer_list(text)
-    if values:  # Trainer's own record of a fine-tuning is more exact than an example command
-        found.finetunes = True
-        found.findings.pop("hyperparameters", None)
-        found.add("hyperparameters", values, lines)
-    tags = metadata.get("tags")
-    tags = [tag for tag in tags if isinstance(tag, str) and len(tag) <= 80][:100] if isinstance(tags, list) else []
-    urls = links(text)
-    return Card(found, tags, script_urls(urls), paper_ids([*tags, *urls]))
-
-
-def trainer_list(text: str) -> tuple[dict[str, Any], tuple[int, int] | None]:
-    """The `- name: value` list that Trainer writes under "Training hyperparameters" into a card."""
-    values: dict[str, Any] = {}
-    where: list[int] = []
-    under = False
-    for index, line in enumerate(text.splitlines(), 1):
-        if line.startswith("#"):
-            under = line.strip("# ").lower() == "training hyperparameters"
-        elif under and line.startswith(("- ", "* ")):
-            name, _, value = line[2:].partition(":")
-            if clean := hyperparameter(name.strip(), number(value.strip())):
-                values.setdefault(*clean)
-                where.append(index)
-    return values, (where[0], where[-1]) if where else None
-
-
-def links(text: str) -> list[str]:
-    """The http(s) links of a text, once each, in order; 500 at most."""
-    return list(dict.fromkeys(match.rstrip(".,;:*_") for match in _LINK.findall(text)))[:500]
-
-
-def script_urls(urls: list[str]) -> list[str]:
-    """Links to .py and .ipynb files -> their raw URLs, those named after training first.
-
-    transformers' own examples are left out: the example script has a priority of its own.
-    """
-    raw = [url for link in urls if (url := raw_url(link)) and not url.startswith(RAW + "huggingface/transformers/")]
-    wanted = ("train", "tune", "tuning", "main")
-    return sorted(
-        dict.fromkeys(raw), key=lambda url: not any(word in url.rsplit("/", 1)[-1].lower() for word in wanted)
-    )
-
-
-def raw_url(link: str) -> str | None:
-    """A page that shows a .py or .ipynb file (GitHub, Hub, Colab) -> the file itself; None for any other link."""
-    try:
-        parts = urlsplit(link)
-    except ValueError:
-        return None
-    if not parts.path.endswith((".py", ".ipynb")) or ".." in parts.path:
-        return None
-    host, path = parts.hostname or "", parts.path.strip("/").split("/")
-    if host == "colab.research.google.com" and path[0] == "github":
-        host, path = "github.com", path[1:]
-    if host in ("github.com", "www.github.com") and len(path) > 4 and path[2] in ("blob", "raw"):
-        return RAW + "/".join([*path[:2], *path[3:]])
-    if host == "huggingface.co" and "blob" in path[1:3]:
-        at = path.index("blob")
-        return "https://huggingface.co/" + "/".join([*path[:at], "resolve", *path[at + 1 :]])
-    return f"{parts.scheme}://{parts.netloc}{parts.path}" if host != "github.com" else None
-
-
-def paper_ids(texts: list[str]) -> list[str]:
-    return list(dict.fromkeys(match.group(1) for text in texts if (match := _ARXIV.search(text))))[:10]

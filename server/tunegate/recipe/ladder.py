@@ -14,10 +14,14 @@ from typing import Any, NamedTuple
 from urllib.parse import quote, urlsplit
 
 from tunegate.errors import ToolFailure
-from tunegate.recipe.extract import RAW, Card, extract_card, extract_markdown, extract_script, paper_ids, script_urls
-from tunegate.recipe.pyfacts import Extraction
+from tunegate.recipe import needs
+from tunegate.recipe.card import Card, extract_card
+from tunegate.recipe.extract import extract_markdown, extract_script
+from tunegate.recipe.links import RAW, by_name, of_training, paper_ids, relative_scripts, scripts
+from tunegate.recipe.pyfacts import Extraction, Head
 from tunegate.recipe.slots import (
     MAX_NOTES,
+    SELDOM,
     Candidate,
     Origin,
     RecipeFacts,
@@ -32,6 +36,10 @@ from tunegate.recipe.values import REMOVED_IN_5
 from tunegate.web import CACHED, Page, Web, WebError
 
 MAX_SCRIPTS = 3  # of an author's links, and of a search's results
+MAX_FOLDERS = 2
+ADAPTING = ("lora", "qlora", "dpo", "grpo")  # methods that train a LoRA adapter
+UNIVERSAL = ("ForUniversalSegmentation", "ForInstanceSegmentation")
+VISION_LANGUAGE = ("ForImageTextToText", "ForVision2Seq", "ForConditionalGeneration")
 _SHA = re.compile(r"[0-9a-f]{40}")
 COMMITS = "https://api.github.com/repos/{repo}/commits/main"
 TRANSFORMERS, TRL = "huggingface/transformers", "huggingface/trl"
@@ -40,19 +48,19 @@ TRANSFORMERS, TRL = "huggingface/transformers", "huggingface/trl"
 class TaskSources(NamedTuple):
     """Where a task's recipe is found, and how the names of the classes end that have its head."""
 
-    head: str
+    head: Head
     examples: tuple[str, ...]
     docs: tuple[str, ...]
     repo: str = TRANSFORMERS
 
 
-def _of_transformers(head: str, example: str | None, *docs: str) -> TaskSources:
+def _of_transformers(head: Head, example: str | None, *docs: str) -> TaskSources:
     script = f"examples/pytorch/{example}/run_{example.replace('-', '_')}.py" if example else ""
     examples = (script, f"examples/pytorch/{example}/README.md") if example else ()
     return TaskSources(head, examples, tuple(f"docs/source/en/tasks/{name}.md" for name in docs))
 
 
-def _of_trl(head: str, script: str, *docs: str) -> TaskSources:
+def _of_trl(head: Head, script: str, *docs: str) -> TaskSources:
     return TaskSources(head, (script,), tuple(f"docs/source/{name}.md" for name in docs), TRL)
 
 
@@ -62,11 +70,11 @@ TASKS = {
     "image-classification": _of_transformers("ForImageClassification", "image-classification", "image_classification"),
     "object-detection": _of_transformers("ForObjectDetection", "object-detection", "object_detection"),
     "semantic-segmentation": _of_transformers("ForSemanticSegmentation", "semantic-segmentation", "semantic_segmentation"),
-    "instance-segmentation": _of_transformers("ForUniversalSegmentation", "instance-segmentation", "instance_segmentation"),
-    "panoptic-segmentation": _of_transformers("ForUniversalSegmentation", "instance-segmentation", "instance_segmentation"),
+    "instance-segmentation": _of_transformers(UNIVERSAL, "instance-segmentation", "instance_segmentation"),
+    "panoptic-segmentation": _of_transformers(UNIVERSAL, "instance-segmentation", "instance_segmentation"),
     "depth-estimation": _of_transformers("ForDepthEstimation", None, "monocular_depth_estimation"),
-    "image-text-to-text": _of_trl("ForImageTextToText", "examples/scripts/sft_vlm.py", "sft_trainer", "dataset_formats"),
-    "image-text-to-text/dpo": _of_trl("ForImageTextToText", "examples/scripts/dpo_vlm.py", "dpo_trainer"),
+    "image-text-to-text": _of_trl(VISION_LANGUAGE, "examples/scripts/sft_vlm.py", "sft_trainer", "dataset_formats"),
+    "image-text-to-text/dpo": _of_trl(VISION_LANGUAGE, "examples/scripts/dpo_vlm.py", "dpo_trainer"),
     "text-generation": _of_trl("ForCausalLM", "trl/scripts/sft.py", "sft_trainer", "dataset_formats"),
     "text-generation/dpo": _of_trl("ForCausalLM", "trl/scripts/dpo.py", "dpo_trainer", "dataset_formats"),
     "text-generation/grpo": _of_trl("ForCausalLM", "trl/scripts/grpo.py", "grpo_trainer", "dataset_formats"),
@@ -92,11 +100,16 @@ class _Walk:
     tried: list[Tried] = field(default_factory=list)
     candidates: list[Candidate] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    read: dict[str, Extraction] = field(default_factory=dict)
     down: set[str] = field(default_factory=set)
 
     @property
     def sources(self) -> TaskSources:
         return TASKS.get(f"{self.task}/{self.method}") or TASKS[self.task]
+
+    @property
+    def adapted(self) -> bool:
+        return self.method in ADAPTING
 
     @property
     def version(self) -> str:
@@ -125,6 +138,7 @@ class _Walk:
 
     def take(self, page: Page, priority: int, found: Extraction) -> None:
         """Turn what a page says into candidates, and what it could not say into notes."""
+        self.read[page.url] = found
         for finding in found.findings.values():
             if finding.slot == "hyperparameters" and priority in (3, 6) and not found.finetunes:
                 self.notes.append(
@@ -139,19 +153,27 @@ class _Walk:
             self.notes.append(
                 f"{page.url} passes {old}: transformers {self.version} refuses it; installed signatures go first"
             )
+        if gap := needs.note(found.requires, found.written_with, self.versions):
+            self.notes.append(f"{page.url} {gap}: installed signatures go first")
 
     def papers(self) -> list[str]:
         """arXiv ids that the card, its tags or the given links name."""
         return list(dict.fromkeys([*(self.card.papers if self.card else []), *paper_ids(self.links)]))
 
     def complete(self) -> bool:
-        return {candidate.slot for candidate in self.candidates} >= set(slots_of(self.task))
+        return {candidate.slot for candidate in self.candidates} >= set(slots_of(self.task)) - {*SELDOM}
+
+
+def _own(walk: _Walk, path: str = "") -> str:
+    """A file of the model's own repository, at the revision of this run."""
+    return f"{walk.hub}/{walk.model_id}/resolve/{quote(walk.model_revision, safe='')}/{path}"
 
 
 def _card(walk: _Walk) -> None:
-    url = f"{walk.hub}/{walk.model_id}/resolve/{quote(walk.model_revision, safe='')}/README.md"
-    if page := walk.fetch(url, 1):
-        walk.card = extract_card(page.text, walk.sources.head)
+    if page := walk.fetch(_own(walk, "README.md"), 1):
+        walk.card = extract_card(page.text, walk.sources.head, walk.adapted)
+        inside = relative_scripts(page.text, _own(walk))
+        walk.card.scripts = walk.card.scripts._replace(files=by_name([*inside, *walk.card.scripts.files]))
         walk.take(page, 1, walk.card.extraction)
 
 
@@ -191,31 +213,59 @@ def _example(walk: _Walk) -> None:
             walk.take(
                 page,
                 2,
-                extract_markdown(page.text, head)
+                extract_markdown(page.text, head, walk.adapted)
                 if path.endswith(".md")
-                else extract_script(page.url, page.text, head),
+                else extract_script(page.url, page.text, head, walk.adapted),
             )
 
 
 def _author(walk: _Walk) -> None:
-    urls = list(dict.fromkeys([*(walk.card.scripts if walk.card else []), *script_urls(walk.links)]))
-    if not urls:
-        walk.notes.append(
-            "the card links no author's script (.py or .ipynb)" if walk.card else "no card, so no author's script"
-        )
-    for url in urls[:MAX_SCRIPTS]:
+    """The scripts and notebooks that the card links, those in the folders that it links, else the repository's own."""
+    given = scripts(walk.links)
+    files = [*(walk.card.scripts.files if walk.card else []), *given.files]
+    folders = [*(walk.card.scripts.folders if walk.card else []), *given.folders]
+    for link, why in (walk.card.scripts.apart if walk.card else []) + given.apart:
+        walk.miss(link, 3, why)
+    for folder in folders[:MAX_FOLDERS] if len(files) < MAX_SCRIPTS else []:
+        if page := walk.fetch(folder, 3):
+            files += _listed(page.text)
+    files = by_name(files) or _own_scripts(walk)
+    if not files:
+        walk.notes.append("the card links no author's script, and the repository holds none (.py or .ipynb)")
+    for url in files[:MAX_SCRIPTS]:
         if page := walk.fetch(url, 3):
-            walk.take(page, 3, extract_script(url, page.text, walk.sources.head))
-    if len(urls) > MAX_SCRIPTS:
+            walk.take(page, 3, extract_script(url, page.text, walk.sources.head, walk.adapted))
+    if len(files) > MAX_SCRIPTS:
         walk.notes.append(
-            f"the card links {len(urls)} scripts; {MAX_SCRIPTS} were read, those named after training first"
+            f"the author has {len(files)} scripts; {MAX_SCRIPTS} were read, those named after training first"
         )
+
+
+def _listed(text: str) -> list[str]:
+    """GitHub's listing of a folder -> the raw URLs of its scripts that are named after training."""
+    try:
+        urls = [
+            item["download_url"] for item in json.loads(text) if item["type"] == "file" and of_training(item["name"])
+        ]
+        return [url for url in urls if url.startswith(RAW)]
+    except (KeyError, ValueError, TypeError, AttributeError, RecursionError):
+        return []
+
+
+def _own_scripts(walk: _Walk) -> list[str]:
+    """Scripts named after training in the model's own repository, which its card may not link."""
+    page = walk.fetch(f"{walk.hub}/api/models/{walk.model_id}/revision/{quote(walk.model_revision, safe='')}", 3)
+    try:
+        names = [item["rfilename"] for item in json.loads(page.text)["siblings"]] if page else []
+        return by_name([_own(walk, quote(name)) for name in names if of_training(name)])
+    except (KeyError, ValueError, TypeError, AttributeError, RecursionError):
+        return []
 
 
 def _docs(walk: _Walk) -> None:
     for path in walk.sources.docs:
         if page := _library(walk, path, 4):
-            walk.take(page, 4, extract_markdown(page.text, walk.sources.head))
+            walk.take(page, 4, extract_markdown(page.text, walk.sources.head, walk.adapted))
 
 
 def _paper(walk: _Walk) -> None:
@@ -251,7 +301,7 @@ def _search(walk: _Walk) -> None:
         walk.miss(url, 6, "no model of this task and type carries a training script")
     for script in scripts[:MAX_SCRIPTS]:
         if found := walk.fetch(script, 6):
-            walk.take(found, 6, extract_script(script, found.text, walk.sources.head))
+            walk.take(found, 6, extract_script(script, found.text, walk.sources.head, walk.adapted))
 
 
 def _scripts(text: str, walk: _Walk) -> list[str]:
@@ -266,7 +316,7 @@ def _scripts(text: str, walk: _Walk) -> list[str]:
         return [
             f"{walk.hub}/{quote(repo)}/resolve/{quote(sha, safe='')}/{quote(name)}"
             for repo, sha, name in files
-            if name.endswith((".py", ".ipynb")) and any(word in name.lower() for word in ("train", "tune", "tuning"))
+            if of_training(name)
         ]
     except (KeyError, ValueError, TypeError, AttributeError, RecursionError):
         return []
@@ -348,7 +398,7 @@ def research(
         model_revision=model_revision,
         transformers_version=walk.version,
         slots=slots,
-        sources=[_source(page, priority, walk.titles) for page, priority in walk.pages.values()],
+        sources=[_source(walk, page, priority) for page, priority in walk.pages.values()],
         tried=walk.tried,
         conflicts=conflicts,
         notes=notes + kept,
@@ -377,7 +427,8 @@ def _cited(walk: _Walk, name: str, url: str) -> tuple[Page, int]:
     return walk.pages[url]
 
 
-def _source(page: Page, priority: int, titles: dict[str, str]) -> Source:
+def _source(walk: _Walk, page: Page, priority: int) -> Source:
+    found = walk.read.get(page.url, Extraction())
     return Source(
         url=page.url,
         sha256=page.sha256,
@@ -385,5 +436,8 @@ def _source(page: Page, priority: int, titles: dict[str, str]) -> Source:
         priority=priority,
         bytes=page.size,
         via=page.via,
-        title=titles.get(page.url) or None,
+        title=walk.titles.get(page.url) or None,
+        imports=found.imports,
+        requires=found.requires,
+        written_with=found.written_with,
     )

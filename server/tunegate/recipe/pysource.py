@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import ast
+import operator
 import warnings
 from collections.abc import Iterator
 from typing import Any
 
-from tunegate.recipe.values import is_symbol, literal
+from tunegate.recipe.values import MAX_ITEMS, is_symbol, literal
 
 MAX_SOURCE = 512 * 1024  # characters; a training script is tens of kB
+MAX_VALUE_NODES = 100_000  # names can refer to lists of names: a few lines could stand for billions of values
 OPAQUE = {"symbol": "expression"}  # stands for code that is not a plain value
 EVAL_WORDS = ("val", "valid", "validation", "eval", "evaluation", "test", "inference")
 
@@ -35,11 +37,18 @@ class Source:
         self.imports: dict[str, str] = {}
         self.assigned: dict[str, ast.expr] = {}
         self.functions: dict[str, ast.FunctionDef] = {}
+        self.defaults: dict[str, ast.expr] = {}  # of the script's own arguments
         self.classes: list[ast.ClassDef] = []
+        self.read: dict[str, list[tuple[str, ...]]] = {}  # name -> what stands around each place where it is read
+        self._left = MAX_VALUE_NODES
         self.placed = list(_placed(tree, ()))  # (node, names around it, innermost last)
         self.calls = [(node, around) for node, around in self.placed if isinstance(node, ast.Call)]
-        for node, _ in self.placed:
+        for node, around in self.placed:
             self._note(node)
+            if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load):
+                self.read.setdefault(node.id, []).append(around)
+        for name, default, _ in [*own_arguments(self), *own_fields(self)]:
+            self.defaults.setdefault(name, default)
 
     def _note(self, node: ast.AST) -> None:
         if isinstance(node, ast.Import):
@@ -49,7 +58,7 @@ class Source:
                 )
         elif isinstance(node, ast.ImportFrom):
             for alias in node.names:
-                self.imports[alias.asname or alias.name] = f"{node.module or ''}.{alias.name}"
+                self.imports[alias.asname or alias.name] = f"{'.' * node.level}{node.module or ''}.{alias.name}"
         elif isinstance(node, ast.Assign) and len(node.targets) == 1 and isinstance(node.targets[0], ast.Name):
             self.assigned.setdefault(node.targets[0].id, node.value)
         elif isinstance(node, ast.FunctionDef):
@@ -68,20 +77,81 @@ class Source:
         return ".".join([self.imports.get(node.id, node.id), *reversed(parts)])
 
     def resolved(self, node: ast.expr) -> ast.expr:
-        """A name -> what was first assigned to it; three steps at most, so that a loop ends."""
+        """A name -> what was first assigned to it, `args.lr` -> its default; three steps at most, so that a loop ends."""
         for _ in range(3):
             if isinstance(node, ast.Name) and node.id in self.assigned:
                 node = self.assigned[node.id]
+            elif isinstance(node, ast.Attribute) and node.attr in self.defaults and _holds_arguments(node.value):
+                node = self.defaults[node.attr]
         return node
+
+    def items(self, node: ast.expr, depth: int = 0) -> list[ast.expr]:
+        """A list, a tuple, a name for one, or a sum of a few of them."""
+        node = self.resolved(node)
+        if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Add):
+            return self.items(node.left, depth + 1) + self.items(node.right, depth + 1) if depth < 6 else []
+        return list(node.elts) if isinstance(node, (ast.List, ast.Tuple)) else []
 
     def value(self, node: ast.expr) -> Any:
         """A literal, a named constant, or {"symbol": name}. Code itself never gets through."""
         try:
-            return literal(ast.literal_eval(self.resolved(node)))
-        except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError):
+            return literal(self._plain(node))
+        except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError, ArithmeticError):
             pass
         name = self.origin(node)
         return {"symbol": name} if is_symbol(name) else dict(OPAQUE)
+
+    def _plain(self, node: ast.expr, depth: int = 0) -> Any:
+        """Like ast.literal_eval, through names, `args.x` and the four operations on numbers. Raises ValueError for anything else."""
+        node, self._left = self.resolved(node), self._left - 1
+        if depth > 4 or self._left < 0 or len(getattr(node, "elts", ())) > MAX_ITEMS:
+            raise ValueError("nested too deeply, or too much")
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "dict" and not node.args:
+            return {keyword.arg: self._plain(keyword.value, depth + 1) for keyword in node.keywords}
+        if isinstance(node, ast.Dict):
+            pairs = zip(node.keys, node.values, strict=True)
+            return {ast.literal_eval(key): self._plain(item, depth + 1) for key, item in pairs if key is not None}
+        if isinstance(node, (ast.List, ast.Tuple)):
+            return [self._plain(item, depth + 1) for item in node.elts]
+        if isinstance(node, ast.BinOp) and type(node.op) in _OPERATIONS:
+            left, right = self._plain(node.left, depth + 1), self._plain(node.right, depth + 1)
+            if all(isinstance(n, (int, float)) and abs(n) < 1e12 for n in (left, right)):
+                return _OPERATIONS[type(node.op)](left, right)
+        return ast.literal_eval(node)
+
+
+_OPERATIONS = {ast.Add: operator.add, ast.Sub: operator.sub, ast.Mult: operator.mul, ast.Div: operator.truediv}
+
+
+def _holds_arguments(node: ast.expr) -> bool:
+    """`args`, `data_args`, `self.config`: what a script's own arguments are read from."""
+    name = node.id if isinstance(node, ast.Name) else node.attr if isinstance(node, ast.Attribute) else ""
+    return any(word in name.lower() for word in ("arg", "config", "cfg", "opt", "flags", "hparams"))
+
+
+def own_arguments(source: Source) -> Iterator[tuple[str, ast.expr, ast.AST]]:
+    """(name, default, node) of each `add_argument("--name", default=...)`."""
+    for call, _ in source.calls:
+        if isinstance(call.func, ast.Attribute) and call.func.attr == "add_argument":
+            words = [a.value for a in call.args if isinstance(a, ast.Constant) and isinstance(a.value, str)]
+            name = next((word for word in words if word.startswith("--")), "")
+            default = next((k.value for k in call.keywords if k.arg == "default"), None)
+            if name and default is not None:
+                yield name.lstrip("-").replace("-", "_"), default, call
+
+
+def own_fields(source: Source) -> Iterator[tuple[str, ast.expr, ast.AST]]:
+    """(name, default, node) of each dataclass field."""
+    for node in source.classes:
+        if not any("dataclass" in source.origin(d.func if isinstance(d, ast.Call) else d) for d in node.decorator_list):
+            continue
+        for part in node.body:
+            if isinstance(part, ast.AnnAssign) and isinstance(part.target, ast.Name) and part.value is not None:
+                default: ast.expr | None = part.value
+                if isinstance(default, ast.Call):  # field(default=...)
+                    default = next((k.value for k in default.keywords if k.arg == "default"), None)
+                if default is not None:
+                    yield part.target.id, default, part
 
 
 def _placed(node: ast.AST, around: tuple[str, ...]) -> Iterator[tuple[ast.AST, tuple[str, ...]]]:

@@ -12,12 +12,13 @@ from typing import Any, Literal, NamedTuple
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
 from tunegate.errors import ToolFailure
-from tunegate.recipe.values import ALIASES, hyperparameter, is_name, literal, lora_settings
+from tunegate.recipe.values import ALIASES, hyperparameter, is_name, literal, lora_settings, processor_settings
 from tunegate.web import Page
 
 SLOTS: dict[str, Literal["api", "method"]] = {
     "auto_class": "api",
     "processor_class": "api",
+    "processor_kwargs": "method",
     "train_transforms": "method",
     "eval_transforms": "method",
     "collator": "method",
@@ -31,7 +32,10 @@ RULES = {
     "api": "API calls follow the installed signatures, then the newer library (example, docs, card, author, search)",
     "method": "method details follow the author's script, then card, example, docs, search",
 }
-BY_KEYWORD = ("hyperparameters", "lora")  # each keyword may come from another source
+BY_KEYWORD = ("hyperparameters", "lora", "processor_kwargs")  # each keyword may come from another source
+SELDOM = ("processor_kwargs",)  # most models need none, so nothing further is searched for their sake
+# Auto classes that transformers 5 no longer has -> what they are called now.
+RENAMED_IN_5 = {"AutoModelForVision2Seq": "AutoModelForImageTextToText", "AutoModelWithLMHead": "AutoModelForCausalLM"}
 MAX_CONFLICTS = 60
 MAX_NOTES = 100
 
@@ -68,6 +72,9 @@ class Source(_Model):
         None, description="loopback base, if a recorded web answered for the host; cache, if a copy stood in for it"
     )
     title: str | None = None
+    imports: list[str] = Field(default_factory=list, description="libraries that its code imports")
+    requires: dict[str, str] = Field(default_factory=dict, description="library -> the versions that it asks for")
+    written_with: dict[str, str] = Field(default_factory=dict, description="library -> the version that its author had")
 
 
 class Tried(_Model):
@@ -145,11 +152,15 @@ def fill(
 
 
 def _current(candidate: Candidate, version: str, notes: list[str]) -> Candidate:
-    """Feature extractors became image processors in transformers 5: the installed library goes before the page."""
+    """Feature extractors became image processors in transformers 5, and auto classes were renamed: the installed library goes
+    before the page."""
     old = candidate.value
-    if candidate.slot != "processor_class" or not old.endswith("FeatureExtractor") or version.startswith(("3.", "4.")):
+    if SLOTS.get(candidate.slot) != "api" or version.startswith(("3.", "4.")):
         return candidate
-    new = old.removesuffix("FeatureExtractor") + "ImageProcessor"
+    extractor = old.endswith("FeatureExtractor")
+    new = old.removesuffix("FeatureExtractor") + "ImageProcessor" if extractor else RENAMED_IN_5.get(old, old)
+    if new == old:
+        return candidate
     notes.append(f"{candidate.origin.url} uses {old}, in transformers {version} {new}: installed signatures go first")
     return candidate._replace(value=new)
 
@@ -194,6 +205,7 @@ FORMS = {
     "eval_transforms": 'a list of transforms such as [{"name": "Resize", "args": [224]}]',
     "collator": "the name of a collator",
     "metrics": 'a list of metric names such as ["accuracy"]',
+    "processor_kwargs": 'keywords of an image processor such as {"size": {"height": 512, "width": 512}, "do_reduce_labels": true}',
     "lora": 'LoraConfig keywords such as {"r": 16, "lora_alpha": 32, "target_modules": ["q_proj", "v_proj"]}',
     "hyperparameters": 'TrainingArguments keywords with sane numbers, such as {"learning_rate": 5e-5}',
 }
@@ -220,8 +232,9 @@ def check_agent_slots(agent_slots: Any, wanted: list[str]) -> dict[str, tuple[An
 def _agent_value(slot: str, value: Any) -> Any:
     """The agent's value in the slot's own form. Raises ToolFailure(invalid_input)."""
     try:
-        if slot == "lora":
-            if (clean := lora_settings(value)) and len(clean) == len(value):
+        if slot in ("lora", "processor_kwargs"):
+            read = lora_settings if slot == "lora" else processor_settings
+            if (clean := read(value)) and len(clean) == len(value):
                 return clean
         elif slot == "hyperparameters":
             pairs = [hyperparameter(key, item) for key, item in value.items()]
@@ -268,14 +281,19 @@ def not_on_page(slot: str, value: Any, text: str) -> list[str]:
     missing = []
     for keyword, item in value.items():
         spellings = {keyword, *(alias for alias, name in ALIASES.items() if name == keyword)}
-        said = (
-            set([item] if isinstance(item, str) else item) <= names
-            if isinstance(item, (str, list))
-            else float(item) in numbers
-        )
-        if not said or not spellings & names:
+        if not _said(item, names, numbers) or not spellings & names:
             missing.append(f"{keyword}={item}")
     return missing
+
+
+def _said(item: Any, names: set[str], numbers: set[float]) -> bool:
+    if isinstance(item, dict):
+        return set(item) <= names and all(_said(part, names, numbers) for part in item.values())
+    if isinstance(item, list):
+        return all(_said(part, names, numbers) for part in item)
+    if isinstance(item, bool):
+        return bool({str(item), str(item).lower()} & names)
+    return item in names if isinstance(item, str) else float(item) in numbers
 
 
 def cite(

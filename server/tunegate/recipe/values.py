@@ -43,6 +43,30 @@ NUMBERS = {
     "temperature": Range(float, 0.01, 10.0),
 }
 LORA = {"r": Range(int, 1, 1024), "lora_alpha": Range(float, 0.1, 4096), "lora_dropout": Range(float, 0.0, 0.9)}
+LORA_NAMES = ("target_modules", "modules_to_save")
+LORA_SWITCHES = ("use_dora", "use_rslora")
+# What a processor's from_pretrained or constructor is given: sizes are a number, a list, or {"shortest_edge": 800}.
+SIZES = ("size", "crop_size", "pad_size", "max_image_size", "min_pixels", "max_pixels", "size_divisor", "patch_size")
+SWITCHES = (
+    "do_resize",
+    "do_center_crop",
+    "do_rescale",
+    "do_normalize",
+    "do_pad",
+    "do_convert_rgb",
+    "do_convert_annotations",
+    "do_reduce_labels",
+    "do_image_splitting",
+)
+PROCESSOR = {
+    "ignore_index": Range(int, -1000, 65535),
+    "rescale_factor": Range(float, 1e-6, 1.0),
+    "resample": Range(int, 0, 5),
+    "num_labels": Range(int, 1, 100_000),
+    "image_mean": Range(float, -10, 255),
+    "image_std": Range(float, 1e-6, 255),
+    **dict.fromkeys(SIZES, Range(int, 1, 100_000_000)),
+}
 WORDS = {
     "lr_scheduler_type": (
         "linear",
@@ -61,6 +85,9 @@ WORDS = {
 # Names that other generations of the library, other scripts and model cards use for the same thing.
 ALIASES = {
     "lr": "learning_rate",
+    "max_epochs": "num_train_epochs",
+    "accumulate_grad_batches": "gradient_accumulation_steps",
+    "gradient_clip_val": "max_grad_norm",
     "epochs": "num_train_epochs",
     "num_epochs": "num_train_epochs",
     "train_batch_size": "per_device_train_batch_size",
@@ -120,15 +147,44 @@ def lora_settings(given: Any) -> dict[str, Any]:
     clean: dict[str, Any] = {}
     for name, value in given.items() if isinstance(given, dict) else ():
         name = name.removeprefix("lora_") if name in ("lora_r", "lora_target_modules") else name
-        if name == "target_modules":
+        if name in LORA_NAMES:
             modules = [value] if isinstance(value, str) else value
-            if isinstance(modules, list) and 0 < len(modules) <= 32 and all(map(_module, modules)):
+            if isinstance(modules, list) and 0 < len(modules) <= MAX_ITEMS and all(map(_module, modules)):
                 clean[name] = value
+        elif name in LORA_SWITCHES and isinstance(value, bool):
+            clean[name] = value
         elif name in LORA and isinstance(value, (int, float)) and not isinstance(value, bool):
             kind, low, high = LORA[name]
             if low <= value <= high and (kind is float or value == int(value)):
                 clean[name] = kind(value)
     return clean
+
+
+def processor_settings(given: Any) -> dict[str, Any]:
+    """Keywords of an image processor -> those with a sane value. `reduce_labels` is `do_reduce_labels` since long."""
+    clean: dict[str, Any] = {}
+    for name, value in given.items() if isinstance(given, dict) else ():
+        name = "do_reduce_labels" if name == "reduce_labels" else name
+        if name in SWITCHES:
+            if isinstance(value, bool):
+                clean.setdefault(name, value)
+        elif name in PROCESSOR and _measured(value, PROCESSOR[name]):
+            clean.setdefault(name, value)
+    return clean
+
+
+def _measured(value: Any, allowed: Range) -> bool:
+    """A number in its range, or a list or mapping of a few."""
+    if isinstance(value, dict):
+        value = list(value.values()) if all(map(is_name, value)) else []
+    numbers = value if isinstance(value, list) else [value]
+    return 0 < len(numbers) <= 4 and all(
+        isinstance(n, (int, float))
+        and not isinstance(n, bool)
+        and allowed.low <= n <= allowed.high
+        and (allowed.kind is float or n == int(n))
+        for n in numbers
+    )
 
 
 def _module(name: Any) -> bool:
