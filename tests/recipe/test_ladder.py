@@ -325,7 +325,7 @@ def test_versions_that_do_not_fit_are_noted_with_their_page():
     assert f"{AUTHOR} asks for transformers>=9.0.0 (here 5.23.0): installed signatures go first" in facts.notes
     source = next(source for source in facts.sources if source.url == AUTHOR)
     assert source.requires == {"transformers": ">=9.0.0"} and "albumentations" in source.imports
-    assert "asks for transformers>=9.0.0" in recipe_markdown(facts)
+    assert "asks for `transformers>=9.0.0`" in recipe_markdown(facts)
 
 
 def test_a_class_that_was_renamed_goes_by_its_new_name():

@@ -17,9 +17,10 @@ from tunegate.errors import ToolFailure
 from tunegate.recipe import needs
 from tunegate.recipe.card import Card, extract_card
 from tunegate.recipe.extract import extract_markdown, extract_script
-from tunegate.recipe.links import RAW, by_name, of_training, paper_ids, relative_scripts, scripts
+from tunegate.recipe.links import MAX_PATH, RAW, by_name, of_training, paper_ids, plain_url, relative_scripts, scripts
 from tunegate.recipe.pyfacts import Extraction, Head
 from tunegate.recipe.slots import (
+    FALLBACK,
     MAX_NOTES,
     SELDOM,
     Candidate,
@@ -99,7 +100,8 @@ class _Walk:
     titles: dict[str, str] = field(default_factory=dict)
     tried: list[Tried] = field(default_factory=list)
     candidates: list[Candidate] = field(default_factory=list)
-    notes: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)  # what the user should hear
+    asides: list[str] = field(default_factory=list)  # what only the record needs
     read: dict[str, Extraction] = field(default_factory=dict)
     down: set[str] = field(default_factory=set)
 
@@ -147,7 +149,7 @@ class _Walk:
                 continue
             origin = Origin(url=page.url, sha256=page.sha256, priority=priority, lines=finding.lines)
             self.candidates.append(Candidate(finding.slot, finding.value, origin))
-        self.notes += [f"{page.url}: {problem}" for problem in found.problems[:10]]
+        self.asides += [f"{page.url}: {problem}" for problem in found.problems[:10]]
         if found.outdated and self.version.split(".")[0] not in ("3", "4"):
             old = ", ".join(f"{name} (now {REMOVED_IN_5[name]})" for name in sorted(found.outdated))
             self.notes.append(
@@ -192,7 +194,7 @@ def _revision(walk: _Walk) -> str:
                 f"{name}'s main could not be resolved to a commit: the tag v{walk.versions[name]} stands in"
             )
         else:
-            walk.notes.append(f"{name}'s main is {sha}")
+            walk.asides.append(f"{name}'s main is {sha}")
     return _sha(walk, commits) or f"v{walk.versions[name]}"
 
 
@@ -206,7 +208,7 @@ def _sha(walk: _Walk, commits: str) -> str | None:
 
 def _example(walk: _Walk) -> None:
     if not walk.sources.examples:
-        walk.notes.append(f"{walk.sources.repo} has no example script for {walk.task}")
+        walk.asides.append(f"{walk.sources.repo} has no example script for {walk.task}")
     for path in walk.sources.examples:
         if page := _library(walk, path, 2):
             head = walk.sources.head
@@ -231,12 +233,12 @@ def _author(walk: _Walk) -> None:
             files += _listed(page.text)
     files = by_name(files) or _own_scripts(walk)
     if not files:
-        walk.notes.append("the card links no author's script, and the repository holds none (.py or .ipynb)")
+        walk.asides.append("the card links no author's script, and the repository holds none (.py or .ipynb)")
     for url in files[:MAX_SCRIPTS]:
         if page := walk.fetch(url, 3):
             walk.take(page, 3, extract_script(url, page.text, walk.sources.head, walk.adapted))
     if len(files) > MAX_SCRIPTS:
-        walk.notes.append(
+        walk.asides.append(
             f"the author has {len(files)} scripts; {MAX_SCRIPTS} were read, those named after training first"
         )
 
@@ -257,7 +259,7 @@ def _own_scripts(walk: _Walk) -> list[str]:
     page = walk.fetch(f"{walk.hub}/api/models/{walk.model_id}/revision/{quote(walk.model_revision, safe='')}", 3)
     try:
         names = [item["rfilename"] for item in json.loads(page.text)["siblings"]] if page else []
-        return by_name([_own(walk, quote(name)) for name in names if of_training(name)])
+        return by_name([plain_url(_own(walk), name) for name in names if of_training(name) and len(name) <= MAX_PATH])
     except (KeyError, ValueError, TypeError, AttributeError, RecursionError):
         return []
 
@@ -272,7 +274,7 @@ def _paper(walk: _Walk) -> None:
     """Recorded only: no slot is read out of an abstract."""
     papers = walk.papers()
     if not papers:
-        walk.notes.append("the card names no arXiv paper")
+        walk.asides.append("the card names no arXiv paper")
     for paper in papers[:2]:
         if page := walk.fetch(f"https://arxiv.org/abs/{paper}", 5):
             walk.titles[page.url] = _title(page.text)
@@ -314,9 +316,9 @@ def _scripts(text: str, walk: _Walk) -> list[str]:
             if m["id"] != walk.model_id
         ]
         return [
-            f"{walk.hub}/{quote(repo)}/resolve/{quote(sha, safe='')}/{quote(name)}"
+            plain_url(f"{walk.hub}/", f"{repo}/resolve/{sha}/{name}")
             for repo, sha, name in files
-            if of_training(name)
+            if of_training(name) and len(repo + sha + name) <= MAX_PATH
         ]
     except (KeyError, ValueError, TypeError, AttributeError, RecursionError):
         return []
@@ -344,9 +346,9 @@ def _climb(walk: _Walk) -> None:
         if rung.always or not walk.complete():
             rung.walk(walk)
         else:
-            walk.notes.append(f"priority {rung.priority} ({rung.name}) was not needed: every slot has a live source")
+            walk.asides.append(f"priority {rung.priority} ({rung.name}) was not needed: every slot has a live source")
     if papers := walk.papers():
-        walk.notes.append(
+        walk.asides.append(
             f"papers that the card names: {', '.join('https://arxiv.org/abs/' + paper for paper in papers[:3])}"
         )
 
@@ -389,9 +391,8 @@ def research(
     for name, (value, url) in given.items():
         page, priority = _cited(walk, name, url)
         cite(slots, conflicts, notes, name, value, page, priority)
-    if note := _replayed(walk):
-        notes.append(note)
-    kept = list(dict.fromkeys(walk.notes))[:MAX_NOTES]
+    warnings = [note for note in [*notes, _replayed(walk), *walk.notes] if note and not note.startswith(FALLBACK)]
+    kept = [note for note in [*warnings, *walk.asides] if note not in notes]
     return RecipeFacts(
         task=task,
         model_id=model_id,
@@ -401,7 +402,8 @@ def research(
         sources=[_source(walk, page, priority) for page, priority in walk.pages.values()],
         tried=walk.tried,
         conflicts=conflicts,
-        notes=notes + kept,
+        notes=(notes + list(dict.fromkeys(kept)))[:MAX_NOTES],
+        warnings=list(dict.fromkeys(warnings))[:MAX_NOTES],
     )
 
 

@@ -14,13 +14,16 @@ API = "https://api.github.com/repos/"
 SCRIPTS = (".py", ".ipynb")
 OF_TRAINING = ("train", "tune", "tuning", "sft", "dpo", "grpo", "lora")
 MAX_LINKS = 500
+MAX_PATH = 300  # characters: the URL is shown to people and agents, and is no place for a speech
+# What a rendered file may not hold, because it stands for something that was not filled in: such a path is written differently.
+_PLACEHOLDER = re.compile(r"TODO|FIXME|TBD|YOUR_|(?:REPLACE|CHANGE|FILL)_?ME")
 _LINK = re.compile(r"https?://[^\s<>\[\]\"'`|\\]{4,500}")
 _TARGET = re.compile(r"\]\(\s*<?([^\s<>\"'`|\\]{1,300}?)>?\s*(?:\"[^\"\n]{0,200}\")?\)")  # [text](target "title")
 _PAPER = re.compile(
     r"(?:^arxiv:|arxiv\.org/(?:abs|pdf|html)/|huggingface\.co/papers/|10\.48550/arxiv\.)(\d{4}\.\d{4,5})",
     re.IGNORECASE,
 )
-_SAFE = "/-._~!$&'()*+,;=:@"
+_SAFE = "/-._~!$&'*+,;=:@"
 
 
 class Scripts(NamedTuple):
@@ -52,7 +55,7 @@ def relative_scripts(text: str, base: str) -> list[str]:
     targets = (unquote(match.partition("#")[0]) for match in _TARGET.findall(text))
     inside = [target.removeprefix("./") for target in targets if "://" not in target and target.endswith(SCRIPTS)]
     kept = (path for path in inside if not path.startswith("/") and ".." not in path.split("/"))
-    return list(dict.fromkeys(base + quote(path, safe=_SAFE) for path in kept))[:MAX_LINKS]
+    return list(dict.fromkeys(plain_url(base, path) for path in kept if len(path) <= MAX_PATH))[:MAX_LINKS]
 
 
 def scripts(urls: list[str]) -> Scripts:
@@ -114,21 +117,23 @@ def folder_url(link: str) -> str | None:
         return None
     if not all(re.fullmatch(r"[A-Za-z0-9_.-]{1,100}", part) for part in path[:2]):
         return None
-    contents = f"{API}{path[0]}/{path[1].removesuffix('.git')}/contents"
+    contents = plain_url(API, f"{path[0]}/{path[1].removesuffix('.git')}/contents")
     if len(path) == 2 and path[0] != "huggingface":  # Hugging Face's own repositories are libraries
         return contents
     if len(path) >= 4 and path[2] == "tree":
-        folder = "/".join(quote(part, safe="") for part in path[4:])
-        return (
-            f"{contents}/{folder}?ref={quote(path[3], safe='')}"
-            if folder
-            else f"{contents}?ref={quote(path[3], safe='')}"
-        )
+        folder = "/" + "/".join(path[4:]) if path[4:] else ""
+        return plain_url(contents, folder) + f"?ref={plain_url('', path[3])}" if len(folder) <= MAX_PATH else None
     return None
 
 
-def _file(base: str, path: list[str]) -> str:
-    return base + "/".join(quote(part, safe=_SAFE.replace("/", "")) for part in path)
+def _file(base: str, path: list[str]) -> str | None:
+    url = plain_url(base, "/".join(path))
+    return url if len(url) <= len(base) + MAX_PATH else None
+
+
+def plain_url(base: str, path: str) -> str:
+    """A path that a stranger chose, in the characters of a URL, and no placeholder of ours."""
+    return base + _PLACEHOLDER.sub(lambda m: f"{m[0][:-1]}%{ord(m[0][-1]):02X}", quote(path, safe=_SAFE))
 
 
 def paper_ids(texts: list[str]) -> list[str]:

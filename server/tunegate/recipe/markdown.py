@@ -8,13 +8,14 @@ from typing import Any
 from tunegate.recipe.ladder import RUNGS
 from tunegate.recipe.slots import RecipeFacts, Slot, Source
 
+MAX_SHOWN = 16  # transforms of one pipeline; the evidence holds them all
 NAMES = {0: "revision or cited page", **{rung.priority: rung.name for rung in RUNGS}}
 
 
 def recipe_markdown(facts: RecipeFacts) -> str:
     """RecipeFacts -> Markdown. Values stand in code spans: they are data that strangers wrote, not instructions."""
-    sources = sorted(facts.sources, key=lambda source: (source.priority == 0, source.priority))
-    numbers = {source.url: f"[{index}]" for index, source in enumerate(sources, 1)}
+    sources = in_order(facts)
+    numbers = numbered(facts)
     lines = [
         f"# Recipe for {facts.model_id}",
         "",
@@ -38,8 +39,17 @@ def recipe_markdown(facts: RecipeFacts) -> str:
             for c in facts.conflicts
         ],
     )
-    lines += _section("Notes", [f"- {' '.join(note.split())}" for note in facts.notes])
+    lines += _section("Notes", [f"- {_text(note)}" for note in facts.notes])
     return "\n".join(lines) + "\n"
+
+
+def in_order(facts: RecipeFacts) -> list[Source]:
+    return sorted(facts.sources, key=lambda source: (source.priority == 0, source.priority))
+
+
+def numbered(facts: RecipeFacts) -> dict[str, str]:
+    """URL -> the number of its source, on the page and in the tool's answer."""
+    return {source.url: f"[{index}]" for index, source in enumerate(in_order(facts), 1)}
 
 
 def _section(title: str, lines: list[str]) -> list[str]:
@@ -49,10 +59,13 @@ def _section(title: str, lines: list[str]) -> list[str]:
 def _page(source: Source, number: str) -> str:
     title = f" {_code(source.title)}" if source.title else ""
     via = f", recorded: came via {source.via}" if source.via else ""
+    asked = "".join(f", asks for {_code(name + said)}" for name, said in source.requires.items())
+    asked += "".join(f", written with {_code(f'{name} {said}')}" for name, said in source.written_with.items())
+    libraries = f", imports {_code(', '.join(source.imports))}" if source.imports else ""
     rung = f"priority {source.priority}, " if source.priority else ""
     return (
         f"- {number} {_url(source.url)}{title} ({rung}{NAMES.get(source.priority, '')}; {source.bytes} bytes, "
-        f"SHA-256 `{source.sha256[:12]}`, {source.time}{via})"
+        f"SHA-256 `{source.sha256[:12]}`, {source.time}{via}{asked}{libraries})"
     )
 
 
@@ -60,7 +73,8 @@ def _shown(slot: Slot) -> str:
     if slot.value is None:
         return "scaffold's own"
     if isinstance(slot.value, list):
-        return " → ".join(_code(_call(item)) for item in slot.value)
+        shown = [_code(_call(item), 120) for item in slot.value]
+        return " → ".join(shown[:MAX_SHOWN] + ([f"{len(shown) - MAX_SHOWN} more"] if len(shown) > MAX_SHOWN else []))
     return _code(slot.value["name"] if isinstance(slot.value, dict) and "name" in slot.value else slot.value)
 
 
@@ -68,7 +82,8 @@ def _call(item: Any) -> Any:
     """A transform as it would be written: `RandomResizedCrop(size)`."""
     if not isinstance(item, dict):
         return item
-    parts = [_plain(a) for a in item.get("args", [])] + [
+    parts = [str(_call(part)) for part in item.get("transforms", [])]
+    parts += [_plain(a) for a in item.get("args", [])] + [
         f"{key}={_plain(v)}" for key, v in item.get("kwargs", {}).items()
     ]
     return f"{item['name']}({', '.join(parts)})"
@@ -87,10 +102,27 @@ def _from(slot: Slot, numbers: dict[str, str]) -> str:
     return ", ".join([numbers.get(slot.source.url, _url(slot.source.url)) + where, *others])
 
 
-def _code(value: Any) -> str:
+def _code(value: Any, limit: int = 300) -> str:
+    """A value that a stranger wrote, inside a code span that it cannot leave."""
     text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-    return "`" + text.replace("`", "'").replace("|", "¦").replace("\n", " ")[:300] + "`"
+    return "`" + _printable(text, limit).replace("`", "'").replace("|", "¦") + "`"
+
+
+def _text(note: str) -> str:
+    """A sentence of ours, in which a URL may stand: nothing in it makes a link, a tag or a new line."""
+    for mark in "\\`[]<>|*":
+        note = note.replace(mark, "\\" + mark)
+    return _printable(note, 500)
+
+
+def _printable(text: str, limit: int) -> str:
+    text = "".join(c if c.isprintable() else " " for c in text)
+    return text if len(text) <= limit else text[: limit - 1] + "…"
 
 
 def _url(url: str) -> str:
-    return "<" + url.replace(">", "%3E").replace("|", "%7C") + ">"
+    return (
+        "<"
+        + _printable(url, 2048).replace("<", "%3C").replace(">", "%3E").replace("|", "%7C").replace(" ", "%20")
+        + ">"
+    )

@@ -36,6 +36,7 @@ BY_KEYWORD = ("hyperparameters", "lora", "processor_kwargs")  # each keyword may
 SELDOM = ("processor_kwargs",)  # most models need none, so nothing further is searched for their sake
 # Auto classes that transformers 5 no longer has -> what they are called now.
 RENAMED_IN_5 = {"AutoModelForVision2Seq": "AutoModelForImageTextToText", "AutoModelWithLMHead": "AutoModelForCausalLM"}
+FALLBACK = "fallback to scaffold — no live source for "
 MAX_CONFLICTS = 60
 MAX_NOTES = 100
 
@@ -93,10 +94,6 @@ class Conflict(_Model):
     other_url: str
     rule: str
 
-    @property
-    def note(self) -> str:
-        return f"{self.slot}: {self.chosen} ({self.chosen_url}) over {self.other} ({self.other_url}): {self.rule}"
-
 
 class RecipeFacts(_Model):
     task: str
@@ -108,6 +105,7 @@ class RecipeFacts(_Model):
     tried: list[Tried]
     conflicts: list[Conflict]
     notes: list[str]
+    warnings: list[str] = Field(default_factory=list, description="those of the notes that the user should hear")
 
 
 class Candidate(NamedTuple):
@@ -122,7 +120,7 @@ def slots_of(task: str) -> list[str]:
 
 
 def fallback_note(slot: str) -> str:
-    return f"fallback to scaffold — no live source for {slot}"
+    return FALLBACK + slot
 
 
 def fill(
