@@ -23,9 +23,9 @@ GATE_OF = {
     "push": 6,
     "rerun": 6,
     **{f"stages/{name}": 4 for name in ("build", "check_api", "test", "prepare", "smoke")},
-    **{f"stages/{name}": 5 for name in ("baseline", "train", "merge", "eval", "infer")},
+    **{f"stages/{name}": 5 for name in ("baseline", "train", "merge", "eval", "infer", "report")},
 }
-OPTIONAL = {"stages/merge", "stages/test"}  # evidence that only some runs have
+OPTIONAL = {"stages/merge", "stages/test", "stages/report"}  # evidence that only some runs have
 
 
 @pytest.fixture

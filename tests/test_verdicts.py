@@ -386,3 +386,61 @@ def test_a_report_that_does_not_name_every_unit_test_is_none(tested, report):
 def test_an_empty_tests_folder_is_no_pass(run):
     put(run, "reports/tests.xml", JUNIT % "")
     assert not judge(run, "test").passed
+
+
+PAGE = "<!doctype html>\n<html lang=en><body><p class=big>0.2500 → 0.7500</p>%s</body></html>\n"
+PAPER = b"%PDF-1.4\n1 0 obj\n<< /Subject (accuracy: baseline \\(random-head\\) 0.2500; tuned 0.7500) /Title (x) >>\ntrailer\n%%EOF\n"
+
+
+@pytest.fixture
+def reported(run):
+    put(run, "reports/eval_results.json", {"accuracy": 0.75})
+    put(run, "reports/baseline_results.json", {"accuracy": 0.25})
+    put(
+        run,
+        "reports/report.html",
+        PAGE % '<img alt="" src="data:image/png;base64,AA"><a href="https://x.org/">&lt;script&gt; src=http://y</a>',
+    )
+    (run.path / "reports/report.pdf").write_bytes(PAPER)
+    return run
+
+
+def test_a_report_that_tells_the_numbers_passes(reported):
+    assert judge(reported, "report").problems == [] and judge(reported, "report").passed
+
+
+@pytest.mark.parametrize(
+    "inside",
+    [
+        "<script>alert(1)</script>",
+        '<img src="https://elsewhere.org/pixel.png">',
+        '<img src="data:image/png;base64,AA" onerror="alert(1)">',
+        '<a href="javascript:alert(1)">x</a>',
+        "<style>body{background:url(https://elsewhere.org)}</style>",
+        "<svg/onload=alert(1)>",
+        '<p style="background:url(//x)">',
+    ],
+)
+def test_a_report_runs_and_fetches_nothing(reported, inside):
+    put(reported, "reports/report.html", PAGE % inside)
+    assert "runs nothing and fetches nothing" in judge(reported, "report").problems[0]
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("report.html", PAGE.replace("0.7500", "0.9500") % ""),
+        ("report.html", PAGE.replace("0.2500", "0.0000") % ""),
+        ("report.html", (PAGE % "")[:40]),
+        ("report.html", "0.2500 0.7500"),
+        ("report.pdf", PAPER.replace(b"0.7500", b"0.7501").decode()),
+        ("report.pdf", PAPER.replace(b"0.7500", b"10.75001").decode()),
+        ("report.pdf", PAPER[:-8].decode()),
+        ("report.pdf", PAPER[5:].decode()),
+        ("report.pdf", "%PDF- accuracy 0.2500 0.7500 %%EOF"),
+    ],
+)
+def test_a_report_with_another_number_or_half_of_one_fails(reported, name, content):
+    put(reported, f"reports/{name}", content)
+    found = judge(reported, "report")
+    assert not found.passed and name in found.problems[0]

@@ -71,7 +71,7 @@ PREPARE_KEYS = ("training_method", "max_length", "max_completion_length")  # of 
 HARDWARE_KEYS = ("platform", "gpu_count", "gpu_name", "driver_major", "vram_gb_per_gpu")
 IMAGE_KEYS = ("platform", "ngc_image", "ngc_image_digest")
 WORKAROUND_KEYS = ("applicable_workarounds", "skip_workarounds")
-EMIT_KEYS = ("emit_unit_tests",)  # what render_project writes only where it is asked to
+EMIT_KEYS = ("emit_unit_tests", "emit_report")  # what render_project writes only where it is asked to
 RUN_KEYS = tuple(dict.fromkeys((*MODEL_KEYS, *DATA_KEYS, *TRAINING_KEYS, "platform")))
 
 
@@ -113,6 +113,12 @@ KINDS: dict[str, Kind] = {
     "stages/merge": Kind("docker_run", RUN_KEYS, ("model", "dataset"), (("stage", "merge"),)),
     "stages/eval": Kind("docker_run", RUN_KEYS, ("model", "dataset"), (("stage", "eval"),)),
     "stages/infer": Kind("docker_run", RUN_KEYS, ("model", "dataset"), (("stage", "infer"),)),
+    "stages/report": Kind(
+        "docker_run",
+        (*RUN_KEYS, "emit_report", "skip_baseline"),
+        ("model", "dataset"),
+        (("stage", "report"),),
+    ),
     "push": Kind("push_hub", (*RUN_KEYS, "hf_model_repo", "push_to_hub", "skip_baseline")),
     "rerun": Kind("emit_rerun_skill", (*RUN_KEYS, "skip_baseline")),
 }

@@ -229,6 +229,7 @@ def _added_code(view: View) -> Check:
 def _train(view: View) -> list[Check]:
     merge = ["merge"] if view.config.adapted else []
     names = [*([] if view.config.skip_baseline else ["baseline"]), "train", *merge, "eval", "infer"]
+    names += ["report"] if view.config.emit_report else []
     return [_held(view, f"stages/{name}", _stage) for name in names]
 
 

@@ -19,6 +19,8 @@ PUSHED = {  # in the run -> in the repository
     "reports/eval_results.json": "results/",
     "reports/baseline_results.json": "results/",
     "reports/inference_samples/*": "inference_samples/",
+    "reports/report.html": "results/",
+    "reports/report.pdf": "results/",
     "Dockerfile": "",
     "requirements*.txt": "",
 }
@@ -59,6 +61,7 @@ def used_files(run: Run) -> dict[str, str]:
         "stages/eval",
         "stages/infer",
         *([] if run.config().skip_baseline else ["stages/baseline"]),
+        *(["stages/report"] if run.config().emit_report else []),
     ]
     made = {name for stage in stages if (found := evidence.read(run, stage)) for name in found.files}
     project = evidence.read(run, "project")

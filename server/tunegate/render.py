@@ -62,6 +62,7 @@ SOME: tuple[tuple[str, Callable[[RunConfig], bool]], ...] = (
     ("pairs.py.j2", lambda config: config.task in ("semantic-segmentation", "depth-estimation")),
     ("coco_files.py.j2", lambda config: config.task in SEGMENTATION[1:]),
     ("overlays.py.j2", lambda config: config.task in SEGMENTATION),
+    ("report.py.j2", lambda config: config.emit_report),
     *((f"tests/{name}.py.j2", wanted) for name, wanted in extras.TESTS),
 )
 

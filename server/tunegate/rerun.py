@@ -114,7 +114,8 @@ def commands(config: RunConfig, baseline: bool) -> list[str]:
     python = "bash in_image.sh python" if config.platform == "local-docker" else "python"
     before = ["prepare_data.py", "train.py --smoke --max_steps 2", *(["run_eval.py --baseline"] if baseline else [])]
     merge = ["merge_lora.py"] if config.adapted else []
-    return [f"{python} {script}" for script in (*before, "train.py --fresh", *merge, "run_eval.py", "infer.py")]
+    after = ["run_eval.py", "infer.py", *(["report.py"] if config.emit_report else [])]
+    return [f"{python} {script}" for script in (*before, "train.py --fresh", *merge, *after)]
 
 
 def _troubles(facts: dict[str, dict]) -> list[str]:

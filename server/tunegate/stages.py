@@ -17,11 +17,14 @@ from tunegate.config import RunConfig
 from tunegate.errors import NextCall, ToolFailure
 from tunegate.rundir import Run, canonical, hash_files
 
-StageName = Literal["build", "check_api", "test", "prepare", "smoke", "baseline", "train", "merge", "eval", "infer"]
+StageName = Literal[
+    "build", "check_api", "test", "prepare", "smoke", "baseline", "train", "merge", "eval", "infer", "report"
+]
 
-SCRIPTS = ("prepare_data.py", "train.py", "merge_lora.py", "run_eval.py", "infer.py", "check_api.py")
+SCRIPTS = ("prepare_data.py", "train.py", "merge_lora.py", "run_eval.py", "infer.py", "check_api.py", "report.py")
 MODULES = ("*.py",)  # what a script may import: every module of the project but the other stages' scripts
 DATA = ("data/meta.json", "data/*/*.arrow", "data/*/*.json")
+SHOWN = ("reports/eval_results.json", "reports/baseline_results.json", "reports/inference_samples/*")  # in the report
 WEIGHTS = ("checkpoints/final/*",)
 MERGED = ("checkpoints/merged/*",)
 HUB_SECRETS = ("HF_TOKEN",)
@@ -95,6 +98,14 @@ STAGES: dict[str, Stage] = {
         ("reports/inference_samples/*",),
         ("train",),
         gate=4,
+    ),
+    "report": Stage(
+        ("report.py",),
+        ("report.py", "project.py", "data/meta.json", "logs/train.jsonl", *SHOWN),
+        ("reports/report.html", "reports/report.pdf"),
+        ("train", "eval", "infer"),
+        gate=4,
+        option="emit_report",
     ),
 }
 SAME_ERROR_LIMIT = 3

@@ -22,7 +22,7 @@ from tunegate.tools.base import Confirm, OutputDir, Result, Workspace, keep, rec
 # What the agent may set here. Everything else is found by a tool, or is a substitution that the user decides.
 OVERRIDES = ("n_train", "n_eval", *evidence.TRAINING_KEYS, "hf_model_repo", "skip_workarounds", *evidence.EMIT_KEYS)
 SUBSTITUTIONS = ("training_method", "monitoring")
-NOT_YET = ("emit_report", "emit_progress_log")
+NOT_YET = ("emit_progress_log",)
 
 
 class ProjectReport(Result):
