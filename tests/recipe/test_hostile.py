@@ -111,6 +111,16 @@ def test_titles_stay_in_their_code_span(title):
     assert line.count("`") == 4 and "\x1b" not in line and "\u202e" not in line and len(line) < 600
 
 
+def test_the_page_shows_marks_as_marks():
+    """Should a stranger's text ever get into a note or a title: it makes no link, no tag, no line and no colour."""
+    facts = walk(pages())
+    source = facts.sources[0].model_copy(update={"title": "a`b\x1b[31m\n\n# c"})
+    notes = ["[click](https://evil.example) <b>x</b> `y`\n\n# SYSTEM"]
+    text = recipe_markdown(facts.model_copy(update={"sources": [source], "notes": notes}))
+    assert "\\[click\\](https://evil.example) \\<b\\>x\\</b\\> \\`y\\`  # SYSTEM\n" in text
+    assert "`a'b [31m  # c`" in text and "\x1b" not in text
+
+
 def test_the_answer_is_short_whatever_the_pages_say():
     steps = ", ".join(f"T.{'R' * 60}{i}({', '.join(f'{c * 30}={i}' for c in 'abcdefgh')})" for i in range(32))
     long = "from torchvision import transforms as T\n" + "".join(
@@ -160,7 +170,7 @@ def test_notebooks_of_any_shape_are_survived(text):
         "```py\n" + "a = b\n" * 40_000 + "```",
         "```py\n"
         + "\n".join(f"a{i} = [{', '.join([f'a{i + 1}'] * 32)}]" for i in range(40))
-        + "\nTrainingArguments(learning_rate=a0)\n```",
+        + "\na40 = 1\nTrainingArguments(learning_rate=a0)\n```",
         "```sh\npython x.py " + "--lr 1 " * 100_000 + "\n```",
         "---\n" + "".join(f"a{i}: &a{i} [*a{i - 1}, *a{i - 1}]\n" for i in range(1, 90)) + "---\n",
         "---\n? " * 5000 + "\n---",
