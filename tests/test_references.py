@@ -27,7 +27,7 @@ from tunegate import (
 from tunegate.config import RunConfig
 from tunegate.paths import data_dir
 from tunegate.probe import tasks
-from tunegate.recipe import ladder
+from tunegate.recipe import ladder, task_sources
 from tunegate.recipe.slots import SLOTS
 from tunegate.tools import generate
 from tunegate.workarounds import Condition
@@ -90,11 +90,11 @@ def test_priorities_of_research():
     ]
     where = {task: row[1:] for row in table("research-priorities.md", "task") for task in row[0].split(", ")}
     assert set(where) == set(tasks.SUPPORTED)
-    for key, sources in ladder.TASKS.items():
+    for key, sources in task_sources.TASKS.items():
         script, docs = where[key.split("/")[0]]
         assert all(path.startswith(f"{script}/") or path.split("/")[-1] in script for path in sources.examples), key
         assert all(path.split("/")[-1].removesuffix(".md") in docs for path in sources.docs), key
-        assert script.startswith("TRL") == docs.startswith("TRL") == (sources.repo == ladder.TRL), key
+        assert script.startswith("TRL") == docs.startswith("TRL") == (sources.repo == task_sources.TRL), key
 
 
 def test_slots():

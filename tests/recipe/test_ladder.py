@@ -10,7 +10,7 @@ import pytest
 from tunegate import web_manners
 from tunegate.embedded.web import PAGES, SHA
 from tunegate.errors import ToolFailure
-from tunegate.recipe import RecipeFacts, gate_problems, ladder, recipe_markdown, research
+from tunegate.recipe import RecipeFacts, gate_problems, ladder, recipe_markdown, research, task_sources
 from tunegate.recipe.slots import fallback_note, slots_of
 from tunegate.web import HttpWeb, MemoryWeb, WebError
 
@@ -19,7 +19,7 @@ HUB = "https://huggingface.co"
 CARD = f"{HUB}/org/model/resolve/abc/README.md"
 RAW = "https://raw.githubusercontent.com"
 BASE = f"{RAW}/huggingface/transformers/{SHA}"
-COMMITS = ladder.COMMITS.format(repo=ladder.TRANSFORMERS)
+COMMITS = ladder.COMMITS.format(repo=task_sources.TRANSFORMERS)
 SCRIPT = f"{BASE}/examples/pytorch/image-classification/run_image_classification.py"
 README = f"{BASE}/examples/pytorch/image-classification/README.md"
 DOCS = f"{BASE}/docs/source/en/tasks/image_classification.md"
@@ -112,7 +112,7 @@ def test_pretraining_values_are_not_a_fine_tunings():
         pages(**{AUTHOR: "import argparse\np = argparse.ArgumentParser()\np.add_argument('--lr', default=4e-3)\n"})
     )
     assert facts.slots["hyperparameters"].value["learning_rate"] == 2e-5
-    assert any("trains from scratch" in note for note in facts.notes)
+    assert any("not seen to start from pretrained" in note for note in facts.notes)
 
 
 def test_nothing_reachable_falls_back_and_says_so():
@@ -260,7 +260,7 @@ def test_language_models_are_researched_in_trl_by_method(method, script):
     assert "trl's main could not be resolved to a commit: the tag v1.16.0 stands in" in facts.notes
 
 
-@pytest.mark.parametrize("task", [task for task in ladder.TASKS if "/" not in task])
+@pytest.mark.parametrize("task", [task for task in task_sources.TASKS if "/" not in task])
 def test_every_task_has_sources_and_only_adapted_ones_a_lora_slot(task):
     facts = walk({}, task=task)
     assert gate_problems(facts) == [] and facts.tried

@@ -18,7 +18,7 @@ from tunegate.recipe import needs
 from tunegate.recipe.card import Card, extract_card
 from tunegate.recipe.extract import extract_markdown, extract_script
 from tunegate.recipe.links import MAX_PATH, RAW, by_name, of_training, paper_ids, plain_url, relative_scripts, scripts
-from tunegate.recipe.pyfacts import Extraction, Head
+from tunegate.recipe.pyfacts import Extraction
 from tunegate.recipe.slots import (
     FALLBACK,
     MAX_NOTES,
@@ -33,53 +33,15 @@ from tunegate.recipe.slots import (
     fill,
     slots_of,
 )
+from tunegate.recipe.task_sources import TASKS, TaskSources
 from tunegate.recipe.values import REMOVED_IN_5
 from tunegate.web import CACHED, Page, Web, WebError
 
 MAX_SCRIPTS = 3  # of an author's links, and of a search's results
 MAX_FOLDERS = 2
 ADAPTING = ("lora", "qlora", "dpo", "grpo")  # methods that train a LoRA adapter
-UNIVERSAL = ("ForUniversalSegmentation", "ForInstanceSegmentation")
-VISION_LANGUAGE = ("ForImageTextToText", "ForVision2Seq", "ForConditionalGeneration")
 _SHA = re.compile(r"[0-9a-f]{40}")
 COMMITS = "https://api.github.com/repos/{repo}/commits/main"
-TRANSFORMERS, TRL = "huggingface/transformers", "huggingface/trl"
-
-
-class TaskSources(NamedTuple):
-    """Where a task's recipe is found, and how the names of the classes end that have its head."""
-
-    head: Head
-    examples: tuple[str, ...]
-    docs: tuple[str, ...]
-    repo: str = TRANSFORMERS
-
-
-def _of_transformers(head: Head, example: str | None, *docs: str) -> TaskSources:
-    script = f"examples/pytorch/{example}/run_{example.replace('-', '_')}.py" if example else ""
-    examples = (script, f"examples/pytorch/{example}/README.md") if example else ()
-    return TaskSources(head, examples, tuple(f"docs/source/en/tasks/{name}.md" for name in docs))
-
-
-def _of_trl(head: Head, script: str, *docs: str) -> TaskSources:
-    return TaskSources(head, (script,), tuple(f"docs/source/{name}.md" for name in docs), TRL)
-
-
-# By task, or task/method where the method has sources of its own. Depth estimation has no example script, and its page only
-# infers; vision-language and language models are trained with TRL.
-TASKS = {
-    "image-classification": _of_transformers("ForImageClassification", "image-classification", "image_classification"),
-    "object-detection": _of_transformers("ForObjectDetection", "object-detection", "object_detection"),
-    "semantic-segmentation": _of_transformers("ForSemanticSegmentation", "semantic-segmentation", "semantic_segmentation"),
-    "instance-segmentation": _of_transformers(UNIVERSAL, "instance-segmentation", "instance_segmentation"),
-    "panoptic-segmentation": _of_transformers(UNIVERSAL, "instance-segmentation", "instance_segmentation"),
-    "depth-estimation": _of_transformers("ForDepthEstimation", None, "monocular_depth_estimation"),
-    "image-text-to-text": _of_trl(VISION_LANGUAGE, "examples/scripts/sft_vlm.py", "sft_trainer", "dataset_formats"),
-    "image-text-to-text/dpo": _of_trl(VISION_LANGUAGE, "examples/scripts/dpo_vlm.py", "dpo_trainer"),
-    "text-generation": _of_trl("ForCausalLM", "trl/scripts/sft.py", "sft_trainer", "dataset_formats"),
-    "text-generation/dpo": _of_trl("ForCausalLM", "trl/scripts/dpo.py", "dpo_trainer", "dataset_formats"),
-    "text-generation/grpo": _of_trl("ForCausalLM", "trl/scripts/grpo.py", "grpo_trainer", "dataset_formats"),
-}  # fmt: skip
 
 
 @dataclass
@@ -144,7 +106,7 @@ class _Walk:
         for finding in found.findings.values():
             if finding.slot == "hyperparameters" and priority in (3, 6) and not found.finetunes:
                 self.notes.append(
-                    f"{page.url} trains from scratch: its hyperparameters are no fine-tuning's and were not taken"
+                    f"{page.url} is not seen to start from pretrained weights: its hyperparameters were not taken"
                 )
                 continue
             origin = Origin(url=page.url, sha256=page.sha256, priority=priority, lines=finding.lines)
