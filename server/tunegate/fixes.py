@@ -50,9 +50,15 @@ def with_settings(config: RunConfig, before: Settings) -> tuple[RunConfig, Setti
 def _taken_back(config: RunConfig, before: Settings) -> RunConfig:
     still = {w.id for w in applied(config)}
     for name, values in before.items():
-        for key, value in values.items() if name not in still else ():
-            if _get(config, key) == value:
-                config = _set(config, key, None)
+        config = config if name in still else taken_back(config, values)
+    return config
+
+
+def taken_back(config: RunConfig, values: dict[str, Any]) -> RunConfig:
+    """config without these values, where nobody set another one since."""
+    for key, value in values.items():
+        if _get(config, key) == value:
+            config = _set(config, key, None)
     return config
 
 

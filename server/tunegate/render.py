@@ -16,7 +16,7 @@ from typing import Any
 import yaml
 
 from tunegate import config as config_module
-from tunegate import extras, fixes, metrics
+from tunegate import extras, fixes, metrics, renames
 from tunegate.config import RunConfig
 from tunegate.errors import ToolFailure
 from tunegate.paths import data_dir
@@ -94,7 +94,7 @@ YIELDING = (
     "dataloader_pin_memory",
     "save_total_limit",
     "save_steps",
-    "gradient_checkpointing",
+    "activation_checkpointing",
     "max_grad_norm",
 )
 
@@ -110,31 +110,28 @@ _PLACEHOLDER = re.compile(
 )
 
 
-def with_defaults(config: RunConfig, hyperparameters: dict[str, Any], lora: dict[str, Any] | None = None) -> RunConfig:
-    """Fill the training keys that are null: from the recipe, else from the scaffold. What the user set stays.
+def with_defaults(config: RunConfig, found: dict[str, Any]) -> RunConfig:
+    """Fill the training keys that are null: from what research found, else from the scaffold. What is set stays.
 
-    hyperparameters: TrainingArguments keywords as fetch_recipe found them. Their number of epochs or steps is not taken:
-    it belongs to their dataset, and n_epochs is the user's. Raises ToolFailure(out_of_scope | invalid_config).
+    found: config keys, and TrainingArguments keywords of RECIPE_ARGUMENTS. Raises ToolFailure(out_of_scope | invalid_config).
     """
     defaults = training_defaults(config.task, config.training_method)
-    filled = {key: hyperparameters.get(key, value) for key, value in defaults.items() if getattr(config, key) is None}
-    if config.adapted and "lora_target_modules" in filled:
-        filled |= _adapter(config, lora)
-    further = {key: hyperparameters[key] for key in RECIPE_ARGUMENTS if key in hyperparameters}
+    filled = {key: found.get(key, value) for key, value in defaults.items() if getattr(config, key) is None}
+    further = {key: found[key] for key in RECIPE_ARGUMENTS if key in found}
     return config_module.validate(
         {**config.model_dump(), **filled, "training_arguments": {**further, **config.training_arguments}},
         "render_project",
     )
 
 
-def _adapter(config: RunConfig, lora: dict[str, Any] | None) -> dict[str, Any]:
-    """LoraConfig keywords of the recipe -> config keys. lora_r is the user's: alpha keeps its ratio to the recipe's r."""
-    found, lora = {}, lora or {}
-    if "lora_alpha" in lora:
-        found["lora_alpha"] = lora["lora_alpha"] * config.lora_r / lora.get("r", config.lora_r)
-    found |= {f"lora_{key}": lora[key] for key in ("target_modules",) if key in lora}
-    found |= {key: lora[key] for key in ("lora_dropout",) if key in lora}
-    return {key: value for key, value in found.items() if getattr(config, key) is None}
+def filled(before: RunConfig, after: RunConfig) -> dict[str, Any]:
+    """What with_defaults set: key, or training_arguments.<keyword> -> value. The next rendering may set it anew."""
+    keys = training_defaults(after.task, after.training_method)
+    values = {key: getattr(after, key) for key in keys if getattr(before, key) is None}
+    more = {name: value for name, value in after.training_arguments.items() if name not in before.training_arguments}
+    return {key: value for key, value in values.items() if value is not None} | {
+        f"{fixes.ARGUMENTS}{name}": value for name, value in more.items()
+    }
 
 
 def training_defaults(task: str | None, method: str | None = None) -> dict[str, Any]:
@@ -227,15 +224,22 @@ def _values(config: RunConfig, slots: dict[str, Any]) -> dict[str, Any]:
         "auto_class": _auto_class(config.task, slots),
         "processor_class": "AutoImageProcessor",
         "attention": attention,
-        "arguments_class": ARGUMENTS_CLASSES.get(f"{config.task}/{config.training_method}", "TrainingArguments"),
+        "arguments_class": arguments_class(config),
         "metric": metrics.primary(config.task, config.training_method),
         "fingerprint": _fingerprint(config),
         "training_arguments": list(config.training_arguments),
         "workarounds": fixes.image_lines(config),
         "environment": fixes.environment(config),
         "frozen": FROZEN,
+        "renames": renames,
+        "quoted": _quoted,
         "dataset": " ".join(f"{config.dataset_id or config.local_dataset_path}".split()),
     }
+
+
+def arguments_class(config: RunConfig) -> str:
+    """What train.py calls for its settings."""
+    return ARGUMENTS_CLASSES.get(f"{config.task}/{config.training_method}", "TrainingArguments")
 
 
 def _auto_class(task: str, slots: dict[str, Any]) -> str:
@@ -243,6 +247,11 @@ def _auto_class(task: str, slots: dict[str, Any]) -> str:
     fallback, head = FALLBACK_CLASSES[task]
     named = slots.get("auto_class")
     return named if isinstance(named, str) and named.isidentifier() and head in named else fallback
+
+
+def _quoted(text: str) -> str:
+    """Text as Python source, in double quotes unless it holds some."""
+    return repr(text) if '"' in text else f'"{text}"'
 
 
 def _fingerprint(config: RunConfig) -> str:

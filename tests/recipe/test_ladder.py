@@ -108,11 +108,17 @@ def test_the_authors_script_decides_on_method_and_the_library_on_names():
 
 
 def test_pretraining_values_are_not_a_fine_tunings():
-    facts = walk(
-        pages(**{AUTHOR: "import argparse\np = argparse.ArgumentParser()\np.add_argument('--lr', default=4e-3)\n"})
+    """Nor is its augmentation, which is stronger than a fine-tuning bears."""
+    script = (
+        "import argparse\nfrom torchvision.transforms import Compose, RandomResizedCrop, TrivialAugmentWide\n"
+        "p = argparse.ArgumentParser()\np.add_argument('--lr', default=4e-3)\n"
+        "train_transform = Compose([RandomResizedCrop(224, scale=(0.08, 1.0)), TrivialAugmentWide()])\n"
     )
+    facts = walk(pages(**{AUTHOR: script}))
     assert facts.slots["hyperparameters"].value["learning_rate"] == 2e-5
-    assert any("not seen to start from pretrained" in note for note in facts.notes)
+    assert facts.slots["train_transforms"].source.url != AUTHOR
+    said = [note for note in facts.notes if "not seen to start from pretrained" in note]
+    assert len(said) == 2 and {"hyperparameters", "train_transforms"} <= set(" ".join(said).split())
 
 
 def test_nothing_reachable_falls_back_and_says_so():

@@ -13,6 +13,7 @@ from tests.sealed import CONFIG
 from tests.tiny import TOKEN, server  # noqa: F401
 from tunegate import evidence, gates, ledger
 from tunegate.hub import Hub
+from tunegate.recipe.slots import SLOTS, fallback_note
 from tunegate.render import HEADER
 from tunegate.rundir import Run
 from tunegate.tools.base import Workspace
@@ -180,7 +181,7 @@ def test_workarounds_are_applied_logged_and_taken_back(call):
     assert 'fp16=cfg["training_arguments"]["fp16"]' in (run.path / "train.py").read_text()
     found = call("render_project", output_dir="t4", overrides={"skip_workarounds": ["bf16-emulated"]})
     assert found["settings"]["training_arguments"] == {} and "fp16" not in (run.path / "train.py").read_text()
-    assert run.config().notes[-1] == "workaround bf16-emulated: skipped by the user"
+    assert "workaround bf16-emulated: skipped by the user" in run.config().notes
     run.save_config(run.config().model_copy(update={"skip_workarounds": []}))
     assert gates.view(run).problems("project") == ['is stale: skip_workarounds was ["bf16-emulated"], is now []']
     refused = call("render_project", output_dir="t4", overrides={"skip_workarounds": ["bf16"]})["error"]
@@ -200,3 +201,63 @@ def test_unit_tests_are_rendered_pinned_guarded_and_waited_for_where_they_are_as
     assert "test" in [check.name for check in step.checks]
     (run.path / "tests/test_data.py").write_text(HEADER + "def test_nothing(): pass")
     assert "tests/test_data.py measures the rest" in gates.guarded_edits(gates.view(run))[0]
+
+
+def researched(run: Run, **values) -> None:
+    """As if fetch_recipe had found these slots, and nothing else."""
+    slots = {name: {"value": value, "source": sealed.ORIGIN, "status": "live"} for name, value in values.items()}
+    slots = {name: slots.get(name, {"value": None, "source": None, "status": "scaffold"}) for name in SLOTS}
+    notes = [fallback_note(name) for name in SLOTS if name not in values]
+    sealed.write(run, "recipe", {**sealed.FACTS["recipe"], "slots": slots, "notes": notes}, run.config())
+
+
+def test_research_fills_the_scaffold_s_knobs_and_the_answer_says_so(call, run):
+    crop = {"name": "RandomResizedCrop", "args": [224], "kwargs": {"scale": [0.35, 1]}}
+    researched(run, train_transforms=[crop, {"name": "RandomHorizontalFlip"}, {"name": "ColorJitter"}])
+    found = render(call)
+    assert (found["settings"]["crop_scale_min"], found["settings"]["horizontal_flip"]) == (0.35, True)
+    said = f"from research: crop_scale_min = 0.35, horizontal_flip = true ({sealed.ORIGIN['url']})"
+    assert said in found["notes"] and said in run.config().notes
+    assert any(note.startswith("train_transforms not rendered: ColorJitter (https://") for note in found["notes"])
+
+
+def test_newer_research_counts_and_what_the_user_set_stays(call, run):
+    researched(run, hyperparameters={"learning_rate": 1e-3, "weight_decay": 0.2, "optim": "sgd"})
+    render(call, overrides={"weight_decay": 0.5})
+    assert run.config().training_arguments == {"optim": "sgd"}
+    researched(run, hyperparameters={"learning_rate": 2e-3, "weight_decay": 0.3})
+    found = render(call)
+    config = run.config()
+    assert (config.learning_rate, config.weight_decay, config.training_arguments) == (2e-3, 0.5, {})
+    assert [note for note in config.notes if "learning_rate" in note] == [
+        n for n in found["notes"] if "learning_rate" in n
+    ]
+    assert any(note.startswith("set otherwise here, so not taken: weight_decay = 0.3") for note in found["notes"])
+    render(call, overrides={"learning_rate": 2e-3})  # what the user names is the user's, even at the same value
+    researched(run, hyperparameters={"learning_rate": 3e-3})
+    render(call)
+    assert run.config().learning_rate == 2e-3
+
+
+def test_old_keywords_are_mapped_and_noted(call, run):
+    found = render(call, overrides={"training_arguments": {"warmup_ratio": 0.3, "gradient_checkpointing": True}})
+    assert found["settings"]["warmup_steps"] == 0.3
+    assert found["settings"]["training_arguments"] == {"activation_checkpointing": True}
+    assert "warmup_ratio" not in (run.path / "train.py").read_text()
+    assert any(note.startswith("warmup_ratio = 0.3 became warmup_steps = 0.3") for note in run.config().notes)
+    render(call)
+    assert run.config().warmup_steps == 0.3
+
+
+@pytest.mark.parametrize(
+    ("overrides", "says"),
+    [
+        ({"training_arguments": {"evaluation_strategy": "epoch"}}, "run_eval.py measures afterwards"),
+        ({"training_arguments": {"warmup_ratio": 0.3}, "warmup_steps": 0.1}, "remove one"),
+        ({"warmup_ratio": 0.3}, "warmup_steps (a value below 1 is a share of all steps)"),
+    ],
+)
+def test_old_keywords_that_cannot_be_mapped_say_what_to_do(call, run, overrides, says):
+    before = run.config_path.read_bytes()
+    assert says in render(call, overrides=overrides)["error"]["message"]
+    assert run.config_path.read_bytes() == before

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 from urllib.parse import quote, urlsplit
 
+from tunegate import renames
 from tunegate.errors import ToolFailure
 from tunegate.recipe import needs
 from tunegate.recipe.card import Card, extract_card
@@ -34,9 +35,9 @@ from tunegate.recipe.slots import (
     slots_of,
 )
 from tunegate.recipe.task_sources import TASKS, TaskSources
-from tunegate.recipe.values import REMOVED_IN_5
 from tunegate.web import CACHED, Page, Web, WebError
 
+OF_FINE_TUNING = ("hyperparameters", "train_transforms")  # what a training from scratch does much more strongly
 MAX_SCRIPTS = 3  # of an author's links, and of a search's results
 MAX_FOLDERS = 2
 ADAPTING = ("lora", "qlora", "dpo", "grpo")  # methods that train a LoRA adapter
@@ -104,19 +105,18 @@ class _Walk:
         """Turn what a page says into candidates, and what it could not say into notes."""
         self.read[page.url] = found
         for finding in found.findings.values():
-            if finding.slot == "hyperparameters" and priority in (3, 6) and not found.finetunes:
+            if finding.slot in OF_FINE_TUNING and priority in (3, 6) and not found.finetunes:
                 self.notes.append(
-                    f"{page.url} is not seen to start from pretrained weights: its hyperparameters were not taken"
+                    f"{page.url} is not seen to start from pretrained weights: its {finding.slot} were not taken"
                 )
                 continue
             origin = Origin(url=page.url, sha256=page.sha256, priority=priority, lines=finding.lines)
             self.candidates.append(Candidate(finding.slot, finding.value, origin))
         self.asides += [f"{page.url}: {problem}" for problem in found.problems[:10]]
         if found.outdated and self.version.split(".")[0] not in ("3", "4"):
-            old = ", ".join(f"{name} (now {REMOVED_IN_5[name]})" for name in sorted(found.outdated))
-            self.notes.append(
-                f"{page.url} passes {old}: transformers {self.version} refuses it; installed signatures go first"
-            )
+            rows = [renames.find(name, *renames.OF_TRAINER) for name in sorted(found.outdated)]
+            old = "; ".join(f"{row.old}, since {row.since}: {renames.advice(row)}" for row in rows)
+            self.notes.append(f"{page.url} passes what is renamed or gone (installed signatures go first): {old}")
         if gap := needs.note(found.requires, found.written_with, self.versions):
             self.notes.append(f"{page.url} {gap}: installed signatures go first")
 

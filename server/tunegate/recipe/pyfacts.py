@@ -22,11 +22,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
+from tunegate import renames
 from tunegate.recipe.needs import called_requirements
 from tunegate.recipe.pysource import OPAQUE, Source, own_arguments, own_fields, parse, role_of
 from tunegate.recipe.pytransforms import lines, transforms
 from tunegate.recipe.values import (
-    REMOVED_IN_5,
     hyperparameter,
     is_name,
     is_symbol,
@@ -74,7 +74,7 @@ class Extraction:
 
     findings: dict[str, Finding] = field(default_factory=dict)
     finetunes: bool = False  # starts from pretrained weights: its hyperparameters are a fine-tuning's
-    outdated: set[str] = field(default_factory=set)  # keywords that transformers 5 refuses
+    outdated: set[str] = field(default_factory=set)  # keywords that the installed libraries renamed or removed
     imports: list[str] = field(default_factory=list)  # top-level names of libraries other than Python's own
     requires: dict[str, str] = field(default_factory=dict)  # library -> version specifier
     written_with: dict[str, str] = field(default_factory=dict)  # library -> version
@@ -216,7 +216,7 @@ def _arguments(source: Source, found: Extraction) -> Iterator[tuple[str, Any, as
         name = _last(source.origin(call.func))
         if name.endswith((*CONFIGS, "Trainer")):
             found.finetunes |= any(k.arg in ("args", "learning_rate") for k in call.keywords)
-            found.outdated |= {k.arg for k in call.keywords if k.arg in REMOVED_IN_5}
+            found.outdated |= {k.arg for k in call.keywords if renames.find(k.arg, *renames.OF_TRAINER)}
         if name.endswith(CONFIGS):
             for keyword in call.keywords:
                 if keyword.arg:

@@ -9,6 +9,8 @@ import math
 import re
 from typing import Any, NamedTuple
 
+from tunegate import renames
+
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}")
 _SYMBOL = re.compile(r"[A-Za-z_][A-Za-z0-9_.]{0,79}")
 _WORD = re.compile(r"[A-Za-z0-9_.+-]{1,40}")
@@ -96,24 +98,11 @@ ALIASES = {
     "val_batch_size": "per_device_eval_batch_size",
     "num_warmup_steps": "warmup_steps",
     "lr_scheduler_warmup_steps": "warmup_steps",
-    "warmup_ratio": "warmup_steps",
     "lr_scheduler_warmup_ratio": "warmup_steps",
     "label_smoothing": "label_smoothing_factor",
     "smoothing": "label_smoothing_factor",
     "clip_grad": "max_grad_norm",
-    "max_seq_length": "max_length",
-}
-# TrainingArguments and Trainer keywords that transformers 5 no longer takes -> what replaces them.
-REMOVED_IN_5 = {
-    "warmup_ratio": "warmup_steps below 1",
-    "evaluation_strategy": "eval_strategy",
-    "tokenizer": "processing_class",
-    "overwrite_output_dir": "nothing",
-    "logging_dir": "nothing",
-    "save_safetensors": "nothing",
-    "group_by_length": "train_sampling_strategy",
-    "no_cuda": "use_cpu",
-    "push_to_hub_token": "hub_token",
+    **{row.old: row.new for row in renames.TABLE if row.of in renames.OF_TRAINER and row.new in (*NUMBERS, *WORDS)},
 }
 
 
@@ -127,6 +116,11 @@ def known(name: str) -> str | None:
 def hyperparameter(name: str, value: Any) -> tuple[str, int | float | str] | None:
     """(keyword, clean value), or None when the name is unknown or the value is no sane number or known word."""
     keyword = known(name)
+    if row := renames.find(name, *renames.OF_TRAINER):
+        try:
+            value = renames.carried(row, value)
+        except renames.Refused:
+            return None
     if keyword in WORDS:
         word = value.rsplit(".", 1)[-1].lower() if isinstance(value, str) else None
         return (keyword, word) if word in WORDS[keyword] else None

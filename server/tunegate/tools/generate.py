@@ -9,7 +9,7 @@ from mcp.server.mcpserver import Context, Elicit, ElicitationResult, Resolve
 from mcp.types import CallToolResult
 from pydantic import Field
 
-from tunegate import approvals, evidence, fixes, gates, render, workarounds
+from tunegate import adopt, approvals, evidence, fixes, gates, renames, render, workarounds
 from tunegate import config as config_module
 from tunegate.approvals import Approval
 from tunegate.config import RunConfig
@@ -63,10 +63,16 @@ def render_project(
     with recorded(run, "render_project", arguments) as wrote:
         gates.require(run, 3, "render_project")
         notes = approvals.settle(approval, _substitution(ws, output_dir, overrides), arguments)
-        config = workarounds.review(run, _overridden(run.config(), overrides or {}))
-        config, settings = fixes.with_settings(config, _rendered(run).get("workarounds", {}))
-        config = render.with_defaults(config, _hyperparameters(run), _lora(run))
-        config = config.model_copy(update={"notes": [*config.notes, *notes], "hf_model_repo": _push_target(ws, config)})
+        last = _rendered(run)
+        before = _overridden(_unfilled(run.config(), overrides or {}, last), overrides or {})
+        before, renamed = adopt.current_arguments(before, overrides or {})
+        before, settings = fixes.with_settings(workarounds.review(run, before), last.get("workarounds", {}))
+        found = adopt.from_recipe(before, evidence.read(run, "recipe").facts, evidence.read(run, "model").facts)
+        config = render.with_defaults(before, found.values)
+        told = adopt.told(found, before, config)
+        notes = [*notes, *renamed, *told]
+        kept = [note for note in config.notes if note not in last.get("told", [])]
+        config = config.model_copy(update={"notes": _with(kept, notes), "hf_model_repo": _push_target(ws, config)})
         files = render.render_files(config, _slot_values(run))
         if not overwrite:
             _refuse_to_lose_edits(run, files)
@@ -77,6 +83,8 @@ def render_project(
             "files": {name: hashlib.sha256(text.encode()).hexdigest() for name, text in files.items()},
             "guarded": [*render.GUARDED, *(name for name in files if name.startswith("tests/"))],
             "workarounds": settings,
+            "filled": render.filled(before, config),
+            "told": told,
         }
         keep(run, "project", facts, config, wrote)
     seen = gates.view(run)
@@ -95,8 +103,11 @@ def render_project(
 def _overridden(config: RunConfig, overrides: dict[str, Any]) -> RunConfig:
     unknown = sorted(set(overrides) - set(OVERRIDES))
     if unknown:
+        row = renames.find(unknown[0], *renames.OF_TRAINER)
+        hint = f" (since {row.since}: {renames.advice(row)})" if row else ""
         raise ToolFailure(
-            "invalid_input", f"overrides: {unknown[0]!r} cannot be set here; keys that can: {', '.join(OVERRIDES)}"
+            "invalid_input",
+            f"overrides: {unknown[0]!r} cannot be set here{hint}; keys that can: {', '.join(OVERRIDES)}",
         )
     if method := overrides.get("training_method"):
         tasks.check_method(config.task, method)
@@ -114,19 +125,15 @@ def _overridden(config: RunConfig, overrides: dict[str, Any]) -> RunConfig:
     return config
 
 
-def _lora(run: Run) -> dict[str, Any]:
-    """The recipe's LoRA settings; names of modules only where the card or the author's script says them: they are this model's."""
-    slot = evidence.read(run, "recipe").facts["slots"].get("lora", {})
-    settings = slot.get("value") if run.config().adapted else {}
-    settings = settings or {}
-    if (slot.get("source") or {}).get("priority") not in (0, 1, 3):
-        settings = {key: value for key, value in settings.items() if key != "target_modules"}
-    return settings
+def _unfilled(config: RunConfig, overrides: dict[str, Any], last: dict[str, Any]) -> RunConfig:
+    """config without what the last rendering filled in by itself, so that newer research counts; what the call sets stays."""
+    return fixes.taken_back(
+        config, {key: value for key, value in last.get("filled", {}).items() if key not in overrides}
+    )
 
 
-def _hyperparameters(run: Run) -> dict[str, Any]:
-    slot = evidence.read(run, "recipe").facts["slots"].get("hyperparameters", {})
-    return slot.get("value") or {}
+def _with(notes: list[str], more: list[str]) -> list[str]:
+    return list(dict.fromkeys([*notes, *more]))
 
 
 def _slot_values(run: Run) -> dict[str, Any]:
