@@ -58,7 +58,18 @@ def test_no_licence_is_no_licence():
     assert ModelCard(render(model={"verdict": "accept"})).data.license is None
 
 
-def test_a_difference_that_may_be_none_is_said_to_be_one():
-    assert "no change at all" not in render()
+def test_a_difference_that_may_be_none_or_is_one_for_the_worse_is_said_to_be_one():
+    assert "No improvement" not in render() and "Worse" not in render()
     unsure = {**EVAL, "difference": {"value": 0.1, "low": -0.1, "high": 0.3}}
-    assert "-0.1000 to +0.3000, which includes no change at all" in render({"eval": unsure, "baseline": BASE})
+    text = render({"eval": unsure, "baseline": BASE})
+    assert "-0.1000 to +0.3000. **No improvement shown**, for it includes no change at all" in text
+    worse = {**EVAL, "difference": {"value": -0.2, "low": -0.3, "high": -0.1}}
+    assert "**Worse than the baseline**" in render({"eval": worse, "baseline": BASE})
+    lower = {**worse, "metric": "eval_loss", "eval_loss": 1.0}  # of which less is better
+    assert "Worse" not in render({"eval": lower, "baseline": {**BASE, "metric": "eval_loss", "eval_loss": 1.2}})
+
+
+def test_evaluation_rows_that_were_trained_on_are_told():
+    assert "3 of the 9 evaluation rows are among the training rows too" in render(
+        {"eval": {**EVAL, "seen_in_training": 3}, "baseline": BASE}
+    )

@@ -158,6 +158,8 @@ def test_no_push_and_no_baseline_only_where_the_config_says_so(run):
     assert passed(run) == [1, 2, 3, 4]
     run.save_config(config)
     write(run, "rerun", FACTS["rerun"], config)
+    assert passed(run) == [1, 2, 3, 4]  # eval was one with a baseline: run it as one without
+    write(run, "stages/eval", FACTS["stages/eval"], config)
     assert passed(run) == [1, 2, 3, 4, 5, 6]
 
 

@@ -52,3 +52,13 @@ def test_map_is_the_mean_over_classes_with_objects_and_thresholds():
 def test_no_rows_are_no_value(metric):
     with pytest.raises(ArithmeticError):
         metrics.value(metric, [])
+
+
+def test_what_a_difference_shows_depends_on_which_way_is_better():
+    change = {"value": 0.1, "low": 0.02, "high": 0.2}
+    assert metrics.outcome("accuracy", change).startswith("improved: accuracy +0.1000 [+0.0200, +0.2000]")
+    assert metrics.outcome("eval_loss", change).startswith("worse than the baseline")
+    assert metrics.outcome("abs_rel", {"value": -0.1, "low": -0.2, "high": -0.02}).startswith("improved")
+    for low, high in ((-0.1, 0.2), (0.0, 0.2), (-0.1, 0.0)):
+        assert metrics.outcome("map", {**change, "low": low, "high": high}).startswith("no improvement shown")
+    assert metrics.outcome("accuracy", None) == ""

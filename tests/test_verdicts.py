@@ -151,32 +151,107 @@ def test_smoke_without_a_measured_peak_is_a_smoke_all_the_same(run, memory):
     assert smoke_memory(run, memory).passed and "memory" not in judge(run, "smoke").facts
 
 
-def test_evaluation_recomputes_the_metric_from_the_predictions(run):
-    rows = [{"index": i, "label": "a", "prediction": "b" if i == 3 else "a", "score": 1.0} for i in range(4)]
+ROWS = [{"index": i, "label": "a", "prediction": "b" if i == 3 else "a", "score": 1.0} for i in range(4)]
+RESULT = {
+    "accuracy": 0.75,
+    "kind": "fine-tuned",
+    "interval": [0.3, 1],
+    "difference": {"value": 0.5, "low": 0.0, "high": 0.9},
+    "eval_sha256": "e",
+}
+
+
+def evaluated(run: Run, rows=ROWS, **change) -> verdicts.Verdict:
+    """eval, after a baseline that got one of the four rows right."""
+    before = [{**row, "prediction": "a" if row["index"] == 0 else "b"} for row in ROWS]
+    put(run, "reports/baseline_predictions.jsonl", lines(*before))
     put(run, "reports/eval_predictions.jsonl", lines(*rows))
-    put(run, "reports/eval_results.json", {"accuracy": 0.75, "kind": "fine-tuned", "interval": [0, 1]})
-    assert judge(run, "eval").passed
+    put(run, "reports/eval_results.json", {**RESULT, **change})
+    return judge(run, "eval")
+
+
+def test_evaluation_recomputes_the_metric_from_the_predictions(run):
+    found = evaluated(run)
+    assert found.passed and found.facts["outcome"].startswith("no improvement shown: accuracy +0.5000")
     for lie in (0.95, "0.75", None, True, float("nan")):
-        put(run, "reports/eval_results.json", {"accuracy": lie, "kind": "fine-tuned", "interval": [0, 1]})
-        assert not judge(run, "eval").passed, lie
+        assert not evaluated(run, accuracy=lie).passed, lie
 
 
 def test_evaluation_is_on_the_labels_that_were_prepared(run):
-    put(run, "reports/eval_results.json", {"accuracy": 1.0, "kind": "fine-tuned", "interval": [0, 1]})
     rows = [{"index": i, "label": "b", "prediction": "b"} for i in range(4)]
-    put(run, "reports/eval_predictions.jsonl", lines(*rows))
-    assert "other labels" in judge(run, "eval").problems[0]
+    assert "other labels" in evaluated(run, rows, accuracy=1.0).problems[0]
 
 
 def test_evaluation_covers_every_row_once(run):
-    put(run, "reports/eval_results.json", {"accuracy": 1.0, "kind": "fine-tuned", "interval": [0, 1]})
     for indices in ((0, 1, 2), (0, 1, 2, 2)):
+        rows = [{"index": i, "label": "a", "prediction": "a"} for i in indices]
+        assert not evaluated(run, rows, accuracy=1.0).passed
+
+
+def test_the_difference_is_that_of_the_two_sets_of_predictions(run):
+    for forged in (
+        None,
+        {"value": 0.75, "low": 0.0, "high": 0.9},  # other than the predictions give
+        {"value": 0.5, "low": 0.9, "high": 0.1},
+    ):
+        assert not evaluated(run, difference=forged).passed, forged
+    assert evaluated(run).passed
+    run.path.joinpath("reports/baseline_predictions.jsonl").unlink()
+    assert not judge(run, "eval").passed
+    put(run, "reports/baseline_predictions.jsonl", lines(*({**row, "index": row["index"] + 1} for row in ROWS)))
+    assert "no difference to a baseline of the same rows" in judge(run, "eval").problems[0]
+    skipped = CONFIG.model_copy(update={"skip_baseline": True})
+    ended = jobs.Job("eval", "ended", {"id": "1"}, {"exit_code": 0})
+    assert verdicts.judge(run, skipped, ended).passed
+
+
+def test_an_interval_that_is_too_good_is_none(run):
+    """400 rows, of which 10 more are right than before: about +0.025 +- 0.015, whatever the report says."""
+    rows = [{"index": i, "label": "a", "prediction": "a"} for i in range(400)]
+    before = [{**row, "prediction": "a" if row["index"] >= 10 else "b"} for row in rows]
+    put(run, "data/meta.json", {**META, "n_eval": 400, "eval_histogram": {"a": 400}})
+    put(run, "reports/eval_predictions.jsonl", lines(*rows))
+    put(run, "reports/baseline_predictions.jsonl", lines(*before))
+    for low, high, passes in ((0.01, 0.04, True), (0.02, 0.03, True), (0.0249, 0.2, False), (-0.2, 0.04, False)):
+        change = {"value": 0.025, "low": low, "high": high}
+        put(run, "reports/eval_results.json", {**RESULT, "accuracy": 1.0, "difference": change})
+        assert judge(run, "eval").passed == passes, (low, high)
+
+
+def test_evaluation_is_of_the_rows_that_prepare_chose(run):
+    evidence.write(run, evidence.make(run, "stages/prepare", {"eval_sha256": "e"}, config=CONFIG))
+    assert evaluated(run).passed
+    assert "other evaluation rows than prepare chose" in evaluated(run, eval_sha256="f").problems[0]
+
+
+def test_a_baseline_is_of_a_kind_that_there_is(run):
+    put(run, "reports/baseline_predictions.jsonl", lines(*ROWS))
+    for kind, passes in (
+        ("zero-shot", True),
+        ("random-head", True),
+        ("format-limited", False),
+        ("fine-tuned", False),
+        (None, False),
+    ):
         put(
             run,
-            "reports/eval_predictions.jsonl",
-            lines(*({"index": i, "label": "a", "prediction": "a"} for i in indices)),
+            "reports/baseline_results.json",
+            {"accuracy": 0.75, "kind": kind, "interval": [0.3, 1], "eval_sha256": "e"},
         )
-        assert not judge(run, "eval").passed
+        assert judge(run, "baseline").passed == passes, kind
+
+
+def test_a_baseline_that_knows_and_does_not_say_it_shortly_is_format_limited(run):
+    config = CONFIG.model_copy(update={"task": "image-text-to-text"})
+    put(run, "data/meta.json", {**META, "class_names": []})
+    wordy = [{"index": i, "answer": ["red"], "prediction": "The car is red, I think."} for i in range(4)]
+    wrong = [{"index": i, "answer": ["red"], "prediction": "I cannot tell what colour that car has."} for i in range(4)]
+    for rows, kind in ((wordy, "format-limited"), (wrong, "zero-shot")):
+        put(run, "reports/baseline_predictions.jsonl", lines(*rows))
+        for label in ("format-limited", "zero-shot"):
+            put(run, "reports/baseline_results.json", {"exact_match": 0.0, "kind": label, "interval": [0, 0.5]})
+            found = verdicts.judge(run, config, jobs.Job("baseline", "ended", {"id": "1"}, {"exit_code": 0}))
+            assert found.passed == (label == kind), (label, kind, found.problems)
 
 
 def trained(run: Run, losses: list, steps: int = 20, of: int = 20) -> verdicts.Verdict:
@@ -194,6 +269,19 @@ def test_training_needs_a_falling_loss(run):
     assert "fewer than two" in trained(run, [2.0]).problems[0]
     assert "not finite" in trained(run, [2.0, float("nan"), 1.0]).problems[0]
     assert "step 12 of 20" in trained(run, [2.0, 1.0], steps=12).problems[0]
+
+
+def test_a_training_that_watch_ended_says_why_and_how_it_goes_on(run):
+    report = {"global_step": 60, "max_steps": 100, "stopped": False, "ended_for": "the loss did not fall: 1.1 -> 1.1"}
+    put(run, "reports/train.json", report)
+    put(run, "logs/train.jsonl", lines({"step": 60, "loss": 1.1}))
+    put(run, "logs/train.log", "the loss did not fall: 1.1 -> 1.1\n")
+    checkpoint(run, 60)
+    for code in (1, 0):
+        found = judge(run, "train", code)
+        assert not found.passed and not found.stopped and found.problems[0] == "the loss did not fall: 1.1 -> 1.1"
+        assert "goes on and does not end for this again" in found.problems[1] and "ended" not in found.facts
+    assert judge(run, "train", 1).problems[2] == "when it is run again, it resumes from checkpoint-60"
 
 
 def test_training_needs_weights(run):

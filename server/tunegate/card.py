@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from tunegate import __version__
+from tunegate import __version__, metrics
 from tunegate.config import RunConfig
 
 BASELINE_KINDS = {
@@ -59,12 +59,16 @@ def render(
 
 
 def certainty(tuned: dict[str, Any]) -> str:
-    """In words, with numbers: how sure the tuned value and its distance from the baseline are."""
+    """In words, with numbers: how sure the tuned value and its distance from the baseline are, and what follows."""
     low, high = tuned["interval"]
     text = f"95 % interval of the tuned value, bootstrapped over the rows: {low:.4f} to {high:.4f}"
     if change := tuned.get("difference"):
         text += f"; of its difference to the baseline, paired: {change['low']:+.4f} to {change['high']:+.4f}"
-        text += "" if change["low"] > 0 or change["high"] < 0 else ", which includes no change at all"
+        shown = metrics.outcome(tuned["metric"], change).partition(":")[0]
+        text += "" if shown == "improved" else f". **{shown[0].upper()}{shown[1:]}**"
+        text += ", for it includes no change at all" if shown.startswith("no") else ""
+    if seen := tuned.get("seen_in_training"):
+        text += f". {seen} of the {tuned['n']} evaluation rows are among the training rows too"
     return f"{text}."
 
 

@@ -111,7 +111,7 @@ KINDS: dict[str, Kind] = {
     ),
     "stages/train": Kind("docker_run", RUN_KEYS, ("model", "dataset"), (("stage", "train"),)),
     "stages/merge": Kind("docker_run", RUN_KEYS, ("model", "dataset"), (("stage", "merge"),)),
-    "stages/eval": Kind("docker_run", RUN_KEYS, ("model", "dataset"), (("stage", "eval"),)),
+    "stages/eval": Kind("docker_run", (*RUN_KEYS, "skip_baseline"), ("model", "dataset"), (("stage", "eval"),)),
     "stages/infer": Kind("docker_run", RUN_KEYS, ("model", "dataset"), (("stage", "infer"),)),
     "stages/report": Kind(
         "docker_run",

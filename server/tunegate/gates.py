@@ -97,7 +97,8 @@ def _summary(label: str, facts: dict[str, Any]) -> str:
     if label == "smoke":
         return f"PASSED (loss {facts['loss']:.4g}, grad_norm {facts['grad_norm']:.4g})"
     if label in ("baseline", "eval"):
-        return f"{facts['metric']} {facts[facts['metric']]:.4f} on {facts['n']} rows ({facts['kind']})"
+        said = f"; {facts['outcome']}" if facts.get("outcome") else ""
+        return f"{facts['metric']} {facts[facts['metric']]:.4f} on {facts['n']} rows ({facts['kind']}){said}"
     if label == "test":
         return f"{facts['tests']} unit tests passed" + (
             f", {len(facts['skipped'])} skipped" if facts["skipped"] else ""

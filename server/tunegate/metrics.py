@@ -16,6 +16,7 @@ the rows of reports/*_predictions.jsonl, so that a number and its predictions ca
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -47,6 +48,45 @@ def primary(task: str, method: str | None) -> str:
 def value(metric: str, rows: list[Row]) -> float:
     """The metric over these rows. Raises KeyError, TypeError, ValueError or ZeroDivisionError for rows of another shape."""
     return VALUES[metric](rows)
+
+
+def outcome(metric: str, change: dict[str, float] | None) -> str:
+    """What the 95 % interval of a difference to the baseline shows, in words; "" where there is none."""
+    if not change:
+        return ""
+    low, high = (-change["high"], -change["low"]) if metric in LOWER_IS_BETTER else (change["low"], change["high"])
+    span = f"{metric} {change['value']:+.4f} [{change['low']:+.4f}, {change['high']:+.4f}] against the baseline"
+    if low > 0:
+        return f"improved: {span}"
+    return f"worse than the baseline: {span}" if high < 0 else f"no improvement shown: {span}, which includes no change"
+
+
+def format_limited(rows: list[Row]) -> bool:
+    """As scoring.py in the project: does the model usually have the right answer among other words where it misses the form?"""
+    exact = hidden = asked = 0
+    for row in rows:
+        if "prediction" in row and "answer" in row:
+            answers = [
+                _words(answer) for answer in ([row["answer"]] if isinstance(row["answer"], str) else row["answer"])
+            ]
+            text = _words(row["prediction"])
+            asked += 1
+            exact += text in answers
+            hidden += text not in answers and any(answer in text for answer in answers)
+    return hidden > exact and hidden >= max(1, asked / 20)
+
+
+def _words(text: str) -> str:
+    return f" {' '.join(''.join(letter if letter.isalnum() else ' ' for letter in text.lower()).split())} "
+
+
+def mean_interval(metric: str, rows: list[Row], before: list[Row]) -> tuple[float, float] | None:
+    """(mean, standard error) of the paired difference, by the textbook; None for metrics that are no mean over rows."""
+    if metric not in ("accuracy", "exact_match", "abs_rel", "reward_accuracy") or len(rows) < 2:
+        return None
+    each = [VALUES[metric]([now]) - VALUES[metric]([then]) for now, then in zip(rows, before, strict=True)]
+    mean = sum(each) / len(each)
+    return mean, math.sqrt(sum((one - mean) ** 2 for one in each) / (len(each) - 1) / len(each))
 
 
 def _mean(score: Callable[[Row], float]) -> Callable[[list[Row]], float]:

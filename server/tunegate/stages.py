@@ -90,7 +90,11 @@ STAGES: dict[str, Stage] = {
         secrets=HUB_SECRETS,
     ),
     "eval": Stage(
-        ("run_eval.py",), ("run_eval.py", *MODULES, *DATA, *WEIGHTS, *MERGED), ("reports/eval_*",), ("train",), gate=4
+        ("run_eval.py",),
+        ("run_eval.py", *MODULES, *DATA, *WEIGHTS, *MERGED, "reports/baseline_predictions.jsonl"),
+        ("reports/eval_*",),
+        ("train",),
+        gate=4,
     ),
     "infer": Stage(
         ("infer.py",),
@@ -356,4 +360,6 @@ def missing_before(run: Run, config: RunConfig, stage: str) -> list[str]:
     needs = STAGES[stage].needs
     if stage in ("eval", "infer") and config.adapted:  # what is measured is the model as it will be published
         needs = (*needs, "merge")
+    if stage == "eval" and not config.skip_baseline:  # it says how far it is from the baseline
+        needs = ("baseline", *needs)
     return [name for name in needs if not passed(run, config, name, newest)]

@@ -27,6 +27,7 @@ SMOKE_CHECKS = ("ran", "loss", "grad_norm", "labels", "parameters_changed", "che
 N_SAMPLES = 5
 OUTCOMES = {"failure": "failed", "error": "could not run", "skipped": "skipped"}  # JUnit's word -> ours
 SKIPS = "too large for a unit test"  # how the only reason begins for which a rendered test may be skipped
+BASELINE_KINDS = ("zero-shot", "random-head", "format-limited")
 
 
 @dataclass
@@ -232,7 +233,9 @@ def _test_functions(run: Run) -> set[str]:
 def _prepare(run: Run, config: RunConfig) -> tuple[dict, list[str]]:
     meta = _json(run, "data/meta.json")
     facts = {
-        key: meta[key] for key in ("n_train", "n_eval", "class_names", "train_sha256", "eval_sha256") if key in meta
+        key: meta[key]
+        for key in ("n_train", "n_eval", "class_names", "train_sha256", "eval_sha256", "seen_in_training")
+        if key in meta
     }
     problems = []
     if not 0 < meta["n_train"] <= config.n_train or not 0 < meta["n_eval"] <= config.n_eval:
@@ -417,8 +420,14 @@ def _evaluation(kind: str):
             problems.append(f"reports/{kind}_predictions.jsonl holds other {wrong} than data/eval")
         if len(rows) != n_eval or len({row["index"] for row in rows}) != n_eval:
             problems.append(f"{len(rows)} predictions for {n_eval} evaluation rows: every row must be predicted once")
+        problems += _labelled(report, kind, rows) + _of_these_rows(run, report, kind)
         facts = {metric: value, "metric": metric, "n": len(rows), "kind": report.get("kind")}
+        facts |= {"seen_in_training": report["seen_in_training"]} if report.get("seen_in_training") else {}
         sure, unsure = _intervals(report, kind, value)
+        if kind == "eval" and not problems and not unsure and not config.skip_baseline:
+            unsure = _difference_problems(run, metric, report.get("difference"), value, rows)
+        if not problems + unsure and (said := metrics.outcome(metric, sure.get("difference"))):
+            sure["outcome"] = said
         return {**facts, **sure}, problems + unsure
 
     return judge_evaluation
@@ -442,6 +451,52 @@ def _other_truth(metric: str, rows: list[dict], meta: dict) -> str:
             found.update({name: count for name, count in row["objects"].items() if count})
         return "" if found == Counter(counted) else "objects"
     return ""
+
+
+def _labelled(report: dict, kind: str, rows: list[dict]) -> list[str]:
+    """The kind is one that there is, and `format-limited` is what the predictions show."""
+    label, allowed = report.get("kind"), BASELINE_KINDS if kind == "baseline" else ("fine-tuned",)
+    if label not in allowed:
+        return [f"reports/{kind}_results.json: kind = {label!r} is none of {', '.join(allowed)}"]
+    if label != "random-head" and kind == "baseline" and (label == "format-limited") != metrics.format_limited(rows):
+        return [f"reports/{kind}_results.json: kind = {label!r} is not what its predictions show"]
+    return []
+
+
+def _of_these_rows(run: Run, report: dict, kind: str) -> list[str]:
+    """It was measured on the rows that prepare chose, which its evidence remembers."""
+    prepared = evidence.read(run, "stages/prepare")
+    chosen = prepared.facts.get("eval_sha256") if prepared else None
+    if chosen and report.get("eval_sha256") != chosen:
+        return [f"reports/{kind}_results.json is of other evaluation rows than prepare chose: run the stage again"]
+    return []
+
+
+def _difference_problems(run: Run, metric: str, change: dict | None, value: float, rows: list[dict]) -> list[str]:
+    """The difference is that of the two sets of predictions, and where a textbook gives its interval, about that one."""
+    before = {row["index"]: row for row in _rows(run.path / "reports/baseline_predictions.jsonl")}
+    if not change or before.keys() != {row["index"] for row in rows}:
+        return [
+            "reports/eval_results.json has no difference to a baseline of the same rows: run baseline, then eval again"
+        ]
+    paired = [before[row["index"]] for row in rows]
+    expected = value - metrics.value(metric, paired)
+    if abs(change["value"] - expected) > 1e-4:
+        return [
+            f"reports/eval_results.json says {change['value']:+.4f} against the baseline, the predictions give {expected:+.4f}"
+        ]
+    if closed := metrics.mean_interval(metric, rows, paired):
+        mean, error = closed
+        wrong = [
+            end
+            for end, sign in (("low", -1), ("high", 1))
+            if abs(change[end] - mean - sign * 1.96 * error) > error + 8 / len(rows)
+        ]
+        if wrong:
+            return [
+                f"reports/eval_results.json: difference {wrong[0]} = {change[wrong[0]]:+.4f} is not what the predictions give"
+            ]
+    return []
 
 
 def _intervals(report: dict, kind: str, value: float) -> tuple[dict, list[str]]:

@@ -252,6 +252,57 @@ def test_stages_in_order(call, run):
     assert error["code"] == "gate_closed" and error["gate"] == 4 and jobs.look(run, "train").state == "none"
 
 
+def finished(call, until: str = "stages/eval") -> Run:
+    files = {
+        "data/eval/rows.arrow": "held out",
+        "reports/baseline_predictions.jsonl": "{}",
+        "reports/eval_results.json": "{}",
+    }
+    run = sealed.build(Run(call.workspace.root / "run"), until=until, files=files)
+    for stage in ("baseline", "train", *(["eval"] if until == "stages/eval" else [])):
+        used = rundir.hash_files(run.path, (*stages.STAGES[stage].uses, *stages.STAGES[stage].makes))
+        sealed.write(run, f"stages/{stage}", sealed.FACTS[f"stages/{stage}"], files=used)
+    return run
+
+
+def asked(call, stage: str) -> dict:
+    return call("docker_run", output_dir="run", stage=stage, wait_s=20)
+
+
+def test_eval_comes_after_the_baseline_unless_that_is_skipped(call):
+    run = sealed.build(Run(call.workspace.root / "run"), until="stages/smoke")
+    sealed.write(run, "stages/train", sealed.FACTS["stages/train"])
+    error = asked(call, "eval")["error"]
+    assert error["code"] == "gate_closed" and error["missing"] == ["baseline"]
+    assert error["next"]["arguments"]["stage"] == "baseline"
+    run.save_config(sealed.CONFIG.model_copy(update={"skip_baseline": True}))
+    assert "baseline" not in asked(call, "eval")["error"].get("missing", [])
+
+
+def test_held_out_rows_that_change_between_baseline_and_eval_close_the_gate_of_both(call):
+    run = finished(call, until="stages/train")
+    sealed.put(run, {"data/eval/rows.arrow": "easier ones"})
+    error = asked(call, "eval")["error"]
+    assert error["code"] == "gate_closed" and error["gate"] == 4 and "data/eval/rows.arrow was changed" in str(error)
+    sealed.write(run, "stages/prepare", sealed.FACTS["stages/prepare"], files=rundir.hash_files(run.path, stages.DATA))
+    sealed.write(run, "stages/smoke", sealed.FACTS["stages/smoke"])
+    assert asked(call, "eval")["error"]["missing"] == ["baseline", "train"]  # prepared again: all begins anew
+
+
+def test_predictions_of_the_baseline_that_change_make_eval_stale(call):
+    run = finished(call)
+    assert gates.view(run).problems("stages/eval") == []
+    sealed.put(run, {"reports/baseline_predictions.jsonl": '{"index": 0}'})
+    assert "baseline_predictions.jsonl was changed" in gates.view(run).problems("stages/eval")[0]
+    assert asked(call, "eval")["error"]["missing"] == ["baseline"]
+
+
+def test_a_config_that_skips_the_baseline_later_makes_eval_stale(call):
+    run = finished(call)
+    run.save_config(sealed.CONFIG.model_copy(update={"skip_baseline": True}))
+    assert "skip_baseline was false" in gates.view(run).problems("stages/eval")[0]
+
+
 def test_code_that_nobody_checked_keeps_the_training_closed(call):
     run = sealed.build(Run(call.workspace.root / "run"), until="stages/smoke")
     sealed.put(run, {"torch.py": script("print('not torch')")})

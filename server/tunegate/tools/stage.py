@@ -204,8 +204,15 @@ def _advance(run: Run, arguments: dict[str, Any], begin: Callable[[dict], None] 
         return _stopped(run, stage, found.facts)
     if not found.facts["passed"]:
         raise _failed(run, stage, found.facts)
-    note = (found.facts.get("memory") or {}).get("note")
-    return _passed(run, stage, found.facts, [note] if note else [])
+    return _passed(run, stage, found.facts, _notes(found.facts))
+
+
+def _notes(facts: dict[str, Any]) -> list[str]:
+    """What of a passed stage's facts the user has to hear."""
+    seen = facts.get("seen_in_training")
+    again = f"{seen} of {facts.get('n') or facts.get('n_eval')} evaluation rows are training rows too: the metric is partly of what was learnt by heart"
+    notes = [(facts.get("memory") or {}).get("note"), facts.get("outcome"), again if seen else None]
+    return [note for note in notes if note]
 
 
 def _passed(run: Run, stage: str, facts: dict[str, Any], notes: list[str]) -> StageReport:
