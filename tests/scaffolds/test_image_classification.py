@@ -151,7 +151,17 @@ def test_the_whole_run_by_hand_in_the_readme_s_order(project, shapes):
     assert report["last_loss"] < report["first_loss"]
     log = project.rows("logs/train.jsonl")
     assert [row["step"] for row in log] == list(range(1, 31))
-    assert set(log[0]) == {"step", "max_steps", "epoch", "loss", "grad_norm", "learning_rate", "time", "eta_s"}
+    assert set(log[0]) == {
+        "step",
+        "max_steps",
+        "epoch",
+        "loss",
+        "grad_norm",
+        "learning_rate",
+        "time",
+        "eta_s",
+        "samples_per_second",
+    }
 
     baseline, tuned = project.json("reports/baseline_results.json"), project.json("reports/eval_results.json")
     assert (baseline["kind"], tuned["kind"]) == ("random-head", "fine-tuned")
