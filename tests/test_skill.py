@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 from tests import dataset_names
-from tunegate import card, cli, errors, fit, metrics, render, skill, stages
+from tunegate import card, cli, errors, extras, fit, metrics, render, skill, stages
 from tunegate.config import RunConfig, Task
 from tunegate.paths import data_dir
 from tunegate.recipe.slots import SLOTS
@@ -83,6 +83,13 @@ OWN = {  # words of ours: values of arguments and results
     "none",
     "passed",
     "skipped",
+    *get_args(RunConfig.model_fields["monitoring"].annotation),
+    *extras.WANDB_SETTINGS,
+    "WANDB_API_KEY",
+    "WANDB_MODE=offline",
+    "WANDB_MODE=disabled",
+    "logs/tensorboard",
+    "logs/trackio",
     "stopped",
     "steps_repeated",
     "running",

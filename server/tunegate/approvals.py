@@ -80,7 +80,9 @@ def substitution(run: Run, name: str, tool: str, wanted: dict[str, Any]) -> str 
     known = settled(run, name, tool, tuple(wanted))
     changes = []
     for key, new in wanted.items():
-        old = next((values[key] for values in known if values[key] not in (None, new)), None)
+        old = next(
+            (values[key] for values in known if values[key] not in (None, "none", new)), None
+        )  # "none": no monitoring yet
         if old is not None and new is not None:
             changes.append(f"replace {key} {old!r} with {new!r}")
     return "; ".join(changes) or None

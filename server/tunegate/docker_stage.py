@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import TypeVar
 from urllib.parse import urlsplit
 
-from tunegate import containers, engine_errors, evidence, gpu_handover, image_build, jobs, wheelhouse
+from tunegate import containers, engine_errors, evidence, extras, gpu_handover, image_build, jobs, wheelhouse
 from tunegate import engine as engines
 from tunegate.config import RunConfig
 from tunegate.containers import ContainerPlan
@@ -67,8 +67,10 @@ def plan(
         network = "host" if urlsplit(endpoint).hostname in LOOPBACK else wheelhouse.network_for(*wheelhouse.PROXIES)
     env = {"HF_ENDPOINT": endpoint} if endpoint else {}
     env |= {"PYTORCH_CUDA_ALLOC_CONF": "expandable_segments:True"} if gpus != "none" else {}
+    env |= extras.environment(config, stage)
     env |= {name: os.environ[name] for name in ("OMP_NUM_THREADS",) if name in os.environ}
     secrets = ("HF_TOKEN",) if stage in TALKS_TO_HUB and needs_token(run) else ()
+    secrets += extras.secrets(config, stage)
     if network != "none":  # a proxy's address may hold credentials
         secrets += tuple(name for name in wheelhouse.PROXIES if os.environ.get(name))
     local = config.local_dataset_path

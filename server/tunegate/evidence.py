@@ -88,7 +88,7 @@ class Kind:
 KINDS: dict[str, Kind] = {
     "model": Kind("probe_model", MODEL_KEYS),
     "dataset": Kind("probe_dataset", DATASET_KEYS, ("model",)),
-    "host": Kind("audit_gpu", HARDWARE_KEYS),
+    "host": Kind("audit_gpu", (*HARDWARE_KEYS, "monitoring")),
     "image": Kind("pick_ngc_image", ("model_id", "model_revision", *HARDWARE_KEYS, *IMAGE_KEYS), ("model", "host")),
     "recipe": Kind("fetch_recipe", (*MODEL_KEYS, "training_method"), ("model",)),
     "project": Kind(

@@ -8,7 +8,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from tunegate import evidence, fixes, jobs, ledger, stages
+from tunegate import evidence, extras, fixes, jobs, ledger, stages
 from tunegate.config import RunConfig
 from tunegate.errors import NextCall, ToolFailure
 from tunegate.recipe.slots import RecipeFacts, gate_problems
@@ -289,7 +289,7 @@ def preflight(view: View) -> dict[str, str]:
         if view.facts("dataset") and not view.problems("dataset")
         else "",
         "push_to_hub": (config.hf_model_repo or "") if config.push_to_hub else "off (push_to_hub: false)",
-        "monitoring": config.monitoring,
+        "monitoring": extras.monitoring(config),
         "image": image,
         "hardware": hardware,
         "smoke": _summary("smoke", smoke) if passed else "",

@@ -9,7 +9,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from tunegate import docker_audit, gpu_handover, gpus
+from tunegate import docker_audit, extras, gpu_handover, gpus
 from tunegate.config import RunConfig
 
 NO_CONTAINER = (
@@ -71,6 +71,13 @@ def audit(config: RunConfig, run_path: Path, *, token_present: bool) -> HostFact
         if seen.gpus:
             facts.warnings.append(f"{gpu_handover.describe_gpu(seen.gpus)} here, not used by local-process")
     _audit_disk(facts, config, run_path)
+    if extras.needs_wandb_key(config):
+        facts.credentials["WANDB_API_KEY"] = bool(os.environ.get("WANDB_API_KEY"))
+        if not facts.credentials["WANDB_API_KEY"]:
+            facts.hard_failures.append(
+                "monitoring is wandb and WANDB_API_KEY is not in the server's environment: the user sets it there, or WANDB_MODE=offline (or disabled); "
+                "then call audit_gpu again"
+            )
     if config.push_to_hub and not token_present:
         facts.hard_failures.append(
             "push_to_hub is true and no Hub token was found: set HF_TOKEN in the server's environment (or run `hf auth login`), "

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from tunegate import evidence, jobs, ledger, verdicts
+from tunegate import evidence, extras, jobs, ledger, verdicts
 from tunegate.config import RunConfig
 from tunegate.errors import NextCall, ToolFailure
 from tunegate.rundir import Run, canonical, hash_files
@@ -137,7 +137,7 @@ def start(run: Run, config: RunConfig, stage: str) -> jobs.Job:
         run,
         stage,
         argv,
-        env=_environment(run, row),
+        env=_environment(run, config, stage),
         makes=row.makes,
         resting_on=resting_on,
         files=files,
@@ -152,7 +152,7 @@ def reattach(run: Run, job: jobs.Job, mode: Literal["follow", "stop"]) -> jobs.J
         run,
         job.stage,
         _follower(run, job.stage, container, mode),
-        env=_environment(run, STAGES[job.stage]),
+        env=_environment(run, run.config(), job.stage),
         makes=tuple(job.spec["makes"]),
         resting_on=job.spec["resting_on"],
         files=job.spec["files"],
@@ -160,9 +160,10 @@ def reattach(run: Run, job: jobs.Job, mode: Literal["follow", "stop"]) -> jobs.J
     )
 
 
-def _environment(run: Run, row: Stage) -> dict[str, str]:
-    secrets = row.secrets if needs_token(run) else ()
-    return jobs.environment(hub_environment(run.path, bool(secrets)), secrets)
+def _environment(run: Run, config: RunConfig, stage: str) -> dict[str, str]:
+    secrets = STAGES[stage].secrets if needs_token(run) else ()
+    hub = hub_environment(run.path, bool(secrets))
+    return jobs.environment(hub | extras.environment(config, stage), (*secrets, *extras.secrets(config, stage)))
 
 
 def _follower(run: Run, stage: str, *arguments: str) -> list[str]:

@@ -11,7 +11,7 @@ import pytest
 from tests import sealed
 from tests.sealed import CONFIG
 from tests.tiny import TOKEN, server  # noqa: F401
-from tunegate import evidence, gates, ledger
+from tunegate import approvals, evidence, gates, ledger
 from tunegate.hub import Hub
 from tunegate.recipe.slots import SLOTS, fallback_note
 from tunegate.render import HEADER
@@ -79,7 +79,8 @@ def test_no_push_target_where_nothing_is_pushed(call, server):  # noqa: F811
         ({"push_to_hub": False}, "invalid_input", "'push_to_hub' cannot be set here"),
         ({"warmup": 3}, "invalid_input", "learning_rate"),
         ({"training_method": "lora"}, "out_of_scope", "'lora'"),
-        ({"monitoring": "wandb"}, "out_of_scope", "monitoring"),
+        ({"emit_progress_log": True}, "invalid_input", "'emit_progress_log'"),
+        ({"monitoring": "mlflow"}, "invalid_config", "monitoring = 'mlflow'"),
         ({"n_epochs": "three"}, "invalid_config", "n_epochs = 'three'"),
         ({"n_epochs": 0}, "invalid_config", "n_epochs"),
         ({"learning_rate": True}, "invalid_config", "learning_rate"),
@@ -97,7 +98,7 @@ def test_what_cannot_be_set(call, run, overrides, code, says):
     assert ledger.entries(run)[-1]["outcome"] == code
 
 
-@pytest.mark.parametrize("overrides", [{"training_method": "lora"}, {"monitoring": "wandb"}])
+@pytest.mark.parametrize("overrides", [{"training_method": "lora"}])
 def test_nobody_is_asked_to_approve_what_is_refused_anyway(call, run, overrides):
     found = render(call, user=True, overrides=overrides)
     assert found["error"]["code"] == "out_of_scope" and found["asked"] == []
@@ -261,3 +262,18 @@ def test_old_keywords_that_cannot_be_mapped_say_what_to_do(call, run, overrides,
     before = run.config_path.read_bytes()
     assert says in render(call, overrides=overrides)["error"]["message"]
     assert run.config_path.read_bytes() == before
+
+
+def test_monitoring_is_switched_on_freely_and_off_only_by_the_user(call, run, monkeypatch):
+    monkeypatch.setenv("WANDB_PROJECT", "shapes")
+    found = render(call, overrides={"monitoring": "wandb"})
+    assert found["preflight"]["monitoring"] == "wandb: project shapes, run m-full"
+    assert "\nwandb==" in (run.path / "requirements.txt").read_text()
+    assert (
+        "WANDB_API_KEY" in (run.path / "train.py").read_text()
+        and 'report_to=cfg["monitoring"]' in (run.path / "train.py").read_text()
+    )
+    assert found["next"]["tool"] == "audit_gpu"  # which must see the key first
+    monkeypatch.delenv("WANDB_PROJECT")
+    refused = approvals.substitution(run, "project", "render_project", {"monitoring": "none"})
+    assert refused == "replace monitoring 'wandb' with 'none'"

@@ -117,10 +117,10 @@ def _overridden(config: RunConfig, overrides: dict[str, Any]) -> RunConfig:
         )
     config = config_module.validate({**config.model_dump(), **overrides}, "overrides")
     asked = [key for key in NOT_YET if getattr(config, key)]
-    if asked or config.monitoring != "none":
+    if asked:
         raise ToolFailure(
             "out_of_scope",
-            f"{asked[0] if asked else 'monitoring'} is not rendered by this version: set it back to its default in config.yaml",
+            f"{asked[0]} is not rendered by this version: set it back to its default in config.yaml",
         )
     return config
 
