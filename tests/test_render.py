@@ -31,6 +31,7 @@ def test_every_file_of_a_project_is_there():
         "run_eval.py",
         "infer.py",
         "check_api.py",
+        "signatures.py",
         "smoke.py",
         "project.py",
         "training.py",

@@ -97,7 +97,9 @@ KINDS: dict[str, Kind] = {
         ("model", "dataset", "recipe", "image"),
     ),
     "stages/build": Kind("docker_run", IMAGE_KEYS, ("image",), (("stage", "build"),)),
-    "stages/check_api": Kind("docker_run", (*IMAGE_KEYS, "training_arguments"), (), (("stage", "check_api"),)),
+    "stages/check_api": Kind(
+        "docker_run", (*IMAGE_KEYS, "lr_scheduler_type", "training_arguments"), (), (("stage", "check_api"),)
+    ),
     "stages/test": Kind("docker_run", (*RUN_KEYS, "emit_unit_tests"), ("model",), (("stage", "test"),)),
     "stages/prepare": Kind(
         "docker_run", (*DATA_KEYS, *PREPARE_KEYS, "platform"), ("dataset",), (("stage", "prepare"),)

@@ -32,6 +32,7 @@ FROZEN = (
 )  # the image's own, built for its CUDA and each other
 GUARDED = (
     "check_api.py",
+    "signatures.py",
     "run_eval.py",
     "scoring.py",
     "smoke.py",
@@ -45,6 +46,7 @@ SHARED = {  # template in _shared -> file in the project
     "samples.py.j2": "samples.py",
     "smoke.py.j2": "smoke.py",
     "check_api.py.j2": "check_api.py",
+    "signatures.py.j2": "signatures.py",
     "Dockerfile.j2": "Dockerfile",
     "gitignore.j2": ".gitignore",
     "dockerignore.j2": ".dockerignore",

@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import json
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
 
-from tests.scaffolds.conftest import make_project
+from tests.scaffolds.conftest import environment, make_project
+from tunegate.probe.tasks import VISION
 from tunegate.render import HEADER
 
 MISTAKES = (
@@ -32,6 +38,36 @@ torch.nn.Linear(1, 2, biass=False)
 
 from pixels import PixelTrainer
 PixelTrainer(model=None, train_datset=None)
+
+from functools import partial
+from pixels import Scaling
+from rows import pick
+from transformers import LogitsProcessor, TrainerCallback
+
+load_rows(1)
+pick(1, 2, 3)
+write_json("a")
+partial(write_json, valeu=1)
+TrainingArguments(save_strategy="epochs", lr_scheduler_type="cosinus")
+AutoModelForImageClassification.from_pretrained("x", revisoin="main")
+DataLoader([], **{"shufle": True})
+data.colate
+
+
+class Callback(TrainerCallback):
+    def __init__(self, folder):
+        self.folder = folder
+
+    def on_log(self, args, state, control, **kwargs):
+        self.write(self.fodler, leng=1)
+
+    def write(self, folder, length=0):
+        return folder.map(write_json, input_colums=["a"])
+
+
+class Mine(PixelTrainer):
+    def __init__(self, **parts):
+        super().__init__(model=None, depht=1, **parts)
 
 
 def shadowed(TrainingArguments, trainer):
@@ -93,7 +129,16 @@ def test_every_mistake_is_found_and_nothing_else(project):
         "indent",
         "biass",
         "train_datset",
-    }
+        "valeu",
+        "save_strategy",
+        "lr_scheduler_type",
+        "revisoin",
+        "shufle",
+        "depht",
+        "leng",
+        "input_colums",
+        "data.colate",
+    } | {"load_rows(1)", "3)", 'write_json("a")', "leng=1)", "data.collate(rows=[])"}
     sure = {
         "load_metric": "evaluate.load",
         "evaluation_strategy": "eval_strategy",
@@ -107,3 +152,71 @@ def test_every_mistake_is_found_and_nothing_else(project):
     others = {p["file"]: p["message"] for p in problems if p["file"] != "mistakes.py"}
     assert "copyright header" in others["headless.py"]
     assert "not valid Python" in others["unfinished.py"]
+
+
+# Every rendered project in one process: importing torch and transformers once is most of the time that it takes.
+CHECK_ALL = """
+import contextlib, importlib, io, json, sys
+from pathlib import Path
+
+found = {}
+for folder in sys.argv[1:]:
+    sys.path.insert(0, folder)
+    checker = importlib.import_module("check_api")
+    sys.argv = ["check_api.py"]
+    with contextlib.redirect_stdout(io.StringIO()):
+        checker.main()
+    found[Path(folder).name] = json.loads(Path(folder, "reports/check_api.json").read_text())["problems"]
+    sys.path.remove(folder)
+    for name in ("check_api", "signatures"):
+        del sys.modules[name]
+print(json.dumps(found))
+"""
+KINDS = [(task, "full") for task in VISION[:-1]] + [("image-text-to-text", m) for m in ("full", "lora")]
+KINDS += [("text-generation", method) for method in ("full", "lora", "dpo", "grpo")]
+
+
+@pytest.fixture(scope="module")
+def every_project(stage_python, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("every")
+    for task, method in KINDS:
+        make_project(folder / f"{task}-{method}", stage_python, task=task, training_method=method, emit_unit_tests=True)
+    return folder
+
+
+def test_no_rendered_project_has_a_mistake(stage_python, every_project):
+    folders = sorted(map(str, every_project.iterdir()))
+    run = subprocess.run([stage_python, "-c", CHECK_ALL, *folders], capture_output=True, text=True, env=environment())
+    assert run.returncode == 0, run.stderr[-2000:]
+    found = json.loads(
+        run.stdout.splitlines()[-1]
+    )  # pytest is in the image of a project with tests, not in this environment
+    others = {name: [p for p in problems if "import pytest" not in p["message"]] for name, problems in found.items()}
+    assert others == {Path(folder).name: [] for folder in folders}
+
+
+def test_no_rendered_file_has_a_name_too_many(every_project):
+    """pyflakes' rules: unused imports and variables, names that nothing binds; and no blank lines left over by a template."""
+    ruff = [
+        sys.executable,
+        "-m",
+        "ruff",
+        "check",
+        "--isolated",
+        "--select",
+        "F,E301,E302,E303,E304,E305,W291,W293,W391,B006,B023",
+        "--preview",
+    ]
+    run = subprocess.run(
+        [*ruff, "--exclude", "tests", "--output-format", "concise", str(every_project)], capture_output=True, text=True
+    )
+    assert run.returncode == 0, run.stdout
+
+
+def test_a_word_in_config_that_no_library_knows(project):
+    project.configure(lr_scheduler_type="cosinus", training_arguments={"optim": "adamw_fast"})
+    project.run("check_api.py")
+    problems = [p for p in project.json("reports/check_api.json")["problems"] if p["file"] == "config.yaml"]
+    project.configure(lr_scheduler_type="cosine", training_arguments={"warmup_ratio": 0.1, "max_grad_norm": 0.5})
+    assert [p["keyword"] for p in problems] == ["lr_scheduler_type", "optim"]
+    assert all(p["line"] > 1 and "is none of" in p["message"] for p in problems)
