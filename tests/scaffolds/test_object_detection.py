@@ -114,6 +114,7 @@ def test_the_whole_run_by_hand(trained):
         found, rows = trained.json(f"reports/{name}_results.json"), trained.rows(f"reports/{name}_predictions.jsonl")
         assert metrics.value("map", rows) == pytest.approx(found["map"], abs=1e-6)
         assert found["interval"][0] <= found["interval"][1] and {"map_50", "per_class_map"} <= set(found)
+        assert 0 <= found["controls"]["training_boxes"] < 0.2  # they fit by chance alone
         counted = {shape: sum(row["objects"].get(shape, 0) for row in rows) for shape in SHAPES}
         assert counted == meta["eval_histogram"]
     assert len(list((trained.path / "reports/inference_samples").glob("*_pred.jpg"))) == 5
@@ -181,6 +182,28 @@ print(frozen, sorted(trainer.data_collator([trainer.train_dataset[0], trainer.tr
 
 VOC = """<annotation><filename>{i}.png</filename><object><name>{name}</name>
 <bndbox><xmin>{0}</xmin><ymin>{1}</ymin><xmax>{2}</xmax><ymax>{3}</ymax></bndbox></object></annotation>"""
+
+
+def test_splits_whose_pictures_have_the_same_names_find_their_own(stage_python, tmp_path):
+    """train/0.png and val/0.png are two pictures; taking one for the other would evaluate on pictures trained on."""
+    data, sizes = tmp_path / "data", {"train": 40, "val": 60}
+    (data / "annotations").mkdir(parents=True)
+    for split, size in sizes.items():
+        (data / split).mkdir()
+        content = {"images": [], "annotations": [], "categories": [{"id": 1, "name": "square"}]}
+        for i in range(6):
+            draw_scene(random.Random(i), size=size)[0].save(data / split / f"{i}.png")
+            content["images"].append({"id": i, "file_name": f"{i}.png", "width": size, "height": size})
+            content["annotations"].append({"id": i, "image_id": i, "category_id": 1, "bbox": [1, 1, 9, 9]})
+        (data / f"annotations/instances_{split}.json").write_text(json.dumps(content))
+    more = {"train_split": "train", "eval_split": "validation", "n_train": 6}
+    project = project_on(data, stage_python, tmp_path / "project", "local/tiny", **more)
+    project.ok("prepare_data.py")
+    look = "from data import load_split; print([{image.size for image in load_split(s)['image']} for s in ('train', 'eval')])"
+    assert "[{(40, 40)}, {(60, 60)}]" in project.ok("-c", look)
+    for split in sizes:  # a name that nothing decides on is an error
+        (data / split).rename(data / f"part {sizes[split]}")
+    assert "2 pictures below" in project.run("prepare_data.py").stdout
 
 
 def test_voc_and_tables_in_other_layouts(stage_python, tmp_path):
