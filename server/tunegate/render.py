@@ -63,7 +63,7 @@ SOME: tuple[tuple[str, Callable[[RunConfig], bool]], ...] = (
     ("rewards.py.j2", lambda config: config.training_method == "grpo"),
     ("pairs.py.j2", lambda config: config.task in ("semantic-segmentation", "depth-estimation")),
     ("coco_files.py.j2", lambda config: config.task in SEGMENTATION[1:]),
-    ("overlays.py.j2", lambda config: config.task in SEGMENTATION),
+    ("overlays.py.j2", lambda config: config.task in (*SEGMENTATION, "object-detection")),
     ("report.py.j2", lambda config: config.emit_report),
     *((f"tests/{name}.py.j2", wanted) for name, wanted in extras.TESTS),
 )

@@ -93,6 +93,9 @@ def test_the_whole_run_by_hand(trained):
         assert metrics.value("abs_rel", rows) == pytest.approx(found["abs_rel"]) and len(rows) == 6
     assert (baseline["aligned"], tuned["aligned"]) == (trained.kind == "dpt", False)
     assert tuned["abs_rel"] < tuned["controls"]["median_depth"], "better than saying the same everywhere"
+    assert (
+        0 < tuned["controls"]["mean_map"] == baseline["controls"]["mean_map"] < 2
+    )  # of the training rows, whatever the model
     assert 0.5 < trained.json("data/meta.json")["median_depth"] < 8  # metres, not millimetres
     assert len(list((trained.path / "reports/inference_samples").glob("*_pred.jpg"))) == 5
 
