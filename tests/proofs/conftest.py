@@ -9,8 +9,11 @@ import pytest
 
 
 @pytest.fixture
-def server_env(stage_python, own_home, monkeypatch) -> dict[str, str]:
-    """Variables for `tunegate serve`: the cache that holds the stage environment, a home of its own for the rest."""
+def server_env(stage_python, own_home) -> dict[str, str]:
+    """Variables for `tunegate serve`: the cache that holds the stage environment, a home of its own for the rest.
+
+    One thread unless OMP_NUM_THREADS says more: models this small lose by several where others want the cores too.
+    """
     cache = Path(stage_python).parents[4] if "tunegate" in Path(stage_python).parts else Path.home() / ".cache"
-    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)  # a training takes what cores there are
-    return {"XDG_CACHE_HOME": str(cache), **{name: os.environ[name] for name in ("XDG_STATE_HOME", "HF_HOME")}}
+    own = {name: os.environ[name] for name in ("XDG_STATE_HOME", "HF_HOME")}
+    return {"XDG_CACHE_HOME": str(cache), "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", "1"), **own}

@@ -9,6 +9,7 @@ from pathlib import Path
 import transformers as hf
 
 MEAN = {"image_mean": [0.5, 0.5, 0.5], "image_std": [0.5, 0.5, 0.5]}
+MIT = {"hidden_sizes": [32, 64, 128, 160], "depths": [1] * 4, "num_attention_heads": [1, 2, 4, 5]}
 CARD = "---\nlicense: apache-2.0\nlibrary_name: transformers\npipeline_tag: {task}\n---\n# {name}: small, from its config, not trained\n"
 
 
@@ -18,7 +19,56 @@ def convnext():
     return hf.ConvNextForImageClassification(config), processor
 
 
-MODELS = {"convnext": ("image-classification", convnext)}
+def rtdetr(queries=20, size=128):
+    stages = ["stage2", "stage3", "stage4"]
+    backbone = hf.RTDetrResNetConfig(
+        embedding_size=32, hidden_sizes=[32, 48, 96, 128], depths=[1] * 4, layer_type="basic", out_features=stages
+    )
+    config = hf.RTDetrConfig(
+        backbone_config=backbone, freeze_backbone_batch_norms=False, encoder_in_channels=[48, 96, 128],
+        encoder_hidden_dim=64, encoder_ffn_dim=128, encoder_attention_heads=4, d_model=64, decoder_in_channels=[64] * 3,
+        decoder_ffn_dim=128, decoder_layers=2, decoder_attention_heads=4, num_queries=queries, num_denoising=20, dropout=0.0,
+        anchor_image_size=None, num_labels=80,
+    )  # fmt: skip
+    return hf.RTDetrForObjectDetection(config), hf.RTDetrImageProcessorPil(size={"height": size, "width": size})
+
+
+def segformer():
+    sizes = {**MIT, "decoder_hidden_size": 128}
+    still = {"drop_path_rate": 0.0, "classifier_dropout_prob": 0.0, "hidden_dropout_prob": 0.0}
+    config = hf.SegformerConfig(num_labels=150, **sizes, **still)
+    processor = hf.SegformerImageProcessorPil(size={"height": 96, "width": 96}, do_reduce_labels=False, **MEAN)
+    return hf.SegformerForSemanticSegmentation(config), processor
+
+
+def mask2former():
+    stages = ["stage1", "stage2", "stage3", "stage4"]
+    backbone = hf.ResNetConfig(
+        embedding_size=32, hidden_sizes=[32, 64, 96, 128], depths=[1] * 4, layer_type="basic", out_features=stages
+    )
+    config = hf.Mask2FormerConfig(
+        backbone_config=backbone, feature_size=64, mask_feature_size=64, hidden_dim=64, encoder_feedforward_dim=128,
+        encoder_layers=1, decoder_layers=3, dim_feedforward=128, num_attention_heads=4, num_queries=10,
+        train_num_points=512, num_labels=80,
+    )  # fmt: skip
+    processor = hf.Mask2FormerImageProcessorPil(size={"height": 96, "width": 96}, **MEAN)
+    return hf.Mask2FormerForUniversalSegmentation(config), processor
+
+
+def glpn():
+    sizes = {**MIT, "decoder_hidden_size": 32, "head_in_index": -1}
+    config = hf.GLPNConfig(max_depth=15, drop_path_rate=0.0, hidden_dropout_prob=0.0, **sizes)
+    return hf.GLPNForDepthEstimation(config), hf.GLPNImageProcessorPil(size_divisor=32)
+
+
+MODELS = {
+    "convnext": ("image-classification", convnext),
+    "rtdetr": ("object-detection", rtdetr),
+    "rtdetr-many": ("object-detection", lambda: rtdetr(queries=60, size=160)),  # for pictures with many objects
+    "segformer": ("image-segmentation", segformer),
+    "mask2former": ("image-segmentation", mask2former),
+    "glpn": ("depth-estimation", glpn),
+}
 
 
 def main(name, out, seed):
