@@ -532,3 +532,32 @@ def test_a_report_with_another_number_or_half_of_one_fails(reported, name, conte
     put(reported, f"reports/{name}", content)
     found = judge(reported, "report")
     assert not found.passed and name in found.problems[0]
+
+
+LANGUAGE = CONFIG.model_copy(
+    update={"task": "text-generation", "training_method": "lora", "class_names": [], "skip_baseline": True}
+)
+
+
+def test_the_exact_match_beside_a_loss_is_recomputed_too(run):
+    rows = [
+        {"index": i, "loss": 1.0, "tokens": 2, "prediction": "Ham." if i else "spam", "answer": ["ham"]}
+        for i in range(4)
+    ]
+    put(run, "reports/eval_predictions.jsonl", lines(*rows))
+    change = {"value": 0.5, "low": 0.1, "high": 0.9}
+    report = {"eval_loss": 0.5, "kind": "fine-tuned", "interval": [0, 1], "exact_match": 0.75,
+              "exact_match_difference": change, "controls": {"majority_answer_exact_match": 1.0}}  # fmt: skip
+    put(run, "reports/eval_results.json", report)
+    job = jobs.Job("eval", "ended", {"id": "1"}, {"exit_code": 0})
+    found = verdicts.judge(run, LANGUAGE, job)
+    assert found.passed and found.facts["exact_match"] == 0.75 and found.facts["exact_match_difference"] == change
+    assert found.facts["controls"] == report["controls"]
+    put(run, "reports/eval_results.json", {**report, "exact_match": 1.0})
+    told = verdicts.judge(run, LANGUAGE, job)
+    assert not told.passed and "its own predictions give 0.7500" in told.problems[0]
+
+
+def test_grpo_has_a_step_for_so_many_answers_not_prompts(run):
+    config = LANGUAGE.model_copy(update={"training_method": "grpo", "num_generations": 4, "n_epochs": 1})
+    assert verdicts._fewest_steps(config, 8) == 16 and verdicts._fewest_steps(LANGUAGE, 8) == 3 * 4

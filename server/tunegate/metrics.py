@@ -11,6 +11,7 @@ the rows of reports/*_predictions.jsonl, so that a number and its predictions ca
                                                            one digit for each IoU threshold .50, .55, ... .95: 1 = a true positive;
                                                            - in its place: on a crowd, neither right nor wrong
     eval_loss        {index, loss, tokens}                 cross-entropy in nats, summed over the row's `tokens` answer tokens
+                                                           where the model was also asked: exact_match's keys beside them
     reward_accuracy  {index, reward}                       dpo: 1 where the chosen answer is the likelier one; grpo: the reward
 """
 

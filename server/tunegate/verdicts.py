@@ -381,7 +381,10 @@ def _reward_problems(rows: list[dict], facts: dict[str, Any]) -> list[str]:
 def _fewest_steps(config: RunConfig, n_train: int) -> int:
     """Steps of the whole training, counted so that dropping incomplete batches on every device is still enough."""
     batch = config.per_device_train_batch_size * config.gradient_accumulation_steps * max(1, config.gpu_count or 0)
-    return config.n_epochs * max(1, n_train // batch)
+    samples = (
+        n_train * (config.num_generations or 1) if config.training_method == "grpo" else n_train
+    )  # its batches hold answers
+    return config.n_epochs * max(1, samples // batch)
 
 
 def _weights_problems(run: Run, folder: str = "checkpoints/final") -> list[str]:
@@ -428,7 +431,8 @@ def _evaluation(kind: str):
             unsure = _difference_problems(run, metric, report.get("difference"), value, rows)
         if not problems + unsure and (said := metrics.outcome(metric, sure.get("difference"))):
             sure["outcome"] = said
-        return {**facts, **sure}, problems + unsure
+        also, wrong = _second_metric(report, kind, rows, metric)
+        return {**facts, **sure, **also}, problems + unsure + wrong
 
     return judge_evaluation
 
@@ -497,6 +501,21 @@ def _difference_problems(run: Run, metric: str, change: dict | None, value: floa
                 f"reports/eval_results.json: difference {wrong[0]} = {change[wrong[0]]:+.4f} is not what the predictions give"
             ]
     return []
+
+
+def _second_metric(report: dict, kind: str, rows: list[dict], metric: str) -> tuple[dict, list[str]]:
+    """What is told beside the primary metric: the controls, and the exact match of a language model that was also asked."""
+    facts = {"controls": report["controls"]} if report.get("controls") else {}
+    if "exact_match" not in report or metric == "exact_match":
+        return facts, []
+    told, recomputed = report["exact_match"], metrics.value("exact_match", rows)
+    facts["exact_match"] = told
+    if abs(told - recomputed) > 1e-4:
+        said = f"reports/{kind}_results.json says exact_match = {told}, its own predictions give {recomputed:.4f}"
+        return facts, [said]
+    if change := report.get("exact_match_difference"):
+        facts["exact_match_difference"] = {key: change[key] for key in ("value", "low", "high")}
+    return facts, []
 
 
 def _intervals(report: dict, kind: str, value: float) -> tuple[dict, list[str]]:

@@ -98,6 +98,12 @@ def test_the_method_decides_what_is_read(method, features, form):
     assert map_columns(features, "text-generation", method=method).form == form
 
 
+def test_a_right_answer_is_found_for_a_reward_and_not_needed():
+    found = map_columns({"prompt": CHAT, "solution": TEXT, "level": TEXT}, "text-generation", method="grpo")
+    assert found.columns == {"prompt": "prompt", "answer": "solution"} and found.unused == ["level"]
+    assert map_columns({"prompt": CHAT}, "text-generation", method="grpo").columns == {"prompt": "prompt"}
+
+
 @pytest.mark.parametrize(
     ("task", "method", "features", "says"),
     [

@@ -129,6 +129,12 @@ TEXT = Role("text", ("text", "content", "document", "article", "body"), "text")
 _CHAT_PROMPT = Role(
     "chat", ("prompt", "question", "instruction", "input", "problem", "query"), "the prompt, as text or messages"
 )
+RIGHT = Role(
+    "answer",
+    ("answer", "solution", "ground_truth", "reference", "target", "label", "answers"),
+    "the right answer, for a reward that compares with it",
+    optional=True,
+)
 CHOSEN = Role("chat", ("chosen", "chosen_response", "preferred"), "the better completion")
 REJECTED = Role("chat", ("rejected", "rejected_response", "dispreferred"), "the worse completion")
 
@@ -179,7 +185,7 @@ FORMS: dict[str, tuple[Form, ...]] = {
         Form("preference", {"prompt": _CHAT_PROMPT, "chosen": CHOSEN, "rejected": REJECTED}),
         Form("implicit_preference", {"chosen": CHOSEN, "rejected": REJECTED}),
     ),
-    "text-generation/grpo": (Form("prompts", {"prompt": _CHAT_PROMPT}),),
+    "text-generation/grpo": (Form("prompts", {"prompt": _CHAT_PROMPT, "answer": RIGHT}),),
     "image-text-to-text/dpo": (
         Form("preference", {"image": IMAGES, "prompt": _CHAT_PROMPT, "chosen": CHOSEN, "rejected": REJECTED}),
     ),
@@ -195,7 +201,7 @@ SCHEMAS = {
     "image-text-to-text": "image + messages, or image + question + answer",
     "text-generation": "messages, prompt + completion, instruction + output, question + answer, or text",
     "text-generation/dpo": "prompt + chosen + rejected",
-    "text-generation/grpo": "prompt",
+    "text-generation/grpo": "prompt, and what rewards.py reads (answer)",
     "image-text-to-text/dpo": "image + prompt + chosen + rejected",
 }
 # Formats of local datasets -> the tasks that they can feed.

@@ -1,0 +1,186 @@
+"""What of a conversation is learnt, where an answer ends, which rows are left out: on tokenizers of every sort, without a training."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tests.scaffolds.conftest import Project, environment, make_project
+from tests.scaffolds.test_text_generation import MAKE
+
+CHATML = "{% for m in messages %}<|im_start|>{{ m['role'] }}\n{{ m['content'] }}<|im_end|>\n{% endfor %}"
+PROMPT = "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+TEMPLATES = {
+    "chatml": CHATML + PROMPT,
+    # leaves out what an earlier answer thought, as those of reasoning models do
+    "forgetful": "{% for m in messages %}<|im_start|>{{ m['role'] }}\n"
+    "{{ m['content'] if loop.last else m['content'].split('.')[-1] }}<|im_end|>\n{% endfor %}" + PROMPT,
+    "endless": "{% for m in messages %}{{ m['role'] }}: {{ m['content'] }}\n{% endfor %}{% if add_generation_prompt %}assistant: {% endif %}",
+    "without_system": "{% if messages[0]['role'] == 'system' %}{{ raise_exception('no system turns') }}{% endif %}"
+    + CHATML
+    + PROMPT,
+}
+TALK = [
+    {"role": "user", "content": "is 1 odd?"},
+    {"role": "assistant", "content": "I think. odd"},
+    {"role": "user", "content": "is 2?"},
+    {"role": "assistant", "content": "even"},
+]
+LOOK = """
+import json, sys
+from project import load_config
+from datasets import Dataset
+from model import completed, load_processor, load_published
+from data import encode, train_view
+templates, talk = json.loads(sys.argv[1])
+cfg, found = load_config(), {}
+def view(tokenizer, turns):
+    row = train_view(Dataset.from_list([{"prompt": turns[:-1], "completion": turns[-1:]}]), tokenizer)[0]
+    return tokenizer.decode([i for i in row["labels"] if i != -100]), tokenizer.decode(row["input_ids"])
+for name, template in templates.items():
+    tokenizer = load_processor(cfg)
+    tokenizer.chat_template = template
+    found[name] = view(completed(tokenizer), talk)
+tokenizer = load_processor(cfg)
+tokenizer.chat_template, tokenizer.pad_token = None, None
+found["no template"] = view(completed(tokenizer), talk)
+found["pads with"] = tokenizer.pad_token
+tokenizer = load_processor(cfg)
+tokenizer.eos_token = "<pad>"  # as a base model's, which ends documents with another token than its template ends answers with
+found["ends with"] = completed(tokenizer).eos_token
+found["stops at"] = load_published(cfg).generation_config.eos_token_id
+tokenizer.eos_token = None
+try:
+    completed(tokenizer)
+except SystemExit as refusal:
+    found["no end"] = str(refusal)
+print(json.dumps(found))
+"""
+
+
+@pytest.fixture(scope="module")
+def base(stage_python, tmp_path_factory) -> Path:
+    """The tiny model, whose own configuration says that `<pad>` ends a text."""
+    folder = tmp_path_factory.mktemp("base")
+    subprocess.run([stage_python, "-c", MAKE, folder], check=True, capture_output=True, env=environment())
+    for name in ("config.json", "generation_config.json"):
+        values = json.loads((folder / name).read_text())
+        (folder / name).write_text(json.dumps({**values, "eos_token_id": 0}))
+    return folder
+
+
+@pytest.fixture
+def project(base, stage_python, tmp_path):
+    """project(method, rows, ...) -> a project on these rows"""
+
+    def make(method: str, rows: list[dict], **values) -> Project:
+        path = tmp_path / "rows.jsonl"
+        path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+        local = {"local_dataset_path": str(path), "local_dataset_format": "jsonl", "max_length": 64, "n_eval": 2}
+        return make_project(
+            tmp_path / "project",
+            stage_python,
+            model_id=str(base),
+            task="text-generation",
+            training_method=method,
+            **local | values,
+        )
+
+    return make
+
+
+def test_what_is_learnt_of_a_conversation_and_where_an_answer_ends(project):
+    made = project("lora", [{"messages": TALK}], column_map={"messages": "messages"})
+    found = json.loads(made.ok("-c", LOOK, json.dumps([TEMPLATES, TALK])).splitlines()[-1])
+    learnt, whole = found["chatml"]
+    assert learnt == "I think. odd<|im_end|>even<|im_end|>", "every answer, and no question"
+    assert whole == "".join(f"<|im_start|>{m['role']}\n{m['content']}<|im_end|>\n" for m in TALK).rstrip("\n")
+    assert found["forgetful"][0] == "even<|im_end|>", "earlier answers are not what the model would say"
+    assert found["endless"][0] == "I think. odd<|im_end|>even<|im_end|>", "an end that the template does not write"
+    assert found["no template"] == [
+        "I think. odd<|im_end|>even<|im_end|>",
+        "is 1 odd?\nI think. odd<|im_end|>is 2?\neven<|im_end|>",
+    ]
+    assert found["pads with"] == "<|im_end|>" and found["ends with"] == "<|im_end|>"
+    assert found["stops at"] == [0, 2], "where the configuration says, and where an answer ends"
+    assert "has no end token" in found["no end"]
+
+
+def test_rows_that_cannot_be_used_are_left_out_and_counted(project, base):
+    odd = {"role": "assistant", "content": "odd"}
+    rows = [{"messages": [{"role": "user", "content": f"is {i} odd?"}, odd]} for i in range(8)]
+    rows += [{"messages": [{"role": "system", "content": "short."}, *rows[0]["messages"]]}] * 3
+    rows += [{"messages": [{"role": "user", "content": "is it odd? " * 20}, odd]}] * 2
+    rows += [{"messages": [{"role": "user", "content": "is it odd?"}, {"role": "assistant", "content": " "}]}]
+    made = project("lora", rows, column_map={"messages": "messages"})
+    template = base / "chat_template.jinja"
+    kept = template.read_text()
+    template.write_text(TEMPLATES["without_system"])
+    try:
+        made.ok("prepare_data.py")
+    finally:
+        template.write_text(kept)
+    meta = made.json("data/meta.json")
+    assert meta["n_train"] + meta["n_eval"] == 8
+    assert meta["dropped"] == {
+        "the chat template refuses it: no system turns": 3,
+        "longer than 64 tokens": 2,
+        "no answer": 1,
+    }
+
+
+def test_turns_under_every_name_and_in_parts(project):
+    rows = [
+        {"conversations": [{"from": "human", "value": "odd?"}, {"from": name, "value": "odd"}]}
+        for name in ("gpt", "chatgpt", "model")
+    ]
+    made = project("lora", rows * 3, column_map={"messages": "conversations"}, column_reshape="sharegpt_to_messages")
+    made.ok("prepare_data.py")
+    assert made.json("data/meta.json")["dropped"] == {} and made.json("data/meta.json")["n_train"] >= 7
+
+
+@pytest.mark.parametrize("reward", ["named", "missing"])
+def test_a_reward_reads_any_column_and_says_which_it_lacks(project, reward):
+    rows = [
+        {"question": f"is {i} odd?", "solution": ["odd", "even"][i % 2], "level": i, "image": "x"} for i in range(9)
+    ]
+    made = project("grpo", rows, column_map={"prompt": "question", "answer": "solution"}, max_completion_length=4)
+    path = made.path / "rewards.py"
+    column = "level" if reward == "named" else "difficulty"
+    path.write_text(
+        path.read_text().replace("def reward(completions, answer,", f"def reward(completions, answer, {column},")
+    )
+    done = made.run("prepare_data.py")
+    if reward == "missing":
+        assert (
+            done.returncode == 1 and "rewards.py reads the column 'difficulty', and the dataset has only" in done.stdout
+        )
+        return
+    assert done.returncode == 0, done.stdout
+    code = "from data import load_split; d = load_split('train'); print(sorted(d.column_names), d[0]['prompt'], d[0]['answer'])"
+    assert made.ok("-c", code).splitlines()[-1].startswith("['answer', 'level', 'prompt'] [{'")
+    code = "from run_eval import earned; from data import load_split; d = list(load_split('eval')); print(earned(d, [r['answer'].upper() + '.' for r in d]))"
+    assert made.ok("-c", code).splitlines()[-1] == "[1.0]"
+
+
+def test_a_text_is_learnt_from_end_to_end(project):
+    rows = [{"text": f"{i} is odd and {i + 1} is even"} for i in range(1, 18, 2)]
+    made = project("full", rows, column_map={"text": "text"}, column_reshape="language_modelling", max_new_tokens=4)
+    made.ok("prepare_data.py")
+    code = (
+        "from data import *; from model import load_processor, load_published; from project import load_config; import infer, samples\n"
+        "c = load_config(); t = load_processor(c); d = load_split('train'); r = train_view(d, t)[0]\n"
+        "print(t.decode([i for i in r['labels'] if i != -100]) == t.decode(r['input_ids']) == d[0]['completion'][0]['content'] + t.eos_token)\n"
+        "infer.load_tuned, infer.load_tuned_processor = (lambda _: load_published(c)), (lambda _: t)\n"
+        "infer.TUNED.mkdir(parents=True); infer.main()"
+    )
+    assert "True" in made.ok("-c", code).splitlines()
+    shown = (made.path / "reports/inference_samples/0_input.txt").read_text()
+    assert (
+        " is odd" in shown
+        and "even" not in shown
+        and (made.path / "reports/inference_samples/0_pred.txt").read_text().strip().endswith("even")
+    )
