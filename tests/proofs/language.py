@@ -1,0 +1,101 @@
+"""`python language.py WHAT OUT [...]`, run in the stage environment: the model and the data of the language proofs, as repositories' files.
+
+subjects OUT --mails FILE                  subject lines of SpamAssassin's public corpus (CC0), spam or ham: real data
+llama OUT --texts DIR [--seed N]           a language model of 0.8 M parameters, from its config: not trained; its tokenizer is
+                                           learnt from the training rows of the dataset in DIR
+"""
+
+import argparse
+import email
+import email.header
+import json
+import random
+import re
+import tarfile
+from pathlib import Path
+
+CARD = "---\nlicense: {licence}\n{more}\n---\n# {title}\n"
+
+
+def subjects(out, options):
+    """As many of each kind, none in both splits."""
+    found = {"ham": set(), "spam": set()}
+    with tarfile.open(options.mails) as archive:
+        for member in archive:
+            if re.search(r"/data/[^/]+/[^/]+\.txt$", member.name):
+                if line := subject(archive.extractfile(member).read().decode("latin1")):
+                    found["spam" if "/spam" in member.name else "ham"].add(line)
+    rng, both = random.Random(options.seed), found["ham"] & found["spam"]
+    for start, split, count in ((0, "test", options.eval), (options.eval // 2, "train", options.train)):
+        rows = []
+        for kind, lines in found.items():
+            chosen = random.Random(0).sample(sorted(lines - both), len(lines - both))[start : start + count // 2]
+            rows += [as_row(line, kind) for line in chosen]
+        rng.shuffle(rows)
+        (out / "data").mkdir(parents=True, exist_ok=True)
+        (out / f"data/{split}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    card(out, "cc0-1.0", "task_categories:\n- text-generation", "Subject lines of mails, spam or ham")
+
+
+def subject(mail):
+    """A mail's subject line without what gives its kind away (the names of lists, Re:); None where there is none of use."""
+    raw = email.message_from_string(mail)["subject"]
+    try:
+        raw = str(email.header.make_header(email.header.decode_header(raw or "")))
+    except (LookupError, UnicodeError, email.errors.HeaderParseError):
+        pass
+    line = re.sub(r"^((re|fw|fwd|\[[^\]]{1,30}\])\s*:?\s*)+", "", " ".join(str(raw).split()), flags=re.I)
+    return line if 8 <= len(line) <= 60 and line.isascii() else None
+
+
+def as_row(line, kind):
+    asked = [("system", "Mail filter."), ("user", f"Subject: {line}\nspam or ham?"), ("assistant", kind)]
+    return {"messages": [{"role": role, "content": content} for role, content in asked]}
+
+
+def llama(out, options):
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+    from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast, set_seed
+
+    learnt = Tokenizer(models.BPE())
+    learnt.pre_tokenizer, learnt.decoder = pre_tokenizers.ByteLevel(add_prefix_space=False), decoders.ByteLevel()
+    special = ["<pad>", "<|im_start|>", "<|im_end|>"]
+    alphabet = pre_tokenizers.ByteLevel.alphabet()
+    trainer = trainers.BpeTrainer(
+        vocab_size=1500, special_tokens=special, initial_alphabet=alphabet, show_progress=False
+    )
+    rows = [json.loads(line) for line in (options.texts / "data/train.jsonl").read_text().splitlines()]
+    learnt.train_from_iterator((turn["content"] for row in rows for turn in row["messages"]), trainer)
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=learnt, pad_token="<pad>", eos_token="<|im_end|>")
+    tokenizer.chat_template = (
+        "{% for m in messages %}<|im_start|>{{ m['role'] }}\n{{ m['content'] }}<|im_end|>\n{% endfor %}"
+        "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+    )
+    tokenizer.save_pretrained(out)
+    set_seed(options.seed)
+    config = LlamaConfig(
+        vocab_size=len(tokenizer), hidden_size=128, intermediate_size=384, num_hidden_layers=3, num_attention_heads=4,
+        max_position_embeddings=256, pad_token_id=0, bos_token_id=1, eos_token_id=2, tie_word_embeddings=True,
+    )  # fmt: skip
+    LlamaForCausalLM(config).save_pretrained(out)
+    title = "Llama of 0.8 M parameters, from its config: not trained"
+    card(out, "apache-2.0", "library_name: transformers\npipeline_tag: text-generation", title)
+
+
+def card(out, licence, more, title):
+    (out / "README.md").write_text(CARD.format(licence=licence, more=more, title=title))
+
+
+MAKES = {make.__name__: make for make in (subjects, llama)}
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("what", choices=MAKES)
+    parser.add_argument("out", type=Path)
+    for name in ("--mails", "--texts"):
+        parser.add_argument(name, type=Path)
+    parser.add_argument("--train", type=int, default=800)
+    parser.add_argument("--eval", type=int, default=200)
+    parser.add_argument("--seed", type=int, default=0)
+    chosen = parser.parse_args()
+    MAKES[chosen.what](chosen.out, chosen)

