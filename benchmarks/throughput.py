@@ -1,16 +1,18 @@
 """Training speed on this machine's GPU: the rendered project beside a plain Trainer script and beside the GPU alone.
 
-    python benchmarks/throughput.py OUT --assets DIR --python PYTHON [NAME...] [--steps 60] [--gpus 1]
+    python benchmarks/throughput.py OUT --assets DIR --python PYTHON [NAME...] [--steps 60] [--gpus 1] [--mode plain ours alone compiled]
 
-For each reference pipeline (reference_assets.py makes models from their configs and derived data) three numbers, measured one
-after the other in one run with the same model, pictures, effective batch and precision (bf16 autocast, fused AdamW):
+For each reference pipeline (reference_assets.py makes models from their configs and derived data) numbers measured one after the
+other in one run with the same model, pictures, effective batch and precision (bf16 autocast, fused AdamW):
 
-    plain    a Trainer script of the kind that upstream ships: the processor or torchvision on each picture, 4 workers
-    ours     the rendered project's train.py, its Trainer as it is built there
-    alone    the same model on one batch that lies on the GPU already: what feeding it perfectly would give
+    plain      a Trainer script of the kind that upstream ships: the processor or torchvision on each picture, 4 workers
+    ours       the rendered project's train.py, its Trainer as it is built there
+    compiled   ours with training_arguments {torch_compile: true}; its first step holds the compilation
+    alone      the same model on one batch that lies on the GPU already: what feeding it perfectly would give
 
-Samples a second are those of the steps after the tenth. PYTHON has torch, transformers, datasets, peft (in a container: its own).
-With --gpus 2 only `ours` is measured, through torchrun. Writes OUT/throughput.json.
+Samples a second are those of the steps after the tenth; the first step counts from the end of the imports. All processes are
+started at once, and measure one at a time. With --gpus 2, torchrun. PYTHON has torch, transformers, datasets, peft (in a container:
+its own). Writes OUT/throughput-<gpus>.json.
 """
 
 from __future__ import annotations
@@ -20,6 +22,7 @@ import json
 import os
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import yaml
@@ -27,6 +30,7 @@ import yaml
 from tunegate import render
 from tunegate.config import RunConfig
 
+STAGE = Path(__file__).with_name("throughput_stage.py").resolve()
 # name -> what the run's config says; copies: how often the 192 rows are repeated, so that an epoch is long enough
 PIPELINES = {
     "convnext-cifar10": {
@@ -61,26 +65,38 @@ def main() -> int:
     parser.add_argument("--python", required=True)
     parser.add_argument("--steps", type=int, default=60)
     parser.add_argument("--gpus", type=int, default=1)
+    parser.add_argument("--mode", nargs="+", default=["plain", "ours", "alone"])
     options = parser.parse_args()
-    results = {}
-    for name in options.names or PIPELINES:
-        project = _project(
-            options.out.resolve() / name, options.assets.resolve() / name, PIPELINES[name]["config"], options.gpus
-        )
-        _run(options.python, project, "prepare_data.py")
-        _run(
-            options.python,
-            project,
-            Path(__file__).with_name("throughput_stage.py"),
-            "repeat",
-            PIPELINES[name]["copies"],
-        )
-        modes = ("plain", "ours", "alone") if options.gpus == 1 else ("ours",)
-        results[name] = {mode: _measure(options, project, mode, PIPELINES[name]["plain"]) for mode in modes}
-        print(name, json.dumps(results[name]), flush=True)
-        (options.out / "throughput.json").write_text(json.dumps(results, indent=1) + "\n")
+    names = options.names or list(PIPELINES)
+    with ThreadPoolExecutor() as pool:
+        projects = dict(zip(names, pool.map(lambda name: _prepared(options, name), names), strict=True))
+    waiting = {(name, mode): _started(options, projects[name], name, mode) for name in names for mode in options.mode}
+    results: dict[str, dict] = {name: {} for name in names}
+    for (name, mode), process in waiting.items():
+        results[name][mode] = _measured(process, projects[name], mode)
+        print(name, mode, json.dumps(results[name][mode]), flush=True)
+        (options.out / f"throughput-{options.gpus}.json").write_text(json.dumps(results, indent=1) + "\n")
     _table(results)
     return 0
+
+
+def _prepared(options: argparse.Namespace, name: str) -> Path:
+    project = options.out.resolve() / name
+    if not (project / "data/meta.json").exists():
+        _project(project, options.assets.resolve() / name, PIPELINES[name]["config"], options.gpus)
+        for argv in (("prepare_data.py",), (STAGE, "repeat", PIPELINES[name]["copies"])):
+            done = subprocess.run(
+                [options.python, *map(str, argv)],
+                cwd=project,
+                env=_environment(project),
+                capture_output=True,
+                text=True,
+            )
+            if done.returncode:
+                raise SystemExit(
+                    f"{argv[0]} in {project} ended with {done.returncode}:\n{(done.stdout + done.stderr)[-3000:]}"
+                )
+    return project
 
 
 def _project(path: Path, assets: Path, config: dict, gpus: int) -> Path:
@@ -96,31 +112,32 @@ def _project(path: Path, assets: Path, config: dict, gpus: int) -> Path:
     return path
 
 
-def _run(python: str, project: Path, *argv: object, launch: tuple[str, ...] = ()) -> str:
-    env = {
-        **os.environ,
-        "HF_HUB_OFFLINE": "1",
-        "TOKENIZERS_PARALLELISM": "false",
-        "PYTHONPATH": os.pathsep.join(filter(None, (str(project), os.environ.get("STAGE_PATH")))),
-    }
-    done = subprocess.run(
-        [python, *launch, *map(str, argv)],
-        cwd=project,
-        env=env,
-        text=True,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
+def _environment(project: Path, turn: Path | None = None) -> dict[str, str]:
+    more = {"PYTHONPATH": os.pathsep.join(filter(None, (str(project), os.environ.get("STAGE_PATH"))))}
+    return {**os.environ, "HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false", **more, "TURN": str(turn or "")}
+
+
+def _started(options: argparse.Namespace, project: Path, name: str, mode: str) -> subprocess.Popen:
+    """A process that imports everything, then waits for its turn: for the file <mode>.turn."""
+    turn, log = project / f"{mode}.turn", (project / f"{mode}.log").open("w")
+    turn.unlink(missing_ok=True)
+    port = str(29500 + sum(map(ord, name + mode)) % 400)
+    launch = (
+        ("-m", "torch.distributed.run", "--nproc_per_node", str(options.gpus), "--master_port", port)
+        if options.gpus > 1
+        else ()
     )
-    if done.returncode:
-        raise SystemExit(f"{argv[0]} in {project} ended with {done.returncode}:\n{done.stdout[-3000:]}")
-    return done.stdout
+    argv = [options.python, *launch, STAGE, mode, options.steps, *PIPELINES[name]["plain"]]
+    return subprocess.Popen(
+        list(map(str, argv)), cwd=project, env=_environment(project, turn), stdout=log, stderr=subprocess.STDOUT
+    )
 
 
-def _measure(options: argparse.Namespace, project: Path, mode: str, plain: tuple[int, int]) -> dict:
-    stage = (Path(__file__).with_name("throughput_stage.py"), mode, options.steps, *plain)
-    launch = ("-m", "torch.distributed.run", "--nproc_per_node", str(options.gpus)) if options.gpus > 1 else ()
-    lines = _run(options.python, project, *stage, launch=launch).splitlines()
-    return json.loads(next(line for line in reversed(lines) if line.startswith("{")))
+def _measured(process: subprocess.Popen, project: Path, mode: str) -> dict:
+    (project / f"{mode}.turn").touch()
+    code, lines = process.wait(), (project / f"{mode}.log").read_text().splitlines()
+    found = next((line for line in reversed(lines) if line.startswith("{")), None)
+    return json.loads(found) if not code and found else {"error": lines[-8:]}
 
 
 def _table(results: dict) -> None:
@@ -129,6 +146,8 @@ def _table(results: dict) -> None:
     )
     for name, found in results.items():
         plain, ours, alone = (found.get(mode, {}).get("samples_per_second") for mode in ("plain", "ours", "alone"))
+        if not ours:
+            continue
         cells = [
             name,
             plain,

@@ -127,6 +127,30 @@ def test_what_a_measured_peak_asks_for():
     assert "per_device_train_batch_size 16" in fit.weigh(Plan(batch=8, accumulation=2), 1.0, 10.0, 1.0).note
 
 
+CONVNEXT = {"model_type": "convnext", "parameters": 28_000_000, "layout": {}}
+
+
+@pytest.mark.parametrize(
+    ("vram", "plan", "expected"),
+    [
+        (80.0, Plan(batch=32, accumulation=2), (64, 1)),
+        (80.0, Plan(batch=32, accumulation=64), (512, 4)),  # as much of it as half of the GPU holds
+        (4.0, Plan(batch=32, accumulation=2), None),
+        (80.0, Plan(batch=64), None),
+        (80.0, Plan(batch=32, accumulation=2, gpus=0), None),  # a CPU gains nothing
+    ],
+)
+def test_accumulation_that_a_gpu_does_not_need_is_undone(vram, plan, expected):
+    host = {"gpu_count": 1, "vram_gb_per_gpu": vram, "memory_gb": 16}
+    found = fit.in_fewer_passes(CONVNEXT, host, plan)
+    assert (found and found[:2]) == expected
+    if found:
+        assert found[0] * found[1] == plan.batch * plan.accumulation
+        at = Plan(batch=found[0], accumulation=found[1])
+        assert fit.estimate(CONVNEXT, at).needed_gb <= vram / 2 and f"-> {found[0]}" in found[2]
+    assert fit.in_fewer_passes({**CONVNEXT, "model_type": "unheard-of"}, host, plan) is None
+
+
 @pytest.mark.parametrize(
     ("model", "expected"),
     [

@@ -221,6 +221,26 @@ def split(batch: int, accumulation: int, at_most: int) -> tuple[int, int]:
     return found, effective // found
 
 
+def in_fewer_passes(model: dict[str, Any], host: dict[str, Any], plan: Plan) -> tuple[int, int, str] | None:
+    """(batch, accumulation, note) of the same effective batch in fewer passes, where half of a GPU holds that; else None.
+
+    A small batch keeps a fast GPU waiting for Python: a recipe's accumulation is its author's GPU's, not this one's.
+    """
+    if not plan.gpus or plan.accumulation == 1 or not model.get("parameters"):
+        return None
+    room, what = room_gb(host)
+    effective = plan.batch * plan.accumulation
+    for batch in (b for b in range(effective, plan.batch, -1) if effective % b == 0):
+        found = estimate(model, replace(plan, batch=batch, accumulation=effective // batch))
+        if found.per_sample_gb is not None and found.needed_gb <= ROOMY * room:
+            note = (
+                f"per_device_train_batch_size {plan.batch} -> {batch}, gradient_accumulation_steps {plan.accumulation} -> "
+                f"{effective // batch}: the same effective batch in fewer passes, about {found.needed_gb:.1f} GB of {room} GB of {what}"
+            )
+            return batch, effective // batch, note
+    return None
+
+
 def _recommend_lora(fit: Fit, model: dict[str, Any], plan: Plan, host: dict[str, Any], too_large: bool) -> None:
     """Full training that is out of reach, or bfloat16 weights over 60 % of a GPU."""
     total = host.get("vram_gb_per_gpu") if host.get("gpu_count") else None
@@ -263,10 +283,11 @@ def weigh(plan: Plan, peak_gb: float, room: float, fixed_gb: float | None) -> Me
             over, found, f"peak memory of training, {peak_gb:.2f} GB, {how} the {room:.2f} GB there are{smaller}"
         )
     if peak_gb < ROOMY * room:
-        more = split(plan.batch, plan.accumulation, 2 * plan.batch)[0]
-        if more > plan.batch:
+        more = split(plan.batch, plan.accumulation, int(plan.batch * ROOMY * room / peak_gb))
+        if more[0] > plan.batch:
             offer = (
-                f"per_device_train_batch_size {more} with fewer accumulation steps would be the same training, faster"
+                f"per_device_train_batch_size {more[0]} with gradient_accumulation_steps {more[1]} (render_project overrides) would "
+                "be the same training, faster"
             )
         else:
             offer = "a larger batch would fit, but is another training: ask the user"

@@ -9,7 +9,7 @@ from mcp.server.mcpserver import Context, Elicit, ElicitationResult, Resolve
 from mcp.types import CallToolResult
 from pydantic import Field
 
-from tunegate import adopt, approvals, evidence, fixes, gates, renames, render, workarounds
+from tunegate import adopt, approvals, evidence, fit, fixes, gates, renames, render, workarounds
 from tunegate import config as config_module
 from tunegate.approvals import Approval
 from tunegate.config import RunConfig
@@ -70,6 +70,8 @@ def render_project(
         found = adopt.from_recipe(before, evidence.read(run, "recipe").facts, evidence.read(run, "model").facts)
         config = render.with_defaults(before, found.values)
         told = adopt.told(found, before, config)
+        config, folded = _in_fewer_passes(run, before, config)
+        told += folded
         notes = [*notes, *renamed, *told]
         kept = [note for note in config.notes if note not in last.get("told", [])]
         config = config.model_copy(update={"notes": _with(kept, notes), "hf_model_repo": _push_target(ws, config)})
@@ -98,6 +100,16 @@ def render_project(
             preflight=gates.preflight(seen),
         )
     )
+
+
+def _in_fewer_passes(run: Run, before: RunConfig, config: RunConfig) -> tuple[RunConfig, list[str]]:
+    """Accumulation that this GPU does not need, undone; never where the user set one of the two values."""
+    keys = ("per_device_train_batch_size", "gradient_accumulation_steps")
+    if any(getattr(before, key) is not None for key in keys):
+        return config, []
+    model, host = (evidence.read(run, name).facts for name in ("model", "host"))
+    found = fit.in_fewer_passes(model, host, fit.plan_of(config, model, {}))
+    return (config.model_copy(update=dict(zip(keys, found, strict=False))), [found[2]]) if found else (config, [])
 
 
 def _overridden(config: RunConfig, overrides: dict[str, Any]) -> RunConfig:
