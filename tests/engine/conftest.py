@@ -18,7 +18,9 @@ import pytest
 from tunegate.paths import data_dir
 
 STANDIN = Path(__file__).resolve().parents[2] / "standin"
-IMAGES_OWN = re.compile(r"torch|numpy|triton|nvidia|cuda")  # in the image already, and not to be replaced
+IMAGES_OWN = re.compile(
+    r"(torch|torchvision|numpy|triton|pytorch-triton)$|nvidia|cuda"
+)  # in the image already, and not to be replaced
 _missing = []  # why the engine's tests did not run
 
 
