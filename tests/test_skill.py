@@ -71,6 +71,7 @@ FILES = {  # of a run and of its skill; each is looked for in the package's or t
     "skills/run-<short>/SKILL.md",
     "training_args.bin",
     "evaluate.py",
+    "PROGRESS.md",
 }
 OWN = {  # words of ours: values of arguments and results
     "<whoami>/<short>-finetuned",

@@ -79,7 +79,7 @@ def test_no_push_target_where_nothing_is_pushed(call, server):  # noqa: F811
         ({"push_to_hub": False}, "invalid_input", "'push_to_hub' cannot be set here"),
         ({"warmup": 3}, "invalid_input", "learning_rate"),
         ({"training_method": "lora"}, "out_of_scope", "'lora'"),
-        ({"emit_progress_log": True}, "invalid_input", "'emit_progress_log'"),
+        ({"emit_progress_log": "yes"}, "invalid_config", "emit_progress_log = 'yes'"),
         ({"monitoring": "mlflow"}, "invalid_config", "monitoring = 'mlflow'"),
         ({"n_epochs": "three"}, "invalid_config", "n_epochs = 'three'"),
         ({"n_epochs": 0}, "invalid_config", "n_epochs"),
@@ -120,6 +120,21 @@ def test_a_file_that_lay_there_before_is_not_lost_either(call, run):
     error = render(call)["error"]
     assert error["code"] == "ambiguous" and "README.md" in error["message"]
     assert (run.path / "README.md").read_text() == "my notes" and not (run.path / "train.py").exists()
+
+
+def test_the_progress_page_is_there_from_the_call_on_that_asks_for_it(call, run):
+    (run.path / "PROGRESS.md").write_text("my notes")
+    error = render(call, overrides={"emit_progress_log": True})["error"]
+    assert error["code"] == "ambiguous" and "PROGRESS.md" in error["message"]
+    assert (run.path / "PROGRESS.md").read_text() == "my notes" and not run.config().emit_progress_log
+    assert "error" not in render(call, overrides={"emit_progress_log": True}, overwrite=True)
+    text = (run.path / "PROGRESS.md").read_text()
+    assert "`render_project(overrides={'emit_progress_log': True})` | refused: ambiguous |" in text
+    assert "wrote project |" in text and gates.view(run).problems("project") == []
+    assert (
+        "error" not in render(call, overrides={"n_epochs": 2})
+        and "'n_epochs': 2" in (run.path / "PROGRESS.md").read_text()
+    )
 
 
 def test_rendering_again_brings_back_what_is_missing(call, run):

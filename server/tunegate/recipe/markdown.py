@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from tunegate.neutral import code, link, sentence
 from tunegate.recipe.ladder import RUNGS
 from tunegate.recipe.slots import RecipeFacts, Slot, Source
 
@@ -29,17 +30,17 @@ def recipe_markdown(facts: RecipeFacts) -> str:
     lines += _section("Sources", [_page(source, numbers[source.url]) for source in sources])
     lines += _section(
         "Tried without success",
-        [f"- {_url(t.url)} (priority {t.priority}, {NAMES.get(t.priority, '')}): {t.reason}" for t in facts.tried],
+        [f"- {link(t.url)} (priority {t.priority}, {NAMES.get(t.priority, '')}): {t.reason}" for t in facts.tried],
     )
     lines += _section(
         "Conflicts",
         [
-            f"- **{c.slot}**: {_code(c.chosen)} {numbers.get(c.chosen_url, '')} over {_code(c.other)} "
+            f"- **{c.slot}**: {code(c.chosen)} {numbers.get(c.chosen_url, '')} over {code(c.other)} "
             f"{numbers.get(c.other_url, '')}: {c.rule}"
             for c in facts.conflicts
         ],
     )
-    lines += _section("Notes", [f"- {_text(note)}" for note in facts.notes])
+    lines += _section("Notes", [f"- {sentence(note)}" for note in facts.notes])
     return "\n".join(lines) + "\n"
 
 
@@ -57,14 +58,14 @@ def _section(title: str, lines: list[str]) -> list[str]:
 
 
 def _page(source: Source, number: str) -> str:
-    title = f" {_code(source.title)}" if source.title else ""
+    title = f" {code(source.title)}" if source.title else ""
     via = f", recorded: came via {source.via}" if source.via else ""
-    asked = "".join(f", asks for {_code(name + said)}" for name, said in source.requires.items())
-    asked += "".join(f", written with {_code(f'{name} {said}')}" for name, said in source.written_with.items())
-    libraries = f", imports {_code(', '.join(source.imports))}" if source.imports else ""
+    asked = "".join(f", asks for {code(name + said)}" for name, said in source.requires.items())
+    asked += "".join(f", written with {code(f'{name} {said}')}" for name, said in source.written_with.items())
+    libraries = f", imports {code(', '.join(source.imports))}" if source.imports else ""
     rung = f"priority {source.priority}, " if source.priority else ""
     return (
-        f"- {number} {_url(source.url)}{title} ({rung}{NAMES.get(source.priority, '')}; {source.bytes} bytes, "
+        f"- {number} {link(source.url)}{title} ({rung}{NAMES.get(source.priority, '')}; {source.bytes} bytes, "
         f"SHA-256 `{source.sha256[:12]}`, {source.time}{via}{asked}{libraries})"
     )
 
@@ -73,9 +74,9 @@ def _shown(slot: Slot) -> str:
     if slot.value is None:
         return "scaffold's own"
     if isinstance(slot.value, list):
-        shown = [_code(_call(item), 120) for item in slot.value]
+        shown = [code(_call(item), 120) for item in slot.value]
         return " → ".join(shown[:MAX_SHOWN] + ([f"{len(shown) - MAX_SHOWN} more"] if len(shown) > MAX_SHOWN else []))
-    return _code(slot.value["name"] if isinstance(slot.value, dict) and "name" in slot.value else slot.value)
+    return code(slot.value["name"] if isinstance(slot.value, dict) and "name" in slot.value else slot.value)
 
 
 def _call(item: Any) -> Any:
@@ -98,31 +99,5 @@ def _from(slot: Slot, numbers: dict[str, str]) -> str:
         return "fallback, see Notes"
     first, last = slot.source.lines or (0, 0)
     where = f" lines {first}–{last}" if last > first else f" line {first}" if first else ""
-    others = sorted({numbers.get(url, _url(url)) for url in slot.origins.values() if url != slot.source.url})
-    return ", ".join([numbers.get(slot.source.url, _url(slot.source.url)) + where, *others])
-
-
-def _code(value: Any, limit: int = 300) -> str:
-    """A value that a stranger wrote, inside a code span that it cannot leave."""
-    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-    return "`" + _printable(text, limit).replace("`", "'").replace("|", "¦") + "`"
-
-
-def _text(note: str) -> str:
-    """A sentence of ours, in which a URL may stand: nothing in it makes a link, a tag or a new line."""
-    for mark in "\\`[]<>|*":
-        note = note.replace(mark, "\\" + mark)
-    return _printable(note, 500)
-
-
-def _printable(text: str, limit: int) -> str:
-    text = "".join(c if c.isprintable() else " " for c in text)
-    return text if len(text) <= limit else text[: limit - 1] + "…"
-
-
-def _url(url: str) -> str:
-    return (
-        "<"
-        + _printable(url, 2048).replace("<", "%3C").replace(">", "%3E").replace("|", "%7C").replace(" ", "%20")
-        + ">"
-    )
+    others = sorted({numbers.get(url, link(url)) for url in slot.origins.values() if url != slot.source.url})
+    return ", ".join([numbers.get(slot.source.url, link(slot.source.url)) + where, *others])

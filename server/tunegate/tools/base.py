@@ -15,7 +15,7 @@ from mcp.server.mcpserver import Context
 from mcp.types import ToolAnnotations
 from pydantic import BaseModel, Field
 
-from tunegate import evidence, gates, jobs, ledger, rundir
+from tunegate import evidence, gates, jobs, ledger, progress_log, rundir
 from tunegate.config import RunConfig
 from tunegate.errors import NextCall, ToolFailure
 from tunegate.rundir import Run
@@ -120,15 +120,17 @@ def recorded(run: Run, name: str, arguments: dict[str, Any]) -> Iterator[dict[st
             yield wrote
         except ToolFailure as failure:
             if not new:
-                ledger.append(run, name, _given(arguments), failure.code, wrote)
+                _enter(run, name, arguments, failure.code, wrote)
             elif began and not run.config_path.exists():
                 shutil.rmtree(run.path, ignore_errors=True)
             raise
-        ledger.append(run, name, _given(arguments), "ok", wrote)
+        _enter(run, name, arguments, "ok", wrote)
 
 
-def _given(arguments: dict[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in arguments.items() if value is not None}
+def _enter(run: Run, name: str, arguments: dict[str, Any], outcome: str, wrote: dict[str, str]) -> None:
+    given = {key: value for key, value in arguments.items() if value is not None}
+    ledger.append(run, name, given, outcome, wrote)
+    progress_log.keep(run)
 
 
 def keep(run: Run, name: str, facts: dict[str, Any], config: RunConfig, wrote: dict[str, str], **kwargs: Any) -> None:

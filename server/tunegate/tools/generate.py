@@ -9,7 +9,7 @@ from mcp.server.mcpserver import Context, Elicit, ElicitationResult, Resolve
 from mcp.types import CallToolResult
 from pydantic import Field
 
-from tunegate import adopt, approvals, evidence, fit, fixes, gates, renames, render, workarounds
+from tunegate import adopt, approvals, evidence, fit, fixes, gates, progress_log, renames, render, workarounds
 from tunegate import config as config_module
 from tunegate.approvals import Approval
 from tunegate.config import RunConfig
@@ -20,9 +20,16 @@ from tunegate.tools.answer import answer
 from tunegate.tools.base import Confirm, OutputDir, Result, Workspace, keep, recorded, tool, workspace
 
 # What the agent may set here. Everything else is found by a tool, or is a substitution that the user decides.
-OVERRIDES = ("n_train", "n_eval", *evidence.TRAINING_KEYS, "hf_model_repo", "skip_workarounds", *evidence.EMIT_KEYS)
+OVERRIDES = (
+    "n_train",
+    "n_eval",
+    *evidence.TRAINING_KEYS,
+    "hf_model_repo",
+    "skip_workarounds",
+    *evidence.EMIT_KEYS,
+    "emit_progress_log",
+)
 SUBSTITUTIONS = ("training_method", "monitoring")
-NOT_YET = ("emit_progress_log",)
 
 
 class ProjectReport(Result):
@@ -50,7 +57,10 @@ def render_project(
     ctx: Context,
     output_dir: OutputDir,
     overrides: Annotated[
-        dict[str, Any] | None, Field(description="config keys to set, e.g. {'n_epochs': 2, 'horizontal_flip': false}")
+        dict[str, Any] | None,
+        Field(
+            description="config keys to set, e.g. {'n_epochs': 2}; also emit_unit_tests, emit_report, emit_progress_log, monitoring"
+        ),
     ] = None,
     overwrite: Annotated[bool, Field(description="replace files that were edited since the last rendering")] = False,
     confirm: Confirm = None,
@@ -77,7 +87,7 @@ def render_project(
         config = config.model_copy(update={"notes": _with(kept, notes), "hf_model_repo": _push_target(ws, config)})
         files = render.render_files(config, _slot_values(run))
         if not overwrite:
-            _refuse_to_lose_edits(run, files)
+            _refuse_to_lose_edits(run, files, config)
         for name, text in files.items():
             atomic_write(run.path / name, text)
         run.save_config(config)
@@ -127,14 +137,7 @@ def _overridden(config: RunConfig, overrides: dict[str, Any]) -> RunConfig:
         raise ToolFailure(
             "invalid_input", f"overrides: lora_r means nothing with training_method = {config.training_method!r}"
         )
-    config = config_module.validate({**config.model_dump(), **overrides}, "overrides")
-    asked = [key for key in NOT_YET if getattr(config, key)]
-    if asked:
-        raise ToolFailure(
-            "out_of_scope",
-            f"{asked[0]} is not rendered by this version: set it back to its default in config.yaml",
-        )
-    return config
+    return config_module.validate({**config.model_dump(), **overrides}, "overrides")
 
 
 def _unfilled(config: RunConfig, overrides: dict[str, Any], last: dict[str, Any]) -> RunConfig:
@@ -168,7 +171,7 @@ def _push_target(ws: Workspace, config: RunConfig) -> str | None:
     return f"{ws.hub.whoami()}/{config.short_name}-finetuned"
 
 
-def _refuse_to_lose_edits(run: Run, files: dict[str, str]) -> None:
+def _refuse_to_lose_edits(run: Run, files: dict[str, str], config: RunConfig) -> None:
     """Raises ToolFailure(ambiguous) for an edited file, and for one that lay there before the first rendering."""
     rendered = _rendered(run).get("files", {})
     edited = [
@@ -176,6 +179,8 @@ def _refuse_to_lose_edits(run: Run, files: dict[str, str]) -> None:
         for name, text in files.items()
         if file_sha256(run.path / name) not in (None, rendered.get(name), hashlib.sha256(text.encode()).hexdigest())
     ]
+    if config.emit_progress_log and not run.config().emit_progress_log and progress_log.is_foreign(run):
+        edited.append(progress_log.NAME)
     if edited:
         raise ToolFailure(
             "ambiguous",
