@@ -174,11 +174,11 @@ def test_probing_again_changes_nothing_behind_it(call):
     assert begin(call)["next"]["tool"] == "audit_gpu"  # the dataset's evidence still holds
 
 
-def test_a_model_that_is_recognised_but_not_trained_yet_is_told_whole(call, server):
-    config = {"model_type": "glpn", "architectures": ["GLPNForDepthEstimation"]}
-    server.add_repo("model", "me/glpn", model_files(config))
-    error = call("probe_model", model_id="me/glpn", output_dir="run")["error"]
-    found = ("depth-estimation; GLPNForDepthEstimation; 10 parameters", "licence apache-2.0", "this version trains")
+def test_a_model_that_is_recognised_but_not_trained_is_told_whole(call, server):
+    config = {"model_type": "detr", "architectures": ["DetrForSegmentation"]}  # its loss wants boxes beside the masks
+    server.add_repo("model", "me/detr", model_files(config))
+    error = call("probe_model", model_id="me/detr", output_dir="run")["error"]
+    found = ("panoptic-segmentation; DetrForSegmentation; 10 parameters", "licence apache-2.0")
     assert error["code"] == "rejected" and all(part in error["message"] for part in found)
     assert not (call.workspace.root / "run").exists()
 
