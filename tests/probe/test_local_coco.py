@@ -9,6 +9,7 @@ from PIL import Image
 from tests.tiny import png
 from tunegate.errors import ToolFailure
 from tunegate.hub import Hub
+from tunegate.probe import local_coco
 from tunegate.probe.dataset import probe_dataset
 from tunegate.probe.local import detect
 
@@ -215,3 +216,12 @@ def test_panoptic(tmp_path):
     assert facts.masks.values == [1, 258] and facts.masks.masks == 4
     assert facts.class_names == ["cat", "dog"] and facts.label_histogram == {"cat": 4, "dog": 4}
     assert "none of the 4 masks" in refused(coco(tmp_path / "b"), task="panoptic-segmentation")
+
+
+def test_pictures_of_segment_ids_are_not_taken_for_images_of_the_same_name(tmp_path):
+    root = coco(tmp_path, "annotations/panoptic_train.json")
+    (root / "annotations/panoptic_train").mkdir()
+    for i in range(4):
+        (root / f"annotations/panoptic_train/{i}.png").write_bytes(png(64, 48))
+    one = local_coco._read(root / "annotations/panoptic_train.json", True)
+    assert local_coco._image_base(one, root, "train", True) == root / "train"

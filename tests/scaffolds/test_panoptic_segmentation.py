@@ -15,7 +15,7 @@ from tunegate import metrics, verdicts
 NAMES = ["ground", *SHAPES]
 
 
-def write_coco(folder, scenes, *, things: bool = True):
+def write_coco(folder, scenes, *, things: bool = True, suffix: str = "jpg"):
     """panoptic_train.json, its PNGs and the images; category ids 3, 13, 23, 33."""
     (folder / "annotations/panoptic_train").mkdir(parents=True)
     (folder / "train2017").mkdir()
@@ -24,10 +24,12 @@ def write_coco(folder, scenes, *, things: bool = True):
         content["categories"].append({"id": 3 + 10 * i, "name": name, **({"isthing": int(i > 0)} if things else {})})
     for i, (image, objects) in enumerate(scenes):
         picture, info = segments(objects)
-        image.save(folder / f"train2017/{i:012}.jpg", quality=95)
+        image.save(folder / f"train2017/{i:012}.{suffix}", quality=95)
         picture.save(folder / f"annotations/panoptic_train/{i:012}.png")
         info = [{**one, "category_id": 3 + 10 * one["category_id"]} for one in info]
-        content["images"].append({"id": i, "file_name": f"{i:012}.jpg", "height": image.height, "width": image.width})
+        content["images"].append(
+            {"id": i, "file_name": f"{i:012}.{suffix}", "height": image.height, "width": image.width}
+        )
         content["annotations"].append({"image_id": i, "file_name": f"{i:012}.png", "segments_info": info})
     (folder / "annotations/panoptic_train.json").write_text(json.dumps(content))
     return folder
@@ -59,6 +61,15 @@ def project(stage_python, tmp_path_factory):
     project = local(tmp_path_factory.mktemp("project"), stage_python, data, model_id=str(folder), **values)
     project.ok("prepare_data.py")
     return project
+
+
+def test_pictures_of_segment_ids_are_not_taken_for_images_of_the_same_name(stage_python, tmp_path):
+    scene = draw_scene(random.Random(1))
+    data = write_coco(tmp_path / "data", [scene] * 8, suffix="png")
+    project = local(tmp_path / "project", stage_python, data, n_train=6, n_eval=2)
+    project.ok("prepare_data.py")
+    seen = project.ok("-c", "from data import load_split; print(load_split('train')[0]['image'].getpixel((0, 0)))")
+    assert seen.splitlines()[-1] == str(scene[0].getpixel((0, 0)))
 
 
 def test_the_whole_run_by_hand(project):

@@ -62,7 +62,7 @@ def coco(root: Path, kind: str, task: str) -> Table:
     names = _categories(found)
     index = {name: i for i, name in enumerate(names)}
     warnings: list[str] = []
-    bases = {split: _image_base(one, root, split) for split, one in found.items()}
+    bases = {split: _image_base(one, root, split, panoptic) for split, one in found.items()}
     for split, one in found.items():
         warnings += _remarks(one, split)
 
@@ -211,10 +211,14 @@ def _categories(found: dict[str, _Coco]) -> tuple[str, ...]:
     return tuple(names)
 
 
-def _image_base(one: _Coco, root: Path, split: str) -> Path:
-    """The folder that the file names are relative to: the one where most of the first ones are."""
+def _image_base(one: _Coco, root: Path, split: str, panoptic: bool) -> Path:
+    """The folder that the file names are relative to: the one where most of the first ones are.
+
+    Never a panoptic file's folder of segment ids, whose pictures may be called like the images.
+    """
     names = [name for name, *_ in list(one.images.values())[:20]]
     candidates = [one.path.parent, *folders(root, root, 2)]
+    candidates = [folder for folder in candidates if not (panoptic and folder.name == one.path.stem)]
     near = [
         folder
         for folder in candidates
