@@ -6,6 +6,7 @@ Each is a published architecture at a size that two cores train in minutes; noth
 import sys
 from pathlib import Path
 
+import torch
 import transformers as hf
 
 MEAN = {"image_mean": [0.5, 0.5, 0.5], "image_std": [0.5, 0.5, 0.5]}
@@ -58,7 +59,15 @@ def mask2former():
 def glpn():
     sizes = {**MIT, "decoder_hidden_size": 32, "head_in_index": -1}
     config = hf.GLPNConfig(max_depth=15, drop_path_rate=0.0, hidden_dropout_prob=0.0, **sizes)
-    return hf.GLPNForDepthEstimation(config), hf.GLPNImageProcessorPil(size_divisor=32)
+    model = hf.GLPNForDepthEstimation(config)
+    for part in (
+        model.decoder,
+        model.head,
+    ):  # made for a pretrained encoder: from scratch, std 0.02 lets nothing through
+        for layer in part.modules():
+            if isinstance(layer, torch.nn.Conv2d):
+                layer.reset_parameters()
+    return model, hf.GLPNImageProcessorPil(size_divisor=32)
 
 
 MODELS = {

@@ -262,12 +262,14 @@ def view(source):
 
 
 def sampled(photo, across, along, rng):
-    """A photograph laid on a plane, 64 pixels a metre, repeated; looked up at the plane's metres."""
+    """A photograph laid on a plane, 16 pixels a metre, repeated; looked up at the plane's metres."""
+    small = Image.fromarray(photo).resize((photo.shape[1] // 4, photo.shape[0] // 4), Image.Resampling.BOX)
+    small = np.asarray(small, np.float32)
     rows, columns = (
-        (64 * metres + rng.uniform(0, 500)).astype(int) % length
-        for metres, length in ((along, photo.shape[0]), (across, photo.shape[1]))
+        (16 * metres + rng.uniform(0, 500)).astype(int) % length
+        for metres, length in zip((along, across), small.shape[:2], strict=True)
     )
-    return photo[rows, columns].astype(np.float32)
+    return small[rows, columns]
 
 
 def png(picture):
