@@ -88,7 +88,7 @@ results["ran before training"] = {"code": smoke.run(no_data, 2), **json.loads((R
 
 import training
 trainer = training.built(train.build_trainer, load_config())
-trainer.add_callback(training.Progress(None))
+trainer.add_callback(training.Progress(None, 1e-3))
 lossy(lambda loss, model: loss * float("nan"))(trainer)
 try:
     trainer.train()
