@@ -28,6 +28,8 @@ class Proof(NamedTuple):
     photos: dict[str, str] = PHOTOS
 
 
+# Of both tasks that it is trained for.
+MASK2FORMER = {"learning_rate": 1e-3, "per_device_train_batch_size": 8, "crop_scale_min": 0.8, "image_size": 96}
 PROOFS = {
     "image-classification": Proof(
         model="convnext",
@@ -66,13 +68,7 @@ PROOFS = {
         model="mask2former",
         data="coco",
         options={"train": 1500, "eval": 100},
-        overrides={
-            "n_epochs": 3,
-            "learning_rate": 1e-3,
-            "per_device_train_batch_size": 8,
-            "crop_scale_min": 0.8,
-            "image_size": 96,
-        },
+        overrides={"n_epochs": 3, **MASK2FORMER},
         control="whole_image",
         margin=0.08,
         task="instance-segmentation",
@@ -81,13 +77,7 @@ PROOFS = {
         model="mask2former",
         data="panoptic",
         options={"train": 1500, "eval": 100},
-        overrides={
-            "n_epochs": 6,
-            "learning_rate": 1e-3,
-            "per_device_train_batch_size": 8,
-            "crop_scale_min": 0.8,
-            "image_size": 96,
-        },
+        overrides={"n_epochs": 6, **MASK2FORMER},
         control="whole_image",
         margin=0.08,
         task="panoptic-segmentation",
