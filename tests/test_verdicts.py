@@ -96,7 +96,7 @@ SMOKE = {
     "passed": True,
     "loss": 2.3,
     "grad_norm": 1.5,
-    "checks": [{"name": name, "ok": True, "detail": ""} for name in verdicts.SMOKE_CHECKS],
+    "checks": [{"name": name, "ok": True, "detail": ""} for name in verdicts.training.SMOKE_CHECKS],
 }
 
 
@@ -414,9 +414,9 @@ def test_a_killed_training_says_which_steps_it_costs(run):
 
 
 def test_repeated_steps_are_counted_in_what_was_written_down(run):
-    assert verdicts.steps_done(run) == {}
+    assert verdicts.ended.steps_done(run) == {}
     put(run, "logs/steps.jsonl", steps(1, 2, 3) + steps(2, 3, 4, session="b"))
-    assert verdicts.steps_done(run) == {"sessions": 2, "steps_repeated": 2}
+    assert verdicts.ended.steps_done(run) == {"sessions": 2, "steps_repeated": 2}
 
 
 JUNIT = """<?xml version="1.0" encoding="utf-8"?><testsuites name="pytest tests"><testsuite name="pytest" tests="2">
@@ -560,4 +560,4 @@ def test_the_exact_match_beside_a_loss_is_recomputed_too(run):
 
 def test_grpo_has_a_step_for_so_many_answers_not_prompts(run):
     config = LANGUAGE.model_copy(update={"training_method": "grpo", "num_generations": 4, "n_epochs": 1})
-    assert verdicts._fewest_steps(config, 8) == 16 and verdicts._fewest_steps(LANGUAGE, 8) == 3 * 4
+    assert verdicts.training.fewest_steps(config, 8) == 16 and verdicts.training.fewest_steps(LANGUAGE, 8) == 3 * 4

@@ -1,6 +1,6 @@
 """Does a training fit the memory there is: an estimate with its terms shown, and the batch that would.
 
-The estimate is for planning; what counts is what the smoke stage measures (verdicts.py compares the two). GB are 1e9 bytes.
+The estimate is for planning; what counts is what the smoke stage measures (verdicts/training.py compares the two). GB are 1e9 bytes.
 Nothing but the standard library: benchmarks/memory.py imports this where the server is not installed.
 """
 

@@ -121,7 +121,7 @@ def test_the_whole_run_by_hand(project):
     assert tuned["map"] > tuned["controls"]["whole_image"] + 0.1
     assert tuned["map"] > baseline["map"] + 0.1
     assert set(tuned["per_class_ap"]) == set(NAMES)
-    assert verdicts._other_truth("map", rows, meta) == ""
+    assert verdicts.evaluation.other_truth("map", rows, meta) == ""
 
     samples = project.path / "reports/inference_samples"
     assert len(list(samples.glob("*_input.jpg"))) == len(list(samples.glob("*_pred.jpg"))) == 5

@@ -91,7 +91,7 @@ def test_the_whole_run_by_hand(project):
     assert tuned["per_class_pq"]["ground"] > 0.7
     assert set(tuned["per_class_pq"]) == set(NAMES)
     assert 0 < tuned["sq"] <= 1
-    assert verdicts._other_truth("map", rows, meta) == ""
+    assert verdicts.evaluation.other_truth("map", rows, meta) == ""
     samples = project.path / "reports/inference_samples"
     assert len(list(samples.glob("*_pred.jpg"))) == 5
     assert {one["label"] for one in json.loads((samples / "0_meta.json").read_text())["prediction"]} <= set(NAMES)

@@ -89,9 +89,9 @@ def test_the_whole_run_by_hand(project, tmp_path):
     assert tuned["pixel_accuracy"] > 0.8
     assert set(tuned["per_class_iou"]) == set(NAMES)
     meta = project.json("data/meta.json")
-    assert verdicts._other_truth("mean_iou", rows, meta) == ""
+    assert verdicts.evaluation.other_truth("mean_iou", rows, meta) == ""
     rows[0]["union"] = {name: pixels // 9 for name, pixels in rows[0]["union"].items()}
-    assert verdicts._other_truth("mean_iou", rows[:1], meta) == "masks"
+    assert verdicts.evaluation.other_truth("mean_iou", rows[:1], meta) == "masks"
 
     samples = project.path / "reports/inference_samples"
     assert len(list(samples.glob("*_input.jpg"))) == len(list(samples.glob("*_pred.jpg"))) == 5
