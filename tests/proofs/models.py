@@ -60,13 +60,15 @@ def glpn():
     sizes = {**MIT, "decoder_hidden_size": 32, "head_in_index": -1}
     config = hf.GLPNConfig(max_depth=15, drop_path_rate=0.0, hidden_dropout_prob=0.0, **sizes)
     model = hf.GLPNForDepthEstimation(config)
-    for part in (
-        model.decoder,
-        model.head,
-    ):  # made for a pretrained encoder: from scratch, std 0.02 lets nothing through
-        for layer in part.modules():
-            if isinstance(layer, torch.nn.Conv2d):
-                layer.reset_parameters()
+    # Made for a pretrained encoder: from scratch, weights of std 0.02 in the decoder let nothing through.
+    for layer in [*model.decoder.modules(), *model.head.modules()]:
+        if isinstance(layer, torch.nn.Conv2d):
+            layer.reset_parameters()
+    # Its processor gives 0 to 1 and cannot centre that, so the first layer does: (x - 0.5) / 0.25.
+    first = model.glpn.encoder.patch_embeddings[0].proj
+    with torch.no_grad():
+        first.weight *= 4
+        first.bias -= 0.5 * first.weight.sum((1, 2, 3))
     return model, hf.GLPNImageProcessorPil(size_divisor=32)
 
 
