@@ -1,5 +1,7 @@
 # Two commands do everything on a fresh machine with Python >= 3.11: `make demo` and `make test`. Neither needs root.
 PYTHON ?= python3
+# A worker a core, each with whole test files (tests/conftest.py). To debug: make test PYTEST="-n 0 -x tests/test_web.py"
+PYTEST ?= -n auto
 VENV := .venv
 BIN := $(VENV)/bin
 

@@ -3,10 +3,20 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 
 import pytest
 
 from tunegate import seal
+
+HERE = Path(__file__).parent
+
+
+def pytest_collection_modifyitems(items):
+    """A file's tests share a project that was trained once, and tests/engine an engine: each of these stays with one worker."""
+    for item in items:
+        parts = item.path.relative_to(HERE).parts
+        item.add_marker(pytest.mark.xdist_group("engine" if parts[0] == "engine" else "/".join(parts)))
 
 
 @pytest.fixture(autouse=True)

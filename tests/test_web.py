@@ -403,7 +403,7 @@ def test_a_host_that_asks_to_wait_is_left_alone(world, internet, status):
     assert "asked to wait" in reason(web, OTHER) and OTHER not in internet.asked
 
 
-@pytest.mark.parametrize("said", ["nonsense", "nan", "-5", "1e400", in_an_hour()[:-3] + "XYZ"])
+@pytest.mark.parametrize("said", ["nonsense", "nan", "-5", "1e400", "Wed, 25 Nov 2099 06:00:00 XYZ"])
 def test_any_retry_after_is_survived(said):
     assert 0 <= web_manners.retry_after(429, {"retry-after": said}) <= web_manners.LONGEST_S
 
