@@ -40,6 +40,7 @@ def test_every_file_of_a_project_is_there():
         "scoring.py",
         "samples.py",
         "pixels.py",
+        "heads.py",
         "lean.py",
         "data.py",
         "model.py",

@@ -59,6 +59,7 @@ HEADER = (data_dir("scaffolds") / "_shared/header.txt").read_text()
 SOME: tuple[tuple[str, Callable[[RunConfig], bool]], ...] = (
     ("in_image.sh.j2", lambda config: bool(config.ngc_image)),
     ("lean.py.j2", lambda config: config.task in VISION),
+    ("heads.py.j2", lambda config: config.task in VISION and config.task != "image-text-to-text"),
     ("pixels.py.j2", lambda config: config.task in VISION and config.task != "image-text-to-text"),
     ("merge_lora.py.j2", lambda config: config.adapted),
     ("rewards.py.j2", lambda config: config.training_method == "grpo"),

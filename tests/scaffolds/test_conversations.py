@@ -160,9 +160,9 @@ def test_a_reward_reads_any_column_and_says_which_it_lacks(project, reward):
         )
         return
     assert done.returncode == 0, done.stdout
-    code = "from data import load_split; d = load_split('train'); print(sorted(d.column_names), d[0]['prompt'], d[0]['answer'])"
+    code = "from project import load_split; d = load_split('train'); print(sorted(d.column_names), d[0]['prompt'], d[0]['answer'])"
     assert made.ok("-c", code).splitlines()[-1].startswith("['answer', 'level', 'prompt'] [{'")
-    code = "from run_eval import earned; from data import load_split; d = list(load_split('eval')); print(earned(d, [r['answer'].upper() + '.' for r in d]))"
+    code = "from run_eval import earned; from project import load_split; d = list(load_split('eval')); print(earned(d, [r['answer'].upper() + '.' for r in d]))"
     assert made.ok("-c", code).splitlines()[-1] == "[1.0]"
 
 

@@ -104,9 +104,9 @@ def test_depth_moves_with_the_image_and_unknown_depth_is_no_label(trained):
     """Brightness is nearness: after any crop and flip, darker must still be farther."""
     code = """
 import random, numpy as np
-from data import MASKED, load_split, train_view
+from data import MASKED, train_view
 from model import load_processor
-from project import load_config
+from project import load_config, load_split
 cfg = load_config(); rows = train_view(load_split("train"), {**cfg, "crop_scale_min": 0.3, "horizontal_flip": True}, load_processor(cfg))
 random.seed(0)
 worst = 1.0
@@ -135,6 +135,6 @@ def test_float_maps_in_a_table(stage_python, tmp_path):
     project = make_project(tmp_path / "project", stage_python, task="depth-estimation", local_dataset_path=str(tmp_path / "t"),
                            local_dataset_format="parquet", column_map={"image": "rgb", "depth_map": "depth"}, n_train=6, n_eval=2)  # fmt: skip
     project.ok("prepare_data.py")
-    code = "from data import *; print([metres(c)[:, 0].tolist() for c in load_split('eval')['depth']][0])"
+    code = "from data import *; from project import load_split; print([metres(c)[:, 0].tolist() for c in load_split('eval')['depth']][0])"
     first = eval(project.ok("-c", code).splitlines()[-1])
     assert first[-1] == 0 and len(set(first[:-1])) == 1 and first[0] in range(1, 9)

@@ -128,7 +128,7 @@ def test_prepare_keeps_evaluation_rows_out_of_training(project):
     assert meta["train_sha256"] != meta["eval_sha256"]
     project.ok(
         "-c",
-        "from data import load_split\n"
+        "from project import load_split\n"
         "a, b = ({row['image'].tobytes() for row in load_split(name)} for name in ('train', 'eval'))\nassert len(a) == 160 and not a & b",
     )
 
@@ -358,8 +358,9 @@ import json, sys
 from types import SimpleNamespace as Name
 from PIL import Image
 from transformers import AutoImageProcessor, MobileNetV2ImageProcessorPil, ViTImageProcessorPil
-from data import input_size
-from model import load_processor, own_columns
+from heads import own_columns
+from model import load_processor
+from pixels import input_size
 found = {}
 vit = ViTImageProcessorPil(size={"height": 48, "width": 48})
 mobilenet = MobileNetV2ImageProcessorPil(size={"shortest_edge": 60}, crop_size={"height": 50, "width": 50})

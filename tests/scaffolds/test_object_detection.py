@@ -124,8 +124,7 @@ def test_the_metric_is_cocos_on_detections_that_are_partly_right(trained):
     """Shifted, doubled and wrong boxes: pycocotools, the server and the bootstrap all see the same number."""
     code = """
 import random, json
-from data import load_split
-from project import load_meta
+from project import load_meta, load_split
 from run_eval import evaluate
 import scoring, numpy as np
 rng, dataset, names = random.Random(1), load_split("eval"), load_meta()["class_names"]
@@ -199,7 +198,7 @@ def test_splits_whose_pictures_have_the_same_names_find_their_own(stage_python, 
     more = {"train_split": "train", "eval_split": "validation", "n_train": 6}
     project = project_on(data, stage_python, tmp_path / "project", "local/tiny", **more)
     project.ok("prepare_data.py")
-    look = "from data import load_split; print([{image.size for image in load_split(s)['image']} for s in ('train', 'eval')])"
+    look = "from project import load_split; print([{image.size for image in load_split(s)['image']} for s in ('train', 'eval')])"
     assert "[{(40, 40)}, {(60, 60)}]" in project.ok("-c", look)
     for split in sizes:  # a name that nothing decides on is an error
         (data / split).rename(data / f"part {sizes[split]}")
@@ -235,7 +234,7 @@ def test_voc_and_tables_in_other_layouts(stage_python, tmp_path):
                                local_dataset_format=form, class_names=list(SHAPES), n_train=6, n_eval=2, **more)  # fmt: skip
         project.ok("prepare_data.py")
         code = """
-from data import load_split
+from project import load_split
 rows = load_split("train")
 print([[round(value) for value in boxes[0]] for boxes in rows["boxes"]], rows["categories"][:])
 """

@@ -68,7 +68,7 @@ def test_pictures_of_segment_ids_are_not_taken_for_images_of_the_same_name(stage
     data = write_coco(tmp_path / "data", [scene] * 8, suffix="png")
     project = local(tmp_path / "project", stage_python, data, n_train=6, n_eval=2)
     project.ok("prepare_data.py")
-    seen = project.ok("-c", "from data import load_split; print(load_split('train')[0]['image'].getpixel((0, 0)))")
+    seen = project.ok("-c", "from project import load_split; print(load_split('train')[0]['image'].getpixel((0, 0)))")
     assert seen.splitlines()[-1] == str(scene[0].getpixel((0, 0)))
 
 

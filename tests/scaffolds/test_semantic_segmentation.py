@@ -101,7 +101,7 @@ def test_the_whole_run_by_hand(project, tmp_path):
 CODINGS = """
 import json
 import numpy as np
-from data import load_split
+from project import load_split
 print(json.dumps(sorted({int(v) for split in ("train", "eval") for row in load_split(split) for v in np.unique(np.array(row["mask"]))})))
 """
 
