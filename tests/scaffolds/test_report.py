@@ -76,3 +76,18 @@ def test_without_an_evaluation_it_says_what_to_run(reported, tmp_path):
     done = copy.run("report.py")
     assert done.returncode == 1 and "run `python run_eval.py` first" in done.stdout
     assert not (copy.path / "reports/report.html").exists()
+
+
+def test_what_speaks_against_the_numbers_is_said(reported):
+    code = """
+import report
+from project import load_config, load_meta
+cfg, meta, tuned, base = load_config(), load_meta(), report.results("eval"), report.results("baseline")
+for low, high, seen in ((0.1, 0.3, 0), (-0.1, 0.3, 2), (-0.3, -0.1, 0)):
+    change = {"value": (low + high) / 2, "low": low, "high": high}
+    said = " ".join(report.caveats(cfg, meta, {**tuned, "difference": change, "seen_in_training": seen}, base))
+    print([text in said for text in ("No improvement is shown", "worse than the baseline", "2 of the 12 rows that were measured on")])
+"""
+    assert [eval(line) for line in reported.ok("-c", code).splitlines()[-3:]] == [
+        [False, False, False], [True, False, True], [False, True, False],
+    ]  # fmt: skip
