@@ -15,6 +15,7 @@ from typing import NamedTuple, NoReturn
 
 import pytest
 
+from tunegate import extras
 from tunegate.paths import data_dir
 
 STANDIN = Path(__file__).resolve().parents[2] / "standin"
@@ -69,6 +70,7 @@ def wheelhouse(ngc_image, engine, tmp_path_factory) -> Path:
     pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "-q"]
     platform = ["--python-version", version, "--only-binary", ":all:"]
     wanted = ["-r", str(data_dir("scaffolds") / "_shared/requirements.txt")]
+    wanted += [pin for _, value, pins in extras.PINS if value in (True, "tensorboard") for pin in pins]
     look = ["install", "--dry-run", "--ignore-installed", "--target", folder / "none", "--report", folder / "all.json"]
     try:
         subprocess.run([*pip, *look, *platform, *wanted], check=True, capture_output=True, timeout=600)

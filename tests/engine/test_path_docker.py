@@ -37,7 +37,8 @@ def world(stage_python, ngc_image, engine, wheelhouse, tmp_path_factory):
     subprocess.run([stage_python, "-c", MAKE_MODEL, base / "model"], check=True, capture_output=True)
     model = {path.name: path for path in (base / "model").iterdir()}
     card = b"---\nlicense: apache-2.0\nlibrary_name: transformers\npipeline_tag: image-classification\n---\n# tiny\n"
-    overrides = {**test_path.CHOICES["render_project"]["overrides"], "n_epochs": EPOCHS}
+    extras = {"emit_unit_tests": True, "emit_report": True, "monitoring": "tensorboard"}
+    overrides = {**test_path.CHOICES["render_project"]["overrides"], "n_epochs": EPOCHS, **extras}
     with (
         EmbeddedHub(base / "hub", tokens={TOKEN: "me"}, extra_routes=recorded_web.routes()) as hub,
         pytest.MonkeyPatch.context() as patch,
@@ -131,7 +132,8 @@ def test_1_to_training_in_containers(world, seen):
     assert built["image_id"].startswith("sha256:") and built["base"].endswith(run.config().ngc_image_digest)
     assert built["packages"]["transformers"] == "5.23.0" and built["wheels"] > 10
     assert [a["stage"] for a in answers if a["tool"] == "docker_run"][-2:] == ["smoke", "baseline"]
-    assert {"look", "check_api", "prepare", "smoke", "baseline"} <= set(seen)
+    assert {"look", "check_api", "test", "prepare", "smoke", "baseline"} <= set(seen)
+    assert evidence.read(run, "stages/test").facts["tests"] > 10
     assert status(agent)[4] and any("stand-in" in note for a in answers for note in a["notes"])
 
 
@@ -262,7 +264,9 @@ def test_6_to_the_end(world, seen):
     answers = agent.walk({"tool": "docker_run", "arguments": {"output_dir": "run", "stage": "eval"}}, until=None)
     assert answers[0]["facts"]["accuracy"] > 0.8 and answers[-1]["verified"] == "not asked"
     found = agent.call("gate_status", output_dir="run")
-    assert found["complete"] and found["jobs"] == {} and {"eval", "infer"} <= set(seen)
+    assert found["complete"] and found["jobs"] == {} and {"eval", "infer", "report"} <= set(seen)
+    assert evidence.read(run, "stages/report").facts["pdf_kb"] > 50
+    assert list(run.path.glob("logs/tensorboard/events.out.*"))
     assert "bash in_image.sh python train.py" in Path(answers[-1]["skill"]).read_text()
 
 

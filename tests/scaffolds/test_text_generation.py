@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 import random
+import shutil
 import subprocess
 
 import pytest
 
-from tests.scaffolds.conftest import environment, make_project
+from tests.scaffolds.conftest import Project, environment, make_project
 from tunegate import metrics
 from tunegate.render import HEADER
 
@@ -157,6 +158,19 @@ def test_a_merged_model_is_the_adapter_and_not_the_published_model(trained):
     assert report["passed"] and report["idle"] == [] and report["modules"] == 14
     assert report["difference"] <= max(1e-3, 0.1 * report["effect"]) and report["effect"] > 0
     assert (trained.path / "checkpoints/merged/model.safetensors").exists()
+
+
+@pytest.mark.slow
+def test_interrupted_it_learnt_the_same_as_without(trained, tmp_path):
+    """`trained` stopped after step 3 and went on."""
+    ignored = shutil.ignore_patterns("checkpoints", "logs", "reports")
+    shutil.copytree(trained.path, tmp_path / "twin", ignore=ignored)
+    twin = Project(tmp_path / "twin", trained.python)
+    twin.ok("train.py")
+    rows, unbroken = (project.rows("logs/train.jsonl") for project in (trained, twin))
+    assert [row["step"] for row in rows] == [row["step"] for row in unbroken]
+    for key in ("loss", "grad_norm", "learning_rate"):
+        assert [row[key] for row in rows] == pytest.approx([row[key] for row in unbroken], rel=1e-4, abs=1e-6), key
 
 
 def test_only_the_answer_and_its_end_are_learnt(trained):
