@@ -167,7 +167,8 @@ def test_the_rows_give_cocos_number_crowds_and_ties_included(project):
 
 OBJECTS = """
 import json
-from data import decoded, load_split
+from data import decoded
+from project import load_split
 found = []
 for split in ("train", "eval"):
     for row in load_split(split):

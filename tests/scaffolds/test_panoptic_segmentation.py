@@ -101,9 +101,9 @@ PERFECT = """
 import json
 import numpy as np
 import torch
-from data import decoded, load_split
+from data import decoded
 from model import find_objects, find_segments
-from project import load_meta
+from project import load_meta, load_split
 from run_eval import evaluate, add_image, pairs, true_segments, class_precisions, mean, panoptic_quality, rows
 from pycocotools import mask as coco_mask
 from torchmetrics.detection import PanopticQuality
