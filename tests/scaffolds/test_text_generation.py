@@ -135,6 +135,8 @@ def test_the_whole_run_by_hand(trained):
     report = trained.json("reports/train.json")
     assert report["global_step"] == report["max_steps"] and report["resumed_from"] == "checkpoint-3"
     assert [row["step"] for row in trained.rows("logs/train.jsonl")] == list(range(1, report["max_steps"] + 1))
+    if trained.method == "grpo":  # what watch.py goes by: the share of prompts whose answers all earn the same
+        assert all(0 <= row["frac_reward_zero_std"] <= 1 for row in trained.rows("logs/train.jsonl"))
     samples = trained.path / "reports/inference_samples"
     assert len(list(samples.glob("*_pred.txt"))) == 5 and "prediction" in json.loads(
         (samples / "0_meta.json").read_text()

@@ -137,12 +137,15 @@ def test_not_finite():
 
 def test_rewards_that_tell_nothing_apart_are_noted():
     module = watch("text-generation", "grpo")
-    same = curve([0.0] * 25, reward=0.0, reward_std=0.0)
+    # The answers to one prompt earn the same, those to another one something else: TRL's reward_std, of the batch, is not 0.
+    same = curve([0.0] * 25, reward=0.4, reward_std=0.5, frac_reward_zero_std=1.0)
     assert module.look(same[:19], 100, 1e-3, {}) is None
     rule, said, ends_it = module.look(same, 100, 1e-3, {})
     assert rule == "flat" and "rewards.py" in said and not ends_it
-    assert module.look([*same, {**same[-1], "step": 26, "reward_std": 0.4}], 100, 1e-3, {}) is None
-    assert module.look(curve([0.0] * 25, reward=1.0, reward_std=0.0), 100, 1e-3, {}) is None  # all right already
+    assert module.look([*same, {**same[-1], "step": 26, "frac_reward_zero_std": 0.9}], 100, 1e-3, {}) is None
+    assert (
+        module.look(curve([0.0] * 25, reward=1.0, frac_reward_zero_std=1.0), 100, 1e-3, {}) is None
+    )  # all right already
 
 
 # -- real trainings
