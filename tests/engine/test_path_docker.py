@@ -284,7 +284,7 @@ def test_7_no_container_had_more_than_its_stage_needs(world, seen):
         made, config = container["HostConfig"], container["Config"]
         assert made["CapDrop"] == ["ALL"] and made["SecurityOpt"] == ["no-new-privileges"], stage
         assert not made["Privileged"] and not made["CapAdd"] and not made["DeviceRequests"], stage
-        talks = stage in ("prepare", "smoke", "baseline", "train")
+        talks = stage in ("test", "prepare", "smoke", "baseline", "train")
         assert made["NetworkMode"] == ("host" if talks else "none"), stage  # host: this Hub listens on loopback
         assert [mount["Destination"] for mount in container["Mounts"]] == ["/workspace"], stage
         assert config["User"] == f"{os.getuid()}:{os.getgid()}" and config["Labels"]["tunegate.stage"] == stage
