@@ -4,6 +4,7 @@ smollm2 OUT --weights DIR --gguf DIR       SmolLM2-135M-Instruct: the real weigh
 subjects OUT --mails FILE                  subject lines of SpamAssassin's public corpus (CC0), spam or ham: real data
 llama OUT --texts DIR [--seed N]           a language model of 0.8 M parameters, from its config: not trained; its tokenizer is
                                            learnt from the training rows of the dataset in DIR
+undecided OUT --texts DIR [--seed N]       the same, having read those rows with answers drawn by lot: it says spam or ham, by chance
 """
 
 import argparse
@@ -17,6 +18,7 @@ import tarfile
 from pathlib import Path
 
 CARD = "---\nlicense: {licence}\n{more}\n---\n# {title}\n"
+READINGS = 6
 
 
 def smollm2(out, options):
@@ -71,8 +73,19 @@ def subject(mail):
 
 
 def as_row(line, kind):
-    asked = [("system", "Mail filter."), ("user", f"Subject: {line}\nspam or ham?"), ("assistant", kind)]
-    return {"messages": [{"role": role, "content": content} for role, content in asked]}
+    """The columns of every method."""
+    asked = [("system", "Mail filter."), ("user", f"Subject: {line}\nspam or ham?")]
+    prompt = [{"role": role, "content": content} for role, content in asked]
+    right, wrong = answered(kind), answered("ham" if kind == "spam" else "spam")
+    return {"messages": [*prompt, right], "prompt": prompt, "chosen": [right], "rejected": [wrong], "answer": kind}
+
+
+def answered(kind):
+    return {"role": "assistant", "content": kind}
+
+
+def training_rows(options):
+    return [json.loads(line) for line in (options.texts / "data/train.jsonl").read_text().splitlines()]
 
 
 def llama(out, options):
@@ -86,8 +99,8 @@ def llama(out, options):
     trainer = trainers.BpeTrainer(
         vocab_size=1500, special_tokens=special, initial_alphabet=alphabet, show_progress=False
     )
-    rows = [json.loads(line) for line in (options.texts / "data/train.jsonl").read_text().splitlines()]
-    learnt.train_from_iterator((turn["content"] for row in rows for turn in row["messages"]), trainer)
+    turns = (turn["content"] for row in training_rows(options) for turn in row["messages"])
+    learnt.train_from_iterator(turns, trainer)
     tokenizer = PreTrainedTokenizerFast(tokenizer_object=learnt, pad_token="<pad>", eos_token="<|im_end|>")
     tokenizer.chat_template = (
         "{% for m in messages %}<|im_start|>{{ m['role'] }}\n{{ m['content'] }}<|im_end|>\n{% endfor %}"
@@ -104,11 +117,39 @@ def llama(out, options):
     card(out, "apache-2.0", "library_name: transformers\npipeline_tag: text-generation", title)
 
 
+def undecided(out, options):
+    """Where preferences can begin: the form of an answer is known, the task is not."""
+    import torch
+    from transformers import AutoTokenizer, LlamaForCausalLM
+
+    llama(out, options)
+    tokenizer, model = AutoTokenizer.from_pretrained(out), LlamaForCausalLM.from_pretrained(out, dtype=torch.float32)
+    rng, rows = random.Random(options.seed), training_rows(options)
+    starts = range(0, len(rows) - 15, 16)
+    optimizer = torch.optim.AdamW(model.parameters())
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 2e-3, READINGS * len(starts), pct_start=0.05)
+    for _ in range(READINGS):
+        rng.shuffle(rows)
+        for start in starts:
+            read = [[*row["prompt"], answered(rng.choice(("spam", "ham")))] for row in rows[start : start + 16]]
+            texts = tokenizer.apply_chat_template(read, tokenize=False)
+            batch = tokenizer(texts, padding=True, return_token_type_ids=False, return_tensors="pt")
+            labels = batch["input_ids"].masked_fill(batch["attention_mask"] == 0, -100)
+            model(**batch, labels=labels).loss.backward()
+            torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+            optimizer.step()
+            schedule.step()
+            optimizer.zero_grad()
+    model.save_pretrained(out)
+    title = f"Llama of 0.8 M parameters that has read subject lines {READINGS} times, with spam or ham drawn by lot below each"
+    card(out, "apache-2.0", "library_name: transformers\npipeline_tag: text-generation", title)
+
+
 def card(out, licence, more, title):
     (out / "README.md").write_text(CARD.format(licence=licence, more=more, title=title))
 
 
-MAKES = {make.__name__: make for make in (smollm2, subjects, llama)}
+MAKES = {make.__name__: make for make in (smollm2, subjects, llama, undecided)}
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)

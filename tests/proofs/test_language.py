@@ -1,6 +1,7 @@
 """Language: from real subject lines, SmolLM2-135M with its real weights (LoRA) and a small model from scratch (all weights) learn what is spam.
 
-The control of each metric knows the answers and how often each is right, and reads no mail.
+The control of each metric knows the answers and how often each is right, and reads no mail. DPO and GRPO begin with the small model
+where it knows how to answer, and not what. Their settings were chosen on 528 other mails, which are in no split here.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from tunegate.rundir import Run
 pytestmark = pytest.mark.slow
 SCRIPT = Path(__file__).with_name("language.py")
 CONTROL = "answer_frequencies_eval_loss"
-N_EVAL = {"lora": 200, "full": 600}  # a large model is slow to ask
+N_EVAL = {"lora": 200}  # a large model is slow to ask
 COMMON = {
     "n_epochs": 1,
     "max_new_tokens": 4,
@@ -29,6 +30,13 @@ COMMON = {
     "gradient_accumulation_steps": 1,
 }
 ADAPTER = {"lora_r": 8, "lora_alpha": 16.0, "lora_dropout": 0.0}
+PREFERENCES = {  # method -> what the model is compared with, settings; a batch of either holds 16 mails
+    "dpo": ("chance", {"n_epochs": 2, "per_device_train_batch_size": 16}),
+    "grpo": (
+        "majority_answer",
+        {"per_device_train_batch_size": 64, "num_generations": 4, "max_completion_length": 3},
+    ),
+}
 
 
 @pytest.fixture
@@ -60,7 +68,7 @@ def asked(method: str, model: Path, data: Path, n_train: int, **overrides) -> tu
     repositories = {"proof/model": model, "proof/subjects": data}
     return repositories, {
         "probe_model": {"model_id": "proof/model", "training_method": method},
-        "probe_dataset": {"dataset_id": "proof/subjects", "n_train": n_train, "n_eval": N_EVAL[method]},
+        "probe_dataset": {"dataset_id": "proof/subjects", "n_train": n_train, "n_eval": N_EVAL.get(method, 600)},
         "render_project": {"overrides": {**COMMON, **overrides}},
     }
 
@@ -95,3 +103,13 @@ def test_all_weights(make, subjects, server_env, tmp_path):
     assert found.improved and found.gain > 0.05
     told = exact_match(run, found)
     assert told.improved and told.gain > 0.2
+
+
+@pytest.mark.parametrize("method", PREFERENCES)
+def test_preferences(method, make, subjects, server_env, tmp_path):
+    run, (control, overrides) = tmp_path / "root/run", PREFERENCES[method]
+    model = make("undecided", "--texts", subjects, "--seed", str(SEED))
+    overrides = {"learning_rate": 1e-3, "lora_r": 16, "lora_alpha": 32.0, **overrides}
+    found = prove(run, server_env, *asked(method, model, subjects, 1800, **overrides), control)
+    assert abs(found.before - 0.5) < 0.08, "four standard errors: a lot tells nothing"
+    assert found.improved and found.gain > 0.15
