@@ -6,17 +6,21 @@ import os
 from pathlib import Path
 
 import pytest
+from xdist.scheduler import LoadFileScheduling
 
 from tunegate import seal
 
-HERE = Path(__file__).parent
 
-
-def pytest_collection_modifyitems(items):
+class ByFile(LoadFileScheduling):
     """A file's tests share a project that was trained once, and tests/engine an engine: each of these stays with one worker."""
-    for item in items:
-        parts = item.path.relative_to(HERE).parts
-        item.add_marker(pytest.mark.xdist_group("engine" if parts[0] == "engine" else "/".join(parts)))
+
+    def _split_scope(self, nodeid: str) -> str:
+        file = nodeid.partition("::")[0]
+        return "engine" if "engine" in Path(file).parts else file
+
+
+def pytest_xdist_make_scheduler(config, log):
+    return ByFile(config, log)
 
 
 @pytest.fixture(autouse=True)

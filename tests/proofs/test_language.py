@@ -88,7 +88,7 @@ def exact_match(run: Path, found: Result) -> Result:
 def test_a_lora_adapter(smollm2, subjects, server_env, tmp_path):
     run = tmp_path / "root/run"
     overrides = {"learning_rate": 6e-4, "per_device_train_batch_size": 8, **ADAPTER}
-    found = prove(run, server_env, *asked("lora", smollm2, subjects, 600, **overrides), CONTROL)
+    found = prove(run, server_env, *asked("lora", smollm2, subjects, 480, **overrides), CONTROL)
     assert found.improved and found.gain > 0.05
     told = exact_match(run, found)
     assert told.improved and told.gain > 0.15  # of 0.5: half of the mails are spam

@@ -86,7 +86,7 @@ PROOFS = {
         model="glpn",
         data="distances",
         options={"train": 2500, "eval": 200},
-        overrides={"n_epochs": 3, "learning_rate": 2e-3, "per_device_train_batch_size": 16, "crop_scale_min": 1.0},
+        overrides={"n_epochs": 3, "learning_rate": 1.5e-3, "per_device_train_batch_size": 8, "crop_scale_min": 1.0},
         control="mean_map",
         margin=0.05,
     ),
