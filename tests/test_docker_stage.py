@@ -225,9 +225,16 @@ def test_a_container_that_someone_removed(fake, run, capfdbinary):
     assert "removed by someone else" in said and "run train again" in said
 
 
-def test_one_removed_between_two_looks(fake, run, capfdbinary):
+@pytest.mark.parametrize(
+    ("code", "said"),
+    [
+        (404, "No such container: {}"),
+        (409, "can not get logs from container which is dead or marked for removal"),
+    ],
+)
+def test_one_removed_between_two_looks(fake, run, capfdbinary, code, said):
     made = fake.running(**labels(run))
-    fake.refuse("GET", f"^/containers/{made.id}/logs", 404, f"No such container: {made.id}")
+    fake.refuse("GET", f"^/containers/{made.id}/logs", code, said.format(made.id))
     assert docker_stage.main(run, "train", "j1") == 1
     assert "run train again" in capfdbinary.readouterr().out.decode()
 

@@ -60,6 +60,11 @@ TABLE: tuple[tuple[str, Code, str], ...] = (  # pattern in the engine's words, c
         "or remove it with `docker rm -f` if it is a stranger's",
     ),
     (
+        r"dead or marked for removal|is marked for removal",
+        "not_found",
+        "someone removes the container just now: call again",
+    ),
+    (
         r"cannot remove a running|container is running",
         "run_locked",
         "the container still runs: stop it first",

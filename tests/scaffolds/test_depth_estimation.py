@@ -54,7 +54,7 @@ def planes(tmp_path_factory):
     return folder
 
 
-@pytest.fixture(scope="module", params=["dpt", "glpn"])
+@pytest.fixture(scope="module", params=["dpt", pytest.param("glpn", marks=pytest.mark.slow)])
 def trained(request, planes, stage_python, tmp_path_factory):
     model = tmp_path_factory.mktemp(request.param)
     subprocess.run([stage_python, "-c", MAKE, request.param, model], check=True, capture_output=True, env=environment())
