@@ -1,4 +1,4 @@
-"""Every test has its own home: state, cache, Hub client. Nothing of the user's is read or written."""
+"""Every test has its own home: state, cache, Hub client. Nothing of the user's is read or written. Which worker runs what, too."""
 
 from __future__ import annotations
 
