@@ -43,10 +43,10 @@ JUDGES = {
 
 def judge(run: Run, config: RunConfig, job: jobs.Job) -> Verdict:
     """Never raises on what a stage wrote: a report that is missing, cut off or of another shape fails the stage."""
-    problems = []
     if ended.was_stopped(run, job):
         facts, said = ended.stopped(run, job.stage)
         return Verdict(False, facts, said, stopped=True)
+    problems = []
     if job.result["exit_code"] != 0:
         problems.append(ended.last_error(run, job))
         problems += [ended.resumption(run)] if job.stage == "train" else []
@@ -58,6 +58,5 @@ def judge(run: Run, config: RunConfig, job: jobs.Job) -> Verdict:
         problems = problems[1:]  # told already, in whole
     if problems and not facts:
         more = []  # the exit code's reason is the reason
-    return Verdict(
-        not (problems or more), facts, more + problems
-    )  # what the report says is more telling than the exit code
+    # What the report says is more telling than the exit code.
+    return Verdict(not (problems or more), facts, more + problems)
