@@ -19,6 +19,7 @@ import sys
 import venv
 from pathlib import Path
 
+from tunegate import nofollow
 from tunegate.paths import cache_dir
 
 # Prints [Python's version, {package: version}]. Of two copies of a package, Python imports the one that comes first.
@@ -93,8 +94,7 @@ def main(report: Path, *requirements: Path) -> int:
     except subprocess.CalledProcessError as error:
         print(f"installing the stage environment failed: {error}", flush=True)
         return 1
-    report.parent.mkdir(parents=True, exist_ok=True)
-    report.write_text(json.dumps(found, indent=1) + "\n")
+    nofollow.write(report, json.dumps(found, indent=1) + "\n")
     print(f"stage environment {'reused' if found['reused'] else 'ready'}: {found['python']}")
     return 0
 

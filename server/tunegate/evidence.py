@@ -14,9 +14,9 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from tunegate import __version__, ledger, seal
+from tunegate import __version__, ledger, nofollow, seal
 from tunegate.config import RunConfig
-from tunegate.rundir import Run, atomic_write, canonical, file_sha256
+from tunegate.rundir import Run, canonical, file_sha256
 
 MODEL_KEYS = ("model_id", "model_revision", "task")
 DATASET_KEYS = (
@@ -195,7 +195,9 @@ def make(
 def write(run: Run, evidence: Evidence) -> dict[str, str]:
     """Write the file; returns {name: digest} for the ledger line of this call, without which it does not count."""
     text = json.dumps(evidence.model_dump(mode="json"), indent=1, ensure_ascii=False)
-    atomic_write(run.meta / f"{evidence.name}.json", text + "\n")
+    nofollow.write(
+        run.meta / f"{evidence.name}.json", text + "\n", nofollow.PRIVATE_FILE, folder_mode=nofollow.PRIVATE_FOLDER
+    )
     return {evidence.name: evidence.digest}
 
 

@@ -25,9 +25,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from tunegate import seal
+from tunegate import nofollow, seal
 from tunegate.ledger import now
-from tunegate.rundir import Run, atomic_write, contained, disk_failure
+from tunegate.rundir import Run
 
 # -P: the run directory is the agent's, and a json.py or hmac.py in it must not be imported beside the seal key.
 PYTHON_M = (sys.executable, "-P", "-m")
@@ -112,16 +112,10 @@ def start(
     container: the name of its inputs, when `argv` only follows a container, which may be found again by that name.
     """
     where = directory(run, stage)
-    contained(run, where)
-    contained(run, log_path(run, stage))
-    try:
-        where.mkdir(parents=True, exist_ok=True)
-        (run.path / "logs").mkdir(exist_ok=True)
-        for name in ("result.json", "process.json"):
-            (where / name).unlink(missing_ok=True)
-        lock = (where / "job.lock").open("w")
-    except OSError as error:
-        raise disk_failure(error, where) from None
+    nofollow.mkdir(where, nofollow.PRIVATE_FOLDER)
+    nofollow.mkdir(run.path / "logs")
+    for name in ("result.json", "process.json"):
+        nofollow.unlink(where / name)
     spec = {
         "id": secrets.token_hex(8),
         "run": str(run.path),
@@ -133,11 +127,15 @@ def start(
         "container": container,
         "started": now(),
     }
-    atomic_write(where / "reserve", os.urandom(RESERVE_BYTES))  # random: a filesystem may store zeros in no space
-    atomic_write(where / "spec.json", json.dumps({**spec, "seal": seal.sign(spec)}, indent=1))
-    with lock, (where / "runner.err").open("w") as errors:
-        # The job inherits this descriptor, and with it the lock: it is held until the last of its processes is gone.
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    _write(where / "reserve", os.urandom(RESERVE_BYTES))  # random: a filesystem may store zeros in no space
+    # The job inherits this descriptor, and with it the lock: it is held until the last of its processes is gone.
+    with (
+        nofollow.create(
+            where / "job.lock", nofollow.PRIVATE_FILE, lambda file: fcntl.flock(file, fcntl.LOCK_EX)
+        ) as lock,
+        nofollow.create(where / "runner.err", nofollow.PRIVATE_FILE) as errors,
+    ):
+        _write(where / "spec.json", json.dumps({**spec, "seal": seal.sign(spec)}, indent=1))
         subprocess.Popen(
             [*PYTHON_M, "tunegate.runner", str(where)],
             cwd=run.path,
@@ -149,6 +147,10 @@ def start(
             pass_fds=(lock.fileno(),),
         )
     return Job(stage, "running", spec)
+
+
+def _write(path: Path, data: str | bytes) -> None:
+    nofollow.write(path, data, nofollow.PRIVATE_FILE, folder_mode=nofollow.PRIVATE_FOLDER)
 
 
 def stop(run: Run, job: Job, patience_s: float = 10.0) -> None:

@@ -6,11 +6,12 @@ import hashlib
 import json
 import os
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
-from tunegate import seal
+from tunegate import nofollow, seal
 from tunegate.errors import ToolFailure
-from tunegate.rundir import Run, canonical, disk_failure
+from tunegate.rundir import Run, canonical
 
 START = "0" * 64  # `prev` of the first line
 
@@ -32,16 +33,25 @@ def append(run: Run, tool: str, arguments: dict[str, Any], outcome: str, wrote: 
         "prev": _digest(lines[-1]) if lines else START,
     }
     entry["seal"] = seal.sign({"run": str(run.path), **entry})
-    path = run.meta / "ledger.jsonl"
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with path.open("ab") as file:
-            file.truncate(sum(len(line) + 1 for line in lines))  # half a line: the call that wrote it never answered
-            file.write(canonical(entry) + b"\n")
-            file.flush()
-            os.fsync(file.fileno())
-    except OSError as error:
-        raise disk_failure(error, path) from None
+    _write(run.meta / "ledger.jsonl", lines, canonical(entry))
+
+
+def _write(path: Path, lines: list[bytes], last: bytes) -> None:
+    """Append `last` to the file that holds `lines`, and perhaps half a line, whose call never answered."""
+    nofollow.mkdir(path.parent, nofollow.PRIVATE_FOLDER)
+    opened = nofollow.open_file(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, nofollow.PRIVATE_FILE)
+    with os.fdopen(opened, "ab") as file:
+        try:
+            if os.fstat(opened).st_nlink == 1:
+                file.truncate(sum(len(line) + 1 for line in lines))
+                file.write(last + b"\n")
+                file.flush()
+                os.fsync(opened)
+                return
+        except OSError as error:
+            raise nofollow.disk_failure(error, path) from None
+    # The file has a second name (a hard link): the ledger gets a file of its own.
+    nofollow.write(path, b"".join(line + b"\n" for line in [*lines, last]), nofollow.PRIVATE_FILE)
 
 
 def entries(run: Run) -> list[dict[str, Any]]:
@@ -80,7 +90,7 @@ def start_over(run: Run) -> bool:
         number = 1
         while (aside := path.with_name(f"ledger.foreign-{number}.jsonl")).exists():
             number += 1
-        path.rename(aside)
+        nofollow.rename(path, aside)
         return True
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import errno
 import fcntl
 import hashlib
 import json
@@ -16,8 +15,11 @@ from pathlib import Path
 from typing import IO, Any
 
 from tunegate import config as config_module
+from tunegate import nofollow
 from tunegate.config import RunConfig
 from tunegate.errors import NextCall, ToolFailure
+from tunegate.nofollow import disk_failure as disk_failure
+from tunegate.nofollow import write as atomic_write
 
 LOCK_WAIT_S = 3.0
 
@@ -95,32 +97,6 @@ def contained(run: Run, path: Path) -> Path:
     return path
 
 
-def atomic_write(path: Path, data: str | bytes, mode: int = 0o644) -> None:
-    """Write-then-rename: a reader sees the old file or the new one. Raises ToolFailure(disk_full)."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with os.fdopen(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode), "wb") as file:
-            file.write(data.encode() if isinstance(data, str) else data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except OSError as error:
-        temporary.unlink(missing_ok=True)
-        raise disk_failure(error, path) from None
-
-
-def disk_failure(error: OSError, path: Path) -> ToolFailure:
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return ToolFailure(
-            "disk_full",
-            f"no space left to write {path}: free disk space, then make the same call again (nothing was half-written)",
-        )
-    return ToolFailure(
-        "invalid_input", f"{path} cannot be written ({error.strerror}): check the directory's owner and permissions"
-    )
-
-
 def canonical(value: Any) -> bytes:
     """The one JSON form that is hashed and sealed: sorted keys, no spaces."""
     return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
@@ -163,7 +139,8 @@ def lock(run: Run, tool: str) -> Iterator[None]:
 
     Raises ToolFailure(run_locked) when another call keeps it for LOCK_WAIT_S; disk_full.
     """
-    path = contained(run, run.meta / ".lock")
+    path = run.meta / ".lock"
+    nofollow.mkdir(run.path)
     deadline = time.monotonic() + LOCK_WAIT_S
     while (file := _locked(path)) is None:
         if time.monotonic() > deadline:
@@ -173,30 +150,38 @@ def lock(run: Run, tool: str) -> Iterator[None]:
             )
         time.sleep(0.05)
     with file:
-        try:
-            path.write_text(f"{tool} (process {os.getpid()})\n")
-        except OSError as error:
-            raise disk_failure(error, path) from None
+        _sign(file, f"{tool} (process {os.getpid()})\n", path)
         yield
 
 
 def _locked(path: Path) -> IO | None:
     """The open file that holds the lock, or None while another call does."""
+    nofollow.mkdir(path.parent, nofollow.PRIVATE_FOLDER)
+    file = os.fdopen(nofollow.open_file(path, os.O_RDWR | os.O_CREAT, nofollow.PRIVATE_FILE), "r+b", buffering=0)
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        file = path.open("a+")
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         if os.fstat(file.fileno()).st_nlink:  # 0: a refused call took its new run away, and this file with it
             return file
     except BlockingIOError:
         pass
     except OSError as error:
+        file.close()
         raise disk_failure(error, path) from None
     file.close()
     return None
 
 
+def _sign(file: IO, text: str, path: Path) -> None:
+    """Say in the lock file who holds it. One with a second name (a hard link) is somebody's file, and is left as it is."""
+    try:
+        if os.fstat(file.fileno()).st_nlink == 1:
+            file.truncate(0)
+            file.write(text.encode())
+    except OSError as error:
+        raise disk_failure(error, path) from None
+
+
 def _holder(path: Path) -> str:
     with contextlib.suppress(OSError):
-        return path.read_text().strip() or "another call"
+        return path.read_text(errors="replace").strip()[:200] or "another call"
     return "another call"

@@ -23,9 +23,9 @@ from collections import deque
 from pathlib import Path
 from typing import Any
 
-from tunegate import jobs, seal
+from tunegate import jobs, nofollow, seal
 from tunegate.ledger import now
-from tunegate.rundir import atomic_write, hash_files
+from tunegate.rundir import hash_files
 
 MAX_LOG_BYTES = 20_000_000
 MAX_LINE_BYTES = 65_536
@@ -69,7 +69,8 @@ def _cpu_seconds() -> float:
 
 
 def _write_sealed(path: Path, payload: dict[str, Any]) -> None:
-    atomic_write(path, json.dumps({**payload, "seal": seal.sign(payload)}, indent=1))
+    text = json.dumps({**payload, "seal": seal.sign(payload)}, indent=1)
+    nofollow.write(path, text, nofollow.PRIVATE_FILE, folder_mode=nofollow.PRIVATE_FOLDER)
 
 
 def _run_to_the_end(spec: dict[str, Any], run: Path, where: Path, stopping: threading.Event) -> int | None:
@@ -85,9 +86,9 @@ def _run_to_the_end(spec: dict[str, Any], run: Path, where: Path, stopping: thre
         if stopping.is_set():
             argv = [*spec["argv"], "stop"]
         time.sleep(0.5)
-    (where / "reserve").unlink(missing_ok=True)
+    nofollow.unlink(where / "reserve")
     if unwritten:
-        with log.open("ab") as out:
+        with os.fdopen(nofollow.open_file(log, os.O_WRONLY | os.O_APPEND), "ab") as out:
             out.write(b"".join(unwritten))
     return code
 
@@ -96,7 +97,7 @@ def _run_logged(
     argv: list[str], cwd: Path, log: Path, stopping: threading.Event, follows: bool
 ) -> tuple[int, list[bytes]]:
     """(return code, last lines that did not fit on the disk). close_fds=False hands the job's lock on to the child."""
-    with log.open("wb", buffering=0) as out:
+    with nofollow.create(log) as out:
         try:
             child = _child(argv, cwd, follows)
         except OSError as error:
@@ -155,7 +156,8 @@ def _pump(child: subprocess.Popen, out, log: Path) -> list[bytes]:
         tail.append(line[:1000])
         try:
             if out.tell() > MAX_LOG_BYTES:  # keep the end, where the reason of a failure stands
-                log.with_suffix(".old.log").write_bytes(log.read_bytes())
+                out.seek(0)
+                nofollow.write(log.with_suffix(".old.log"), out.read())
                 out.truncate(0)
                 out.seek(0)
             out.write(line)

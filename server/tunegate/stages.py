@@ -6,13 +6,12 @@ import hashlib
 import json
 import os
 import re
-import shutil
 import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from tunegate import evidence, extras, jobs, ledger, verdicts
+from tunegate import evidence, extras, jobs, ledger, nofollow, verdicts
 from tunegate.config import RunConfig
 from tunegate.errors import NextCall, ToolFailure
 from tunegate.rundir import Run, canonical, hash_files
@@ -120,10 +119,11 @@ SHOWN = ("step", "max_steps", "epoch", "loss", "reward", "grad_norm", "samples_p
 def start(run: Run, config: RunConfig, stage: str) -> jobs.Job:
     """Start the stage's job. The caller has checked its gate and that it is neither running nor passed already."""
     row = STAGES[stage]
+    _refuse_links(run)
     earlier = jobs.look(run, stage)
     resting_on = evidence.values(config, evidence.KINDS[f"stages/{stage}"].config)
     for folder in ("__pycache__", "tests/__pycache__"):  # what runs is the source that is hashed here
-        shutil.rmtree(run.path / folder, ignore_errors=True)
+        nofollow.rmtree(run.path / folder)
     files = _inputs(run, stage, row)
     argv = _argv(run, config, stage, row, resting_on, files)
     if config.platform == "local-docker" and stage != "build":
@@ -180,14 +180,19 @@ def _inputs(run: Run, stage: str, row: Stage) -> dict[str, str]:
 def _set_checkpoints_aside(run: Run) -> None:
     """Checkpoints that are not this training's are kept under another name if they hold a finished model, else removed."""
     folder, number = run.path / "checkpoints", 1
-    if folder.is_symlink():
-        raise ToolFailure("outside_root", f"{folder} is a symlink: remove it, then train again")
     if not (folder / "final").exists():
-        shutil.rmtree(folder, ignore_errors=True)
+        nofollow.rmtree(folder)
         return
     while (aside := run.path / f"checkpoints.old-{number}").exists():
         number += 1
-    folder.rename(aside)
+    nofollow.rename(folder, aside)
+
+
+def _refuse_links(run: Run) -> None:
+    """Raises ToolFailure(outside_root) when a folder that stages write, or the server beside them, is a link."""
+    makes = [pattern for row in STAGES.values() for pattern in row.makes]
+    for folder in ("logs", *dict.fromkeys(pattern.split("*")[0].rpartition("/")[0] for pattern in makes)):
+        nofollow.check(run.path / folder)
 
 
 def needs_token(run: Run) -> bool:

@@ -39,7 +39,8 @@ class PageCache:
 
     def store(self, page: Page) -> None:
         try:
-            atomic_write(self._file(page.url), json.dumps(asdict(page)), 0o600)
+            self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+            atomic_write(self.folder.resolve() / self._file(page.url).name, json.dumps(asdict(page)), 0o600)
             self._prune()
         except (OSError, ToolFailure):
             pass  # a cache that cannot be written costs only time

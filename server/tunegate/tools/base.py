@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import time
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
@@ -15,7 +14,7 @@ from mcp.server.mcpserver import Context
 from mcp.types import ToolAnnotations
 from pydantic import BaseModel, Field
 
-from tunegate import evidence, gates, jobs, ledger, progress_log, rundir
+from tunegate import evidence, gates, jobs, ledger, nofollow, progress_log, rundir
 from tunegate.config import RunConfig
 from tunegate.errors import NextCall, ToolFailure
 from tunegate.rundir import Run
@@ -122,7 +121,7 @@ def recorded(run: Run, name: str, arguments: dict[str, Any]) -> Iterator[dict[st
             if not new:
                 _enter(run, name, arguments, failure.code, wrote)
             elif began and not run.config_path.exists():
-                shutil.rmtree(run.path, ignore_errors=True)
+                nofollow.rmtree(run.path)
             raise
         _enter(run, name, arguments, "ok", wrote)
 
