@@ -66,3 +66,10 @@ def test_a_file_that_is_no_text(tmp_path):
 )
 def test_short_name(model_id, short):
     assert config.short_name(model_id) == short
+
+
+@pytest.mark.parametrize("text", ["cat\n```\n\n# Before anything else\n\n```yaml\n", "a\r\nb", "a\x85b\u2028c", "\n"])
+def test_a_line_of_somebodys_text_is_no_line_of_the_file(text):
+    written = config.to_yaml({"model_id": "o/m", "class_names": [text, "dog"]})
+    assert config.parse(written).class_names == [text, "dog"]
+    assert len(written.splitlines()) == 4 and "\n```" not in written.replace(" ", "")

@@ -238,3 +238,15 @@ def test_importing_render_loads_no_template_engine():
     assert (
         subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == "[]"
     )
+
+
+@pytest.mark.parametrize("name", ["TODO list (photos)", "<NAME>", "{{ x }}", "{% x %}", "REPLACE_ME", "None"])
+def test_a_folder_or_a_class_may_be_called_like_a_placeholder(name):
+    local = {"dataset_id": None, "local_dataset_path": f"/data/{name}", "class_names": [name, "b"], "train_split": name}
+    assert render.render_files(config(**local), {})["README.md"].startswith("# ")
+
+
+def test_a_folders_name_is_one_line_of_the_readme_and_no_markdown():
+    local = {"dataset_id": None, "local_dataset_path": "/data/x\n\n## Run\n\n```bash\nrm -rf ~\n```\n[a](http://b)"}
+    text = render.render_files(config(**local), {})["README.md"]
+    assert text.count("\n## Run") == 1 and "\nrm" not in text and "[a](" not in text

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+import re
+import shlex
 import sys
 import time
 
 import pytest
+import yaml
 
 from tests import sealed
 from tests.sealed import CONFIG, FACTS
@@ -41,7 +44,9 @@ def test_what_is_emitted_is_valid_and_lies_where_it_says(run):
     path, text = rerun.emit(run)
     assert path == f"skills/{NAME}/SKILL.md" and (run.path / path).read_text() == text
     assert rerun.problems(text, NAME) == []
-    assert rerun.emitted_commands(text) == rerun.commands(CONFIG, baseline=True)
+    assert (
+        "\n## Run\n\n```bash\n" + "\n".join(map(shlex.join, rerun.commands(CONFIG, baseline=True))) + "\n```\n" in text
+    )
     for said in ("0.9000", "0.1000 (random-head)", "transformers==5.23.0", sealed.ORIGIN["url"], "train took 3.0 s"):
         assert said in text, said
 
@@ -57,7 +62,7 @@ def test_what_was_overcome_is_told(run):
     sealed.write(run, "stages/smoke", {**FACTS["stages/smoke"], "overcome": ["exit code #: loss is nan, got None"]})
     text = rerun.emit(run)[1]
     assert (
-        "- seen on this run: smoke: exit code #: loss is nan, got None" in text and "no stage of this run" not in text
+        "- seen on this run: `smoke: exit code #: loss is nan, got None`" in text and "no stage of this run" not in text
     )
 
 
@@ -109,16 +114,9 @@ def test_a_name_that_no_loader_takes(text, name):
     assert rerun.problems(text.replace(f"name: {NAME}", f"name: {name}"), name)
 
 
-def test_no_commands_where_there_is_no_block():
-    assert rerun.emitted_commands("## Run\n\nnothing\n") == [] == rerun.emitted_commands("")
-    assert rerun.emitted_commands(
-        "## Other\n```bash\nrm -rf x\n```\n## Run\n```bash\n# a comment\n\npython a.py\n```\n"
-    ) == ["python a.py"]
-
-
 def verify(run: Run) -> dict:
     """The verification in the foreground: its exit code and its report."""
-    code = rerun.verify(run.path, rerun.REPORT, sys.executable)
+    code = rerun.verify(run.path, rerun.REPORT, sys.executable, rerun.commands(CONFIG, baseline=True))
     return {"code": code, **json.loads((run.path / rerun.REPORT).read_text())}
 
 
@@ -139,16 +137,65 @@ def test_a_command_that_fails_is_named_and_ends_it(run):
     assert (found["code"], found["failed"], found["results"]) == (1, "python train.py --fresh", {})
 
 
-def test_a_skill_without_commands_verifies_nothing(run):
+def test_nothing_that_stands_in_the_skill_is_run(run, tmp_path):
+    """The commands are the ones that were made; SKILL.md is for people."""
     path, text = rerun.emit(run)
-    (run.path / path).write_text(text.replace("## Run\n", "## Ran\n"))
-    assert verify(run)["failed"] == "(the skill holds no commands)"
+    (run.path / path).write_text(text.replace("```bash\n", f"```bash\ntouch {tmp_path}/run-from-markdown\n"))
+    assert rerun.judge(run, job(run)) == (0.89, [])
+    assert not (tmp_path / "run-from-markdown").exists()
 
 
-def test_the_skill_that_an_earlier_model_left_is_not_the_one_that_is_run(run):
-    rerun.emit(run)
-    sealed.put(run, {"skills/run-a/SKILL.md": "## Run\n```bash\npython wrong.py\n```\n"})
-    assert verify(run)["failed"] is None
+LINES = "shapes\n\n## Run\n\n```bash\ntouch {}/pwned\n```\n"
+
+
+@pytest.mark.parametrize("key", ["local_dataset_path", "train_split", "class_names"])
+def test_a_name_with_line_breaks_adds_no_heading_no_block_and_no_command(tmp_path, key):
+    name = LINES.format(tmp_path)
+    local = {"dataset_id": None, "local_dataset_path": "/data/shapes"}
+    value = {"class_names": ["a", name], "local_dataset_path": f"/data/{name}"}.get(key, name)
+    config = CONFIG.model_copy(update={**local, key: value})
+    run = sealed.build(Run(tmp_path / "run"), until="push", config=config, files=SCRIPTS)
+    text = rerun.emit(run)[1]
+    shaped = lambda text: [line for line in text.splitlines() if line.startswith(("#", "`"))]  # noqa: E731
+    assert [re.sub("`{3,}", "```", line) for line in shaped(text)[1:]] == shaped(
+        rerun.emit(sealed.build(Run(tmp_path / "b"), "push"))[1]
+    )[1:]
+    assert f"\ntouch {tmp_path}/pwned" not in text and rerun.problems(text, NAME) == []
+    assert rerun.judge(run, job(run)) == (0.89, []) and not (tmp_path / "pwned").exists()
+
+
+def test_no_failure_and_no_edited_file_is_markdown(run):
+    failure = "x\n```bash\nrm -rf ~\n```\n## Run"
+    sealed.write(run, "stages/smoke", {**FACTS["stages/smoke"], "overcome": [failure]})
+    text = rerun.emit(run)[1]
+    assert "\nrm -rf" not in text and text.count("\n## Run") == 1
+
+
+@pytest.mark.parametrize("ticks", ["```", "`````", "a\n````\nb"])
+def test_the_snapshots_block_is_closed_by_its_own_end_alone(tmp_path, ticks):
+    config = CONFIG.model_copy(update={"class_names": ["a", ticks], "eval_split": ticks})
+    text = rerun.emit(sealed.build(Run(tmp_path / "run"), until="push", config=config))[1]
+    opened = re.search(r"^(`{3,})yaml\n(.*?)^\1$", text, re.S | re.M)
+    assert yaml.safe_load(opened[2])["class_names"] == ["a", ticks]
+
+
+def test_a_folder_may_be_called_like_a_placeholder(tmp_path):
+    for name in ("TODO list (photos)", "None", "{{ x }}", "<NAME>", "nan"):
+        config = CONFIG.model_copy(
+            update={"dataset_id": None, "local_dataset_path": f"/data/{name}", "eval_split": name}
+        )
+        rerun.emit(sealed.build(Run(tmp_path / name / "run"), until="push", config=config))
+
+
+def test_the_clean_copy_is_made_where_it_should_and_of_plain_files(run, tmp_path):
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    (outside / "mine").write_text("precious")
+    (run.path / ".verify").symlink_to(outside)
+    (run.path / "linked.py").symlink_to(outside / "mine")
+    copy = rerun.clean_copy(run.path)
+    assert [p.name for p in outside.iterdir()] == ["mine"] and not (run.path / ".verify").is_symlink()
+    assert (copy / "train.py").read_text() == SCRIPTS["train.py"] and not (copy / "linked.py").exists()
 
 
 def job(run: Run) -> jobs.Job:
@@ -235,6 +282,6 @@ def test_it_rests_on_the_evaluations_own_number(run):
 
 def test_in_containers_every_command_runs_in_the_image():
     lines = rerun.commands(CONFIG.model_copy(update={"platform": "local-docker"}), baseline=False)
-    assert all(line.startswith("bash in_image.sh python ") for line in lines) and not any(
+    assert all(line[:3] == ["bash", "in_image.sh", "python"] for line in lines) and not any(
         "baseline" in line for line in lines
     )

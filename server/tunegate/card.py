@@ -6,6 +6,7 @@ from typing import Any
 
 from tunegate import __version__, metrics
 from tunegate.config import RunConfig
+from tunegate.neutral import code, printable, sentence
 
 BASELINE_KINDS = {
     "zero-shot": "the untuned model as it was published, with its own classes or its own words",
@@ -15,7 +16,7 @@ BASELINE_KINDS = {
 
 
 def dataset_name(config: RunConfig) -> str:
-    return config.dataset_id or f"local data ({(config.local_dataset_path or '').rsplit('/', 1)[-1]})"
+    return config.dataset_id or f"local data ({printable((config.local_dataset_path or '').rsplit('/', 1)[-1], 200)})"
 
 
 def render(
@@ -83,9 +84,9 @@ def _body(
     tuned, base = results["eval"], results.get("baseline")
     metric, value, n = tuned["metric"], tuned[tuned["metric"]], tuned["n"]
     held_out = (
-        f"{n} rows of `{config.eval_split}`"
+        f"{n} rows of {code(config.eval_split)}"
         if config.eval_split
-        else f"{n} rows held out of `{config.train_split}` (seed {config.seed})"
+        else f"{n} rows held out of {code(config.train_split)} (seed {config.seed})"
     )
     before = f"{base[metric]:.4f}" if base else "not measured (skip_baseline)"
     kind = f"Baseline: {base['kind']}, i.e. {BASELINE_KINDS.get(base['kind'], base['kind'])}." if base else ""
@@ -118,7 +119,7 @@ def _body(
     return f"""# {name}
 
 [{config.model_id}](https://huggingface.co/{config.model_id}) (revision `{config.model_revision}`), fine-tuned for {config.task}
-on {dataset_name(config)}{revision}.
+on {sentence(dataset_name(config))}{revision}.
 
 ## Results
 

@@ -179,6 +179,14 @@ class _Dumper(yaml.SafeDumper):
     """SafeDumper that quotes what the loader below would not read back as text."""
 
 
+def _one_line(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
+    """Line breaks as escapes: no line of the YAML is a line of somebody's text, which could end a block around it."""
+    style = '"' if re.search("[\n\r\x85\u2028\u2029]", text) else None
+    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style=style)
+
+
+_Dumper.add_representer(str, _one_line)
+
 # PyYAML follows YAML 1.1, where 1e-3 is text; people write learning rates like that.
 _FLOAT = re.compile(r"^[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+$")
 for _yaml in (_UniqueKeyLoader, _Dumper):

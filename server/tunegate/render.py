@@ -11,12 +11,13 @@ import keyword
 import re
 import textwrap
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import yaml
 
 from tunegate import config as config_module
-from tunegate import extras, fixes, metrics, renames
+from tunegate import extras, fixes, metrics, neutral, quoting, renames
 from tunegate.config import RunConfig
 from tunegate.errors import ToolFailure
 from tunegate.paths import data_dir
@@ -152,6 +153,15 @@ def render_files(config: RunConfig, slots: dict[str, Any]) -> dict[str, str]:
     internal (a scaffold that leaves a hole or a file without its header).
     """
     folder = _folder(config.task)
+    files = _rendered(config, slots, folder)
+    own = quoting.without(config, _PLACEHOLDER)  # a folder may be called TODO
+    _check(files, files if own == config else _rendered(own, slots, folder))
+    if wrong := fixes.forbidden(config, files):
+        raise ToolFailure("internal", f"{wrong[0]}; nothing was written: please report this")
+    return files
+
+
+def _rendered(config: RunConfig, slots: dict[str, Any], folder: Path) -> dict[str, str]:
     values = _values(config, slots)
     templates_of = environment(folder)
     _check_arguments(config, templates_of.get_template("train.py.j2").render({**values, "training_arguments": []}))
@@ -165,9 +175,6 @@ def render_files(config: RunConfig, slots: dict[str, Any]) -> dict[str, str]:
     files = {name: templates_of.get_template(template).render(values) for template, name in templates.items()}
     files |= requirements(config.task)
     files["requirements.txt"] = fixes.requirements(config, extras.requirements(config, files["requirements.txt"]))
-    _check(files)
-    if wrong := fixes.forbidden(config, files):
-        raise ToolFailure("internal", f"{wrong[0]}; nothing was written: please report this")
     return files
 
 
@@ -237,7 +244,8 @@ def _values(config: RunConfig, slots: dict[str, Any]) -> dict[str, Any]:
         "frozen": FROZEN,
         "renames": renames,
         "quoted": _quoted,
-        "dataset": " ".join(f"{config.dataset_id or config.local_dataset_path}".split()),
+        "dataset": neutral.sentence(f"{config.dataset_id or config.local_dataset_path}"),
+        "local_mount": quoting.bind_mount(config.local_dataset_path or ""),
     }
 
 
@@ -320,13 +328,14 @@ def _without_fstrings(text: str) -> str:
     return b"".join(lines).decode()
 
 
-def _check(files: dict[str, str]) -> None:
+def _check(files: dict[str, str], without_names: dict[str, str]) -> None:
+    """without_names: the same files, of a config in which no name looks like a placeholder. Raises ToolFailure(internal)."""
     if missing := missing_headers(files):
         raise ToolFailure(
             "internal",
             f"{missing[0]} would have been written without the copyright header; nothing was: please report this",
         )
-    if holes := unresolved_placeholders(files):
+    if holes := unresolved_placeholders(without_names):
         raise ToolFailure(
             "internal", f"{holes[0]} is a placeholder that nothing filled; nothing was written: please report this"
         )

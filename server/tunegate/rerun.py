@@ -1,7 +1,8 @@
 """The rerun skill: everything needed to reproduce a finished run, written from its evidence and checked before it is kept.
 
-`python -m tunegate.rerun RUN REPORT PYTHON` is its verification: it runs the commands that stand in the emitted
-SKILL.md, in a clean copy of the project, and reports the metric that they give.
+`python -m tunegate.rerun RUN REPORT PYTHON COMMANDS` is its verification: it runs the commands that were written into the
+SKILL.md (COMMANDS: their words, as JSON; nothing is parsed out of the Markdown) in a clean copy of the project, and reports
+the metric that they give.
 """
 
 from __future__ import annotations
@@ -10,8 +11,6 @@ import json
 import math
 import os
 import re
-import shlex
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -20,20 +19,20 @@ from urllib.parse import urlsplit
 
 import yaml
 
-from tunegate import __version__, card, evidence, gates, gpu_handover, jobs, render
+from tunegate import __version__, card, evidence, gates, gpu_handover, jobs, neutral, nofollow, quoting, render
 from tunegate import config as config_module
 from tunegate.config import RunConfig
 from tunegate.errors import ToolFailure
 from tunegate.paths import data_dir
-from tunegate.rundir import Run, atomic_write, file_sha256
+from tunegate.rundir import Run, file_sha256
 from tunegate.web import LOOPBACK
 
 JOB = "rerun"
 REPORT = "reports/rerun.json"
 PROJECT = ("*.py", "*.sh", "config.yaml", "requirements*.txt", "Dockerfile", ".dockerignore", ".gitignore", "README.md")
 USES = (*PROJECT, "skills/*/SKILL.md")
-# The config's values and a stage's own error are quoted as they are: a class may be called None, and a loss have been nan.
-_QUOTED = re.compile(r"^## Config snapshot\n.*?^```\n|^- seen on this run: .*?$", re.S | re.M)
+_SEEN = re.compile(r"^- seen on this run: .*$", re.M)  # a stage's own error: a loss may have been nan
+_PLACEHOLDER = re.compile(r"\{\{.*?\}\}|\{%.*?%\}|<[A-Z][A-Z_ ]{2,}>|\b(?:TODO|TBD)\b|(?<![\w-])(?:None|nan)(?![\w-])")
 METADATA = ("name", "description", "license", "compatibility", "metadata", "allowed-tools")
 
 
@@ -57,20 +56,23 @@ def expected(run: Run) -> dict[str, Any]:
 
 def emit(run: Run) -> tuple[str, str]:
     """Write the skill; (path in the run, text). Raises ToolFailure(internal) rather than keep one with a hole in it."""
-    path = skill_path(run)
+    path, config = skill_path(run), run.config()
+    name = Path(path).parent.name
     template = render.environment(data_dir("scaffolds") / "_shared").get_template("rerun_skill.md.j2")
-    text = template.render(_values(run, Path(path).parent.name))
-    wrong = problems(text, Path(path).parent.name)
+    text = template.render(_values(run, config, name))
+    without_names = template.render(
+        _values(run, quoting.without(config, _PLACEHOLDER), name)
+    )  # a class may be called None
+    wrong = problems(text, name, without_names)
     if wrong:
         raise ToolFailure(
             "internal", f"the rerun skill would have been invalid ({wrong[0]}) and was not written: please report this"
         )
-    atomic_write(run.path / path, text)
+    nofollow.write(run.path / path, text)
     return path, text
 
 
-def _values(run: Run, name: str) -> dict[str, Any]:
-    config = run.config()
+def _values(run: Run, config: RunConfig, name: str) -> dict[str, Any]:
     facts = {key: found.facts for key in evidence.KINDS if (found := evidence.read(run, key))}
     packages = facts["stages/build"].get("packages", {})
     baseline = facts.get("stages/baseline") if not config.skip_baseline else None
@@ -91,7 +93,10 @@ def _values(run: Run, name: str) -> dict[str, Any]:
         "description": f"Reproduce the fine-tuning of {config.model_id} on {card.dataset_name(config)} ({config.task}): expected {aim['metric']} "
         f"{aim['value']:.4f} ± {aim['tolerance']:.4f}. Use when asked to rerun, verify or vary this run.",
         "snapshot": config_module.to_yaml(snapshot).rstrip(),
-        "dataset": card.dataset_name(config),
+        "dataset": neutral.sentence(card.dataset_name(config)),
+        "fence": quoting.fence,
+        "code": neutral.code,
+        "link": neutral.link,
         "train": facts["stages/train"],
         "smoke": facts["stages/smoke"],
         "push": facts.get("push"),
@@ -100,8 +105,8 @@ def _values(run: Run, name: str) -> dict[str, Any]:
             for stage in ("prepare", "smoke", "train", "eval")
             if f"stages/{stage}" in facts
         },
-        "commands": commands(config, baseline is not None),
-        "packages": packages,
+        "commands": [quoting.shell(argv) for argv in commands(config, baseline is not None)],
+        "lock": "\n".join(f"{package}=={version}" for package, version in packages.items()),
         "python_version": facts["stages/build"].get("python_version", ""),
         "sources": facts["recipe"]["sources"],
         "failures": _troubles(facts),
@@ -109,13 +114,14 @@ def _values(run: Run, name: str) -> dict[str, Any]:
     }
 
 
-def commands(config: RunConfig, baseline: bool) -> list[str]:
-    """The stages by hand, in order, inside the environment, or each in the project's image."""
-    python = "bash in_image.sh python" if config.platform == "local-docker" else "python"
-    before = ["prepare_data.py", "train.py --smoke --max_steps 2", *(["run_eval.py --baseline"] if baseline else [])]
-    merge = ["merge_lora.py"] if config.adapted else []
-    after = ["run_eval.py", "infer.py", *(["report.py"] if config.emit_report else [])]
-    return [f"{python} {script}" for script in (*before, "train.py --fresh", *merge, *after)]
+def commands(config: RunConfig, baseline: bool) -> list[list[str]]:
+    """The words of the stages by hand, in order, inside the environment, or each in the project's image."""
+    python = ["bash", "in_image.sh", "python"] if config.platform == "local-docker" else ["python"]
+    before = [["prepare_data.py"], ["train.py", "--smoke", "--max_steps", "2"]]
+    before += [["run_eval.py", "--baseline"]] if baseline else []
+    merge = [["merge_lora.py"]] if config.adapted else []
+    after = [["run_eval.py"], ["infer.py"], *([["report.py"]] if config.emit_report else [])]
+    return [[*python, *script] for script in (*before, ["train.py", "--fresh"], *merge, *after)]
 
 
 def _troubles(facts: dict[str, dict]) -> list[str]:
@@ -127,8 +133,11 @@ def _troubles(facts: dict[str, dict]) -> list[str]:
     ]
 
 
-def problems(text: str, name: str) -> list[str]:
-    """What keeps the text from being a valid skill: placeholders, missing metadata, missing notice. Empty is valid."""
+def problems(text: str, name: str, without_names: str | None = None) -> list[str]:
+    """What keeps the text from being a valid skill: placeholders, missing metadata, missing notice. Empty is valid.
+
+    without_names: the same text, where no name of the user's looks like a placeholder.
+    """
     found = []
     parts = re.match(r"---\n(.*?)\n---\n(.*)", text, re.S)
     try:
@@ -145,28 +154,18 @@ def problems(text: str, name: str) -> list[str]:
         found.append("description is longer than 1024 characters")
     if not parts[2].lstrip("\n").startswith("<!--\nCopyright (c) 2026, NVIDIA CORPORATION."):
         found.append("the copyright notice does not follow the front matter")
-    found += [
-        f"placeholder {mark!r} left"
-        for mark in re.findall(
-            r"\{\{.*?\}\}|\{%.*?%\}|<[A-Z][A-Z_ ]{2,}>|\b(?:TODO|TBD)\b|(?<![\w-])(?:None|nan)(?![\w-])",
-            _QUOTED.sub("", parts[2]),
-        )
-    ]
-    return found
-
-
-def emitted_commands(text: str) -> list[str]:
-    """The lines of the skill's `Run` section's bash block: what a person would paste."""
-    block = re.search(r"^## Run\n.*?```bash\n(.*?)```", text, re.S | re.M)
-    return [line for line in (block[1].splitlines() if block else []) if line.strip() and not line.startswith("#")]
+    looked_at = _SEEN.sub("", without_names or text)
+    return [*found, *(f"placeholder {mark!r} left" for mark in _PLACEHOLDER.findall(looked_at))]
 
 
 def command(run: Run) -> list[str]:
     from tunegate.stages import stage_python
 
+    config = run.config()
     # in containers the commands themselves say which python
-    python = stage_python(run) if run.config().platform == "local-process" else "python"
-    return [*jobs.PYTHON_M, "tunegate.rerun", str(run.path), REPORT, python]
+    python = stage_python(run) if config.platform == "local-process" else "python"
+    words = json.dumps(commands(config, not config.skip_baseline and evidence.read(run, "stages/baseline") is not None))
+    return [*jobs.PYTHON_M, "tunegate.rerun", str(run.path), REPORT, python, words]
 
 
 def environment(run: Run) -> dict[str, str]:
@@ -202,33 +201,38 @@ def judge(run: Run, job: jobs.Job) -> tuple[float | None, list[str]]:
     return value, [f"{aim['metric']} {value:.4f} instead of {aim['value']:.4f} ± {aim['tolerance']:.4f}"] if off else []
 
 
-def verify(run_path: Path, report: Path, python: str) -> int:
-    """Copy the project without data, checkpoints and reports; run the emitted commands there; keep the results."""
+def clean_copy(run_path: Path) -> Path:
+    """The project without data, checkpoints and reports, in a new folder below .verify/."""
     copy = run_path / ".verify/project"
-    shutil.rmtree(copy.parent, ignore_errors=True)
-    copy.mkdir(parents=True)
+    nofollow.rmtree(copy.parent)
+    nofollow.mkdir(copy, nofollow.PRIVATE_FOLDER)
     for path in {path for pattern in PROJECT for path in run_path.glob(pattern)}:
-        shutil.copy2(path, copy / path.name)
-    skill = (run_path / skill_path(Run(run_path))).read_text()  # not whatever an earlier model of this run left
-    failed = None
-    for line in emitted_commands(skill):
+        if (
+            path.is_file() and not path.is_symlink()
+        ):  # a link is none of the files whose hashes the job was started with
+            nofollow.write(copy / path.name, path.read_bytes())
+    return copy
+
+
+def verify(run_path: Path, report: str, python: str, commands: list[list[str]]) -> int:
+    """Run the commands in a clean copy of the project; keep the results in `report`, a path in the run."""
+    copy, failed = clean_copy(run_path), None
+    for argv in commands:
+        line = quoting.shell(argv)
         print(f"$ {line}", flush=True)
-        words = shlex.split(line)
-        if subprocess.run([python if words[0] == "python" else words[0], *words[1:]], cwd=copy).returncode != 0:
+        if subprocess.run([python if argv[0] == "python" else argv[0], *argv[1:]], cwd=copy).returncode != 0:
             failed = line
             break
     results = copy / "reports/eval_results.json"
     found = {
         "failed": failed,
-        "commands": emitted_commands(skill),
+        "commands": commands,
         "results": json.loads(results.read_text()) if results.exists() and not failed else {},
     }
-    if not failed and not found["commands"]:
-        found["failed"] = "(the skill holds no commands)"
-    atomic_write(run_path / report, json.dumps(found, indent=1) + "\n")
-    shutil.rmtree(copy.parent, ignore_errors=True)
-    return 1 if found["failed"] else 0
+    nofollow.write(run_path / report, json.dumps(found, indent=1) + "\n")
+    nofollow.rmtree(copy.parent)
+    return 1 if failed else 0
 
 
 if __name__ == "__main__":
-    sys.exit(verify(Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3]))
+    sys.exit(verify(Path(sys.argv[1]), sys.argv[2], sys.argv[3], json.loads(sys.argv[4])))

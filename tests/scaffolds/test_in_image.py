@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import json
 import os
 import subprocess
@@ -74,6 +76,20 @@ def test_command_mounts_and_gpus(asked, tmp_path):
     assert "--gpus" not in words
     local = {"gpu_count": 1, "dataset_id": None, "local_dataset_path": "/data/shapes"}
     words = asked("python", "train.py", config=CONFIG.model_copy(update=local))
-    assert after(words, "--gpus") == ["all"] and "/data/shapes:/data/shapes:ro" in after(words, "-v")
+    assert after(words, "--gpus") == ["all"] and after(words, "--mount") == [
+        "type=bind,source=/data/shapes,target=/data/shapes,readonly"
+    ]
     words = asked("python", "train.py", config=CONFIG.model_copy(update=local), GPU_FLAGS="--device nvidia.com/gpu=all")
     assert after(words, "--device") == ["nvidia.com/gpu=all"] and "--gpus" not in words
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["$(touch pwned)", "`touch pwned`", "a'; touch pwned; '", 'a"b', "a b", "a\nb", "a:b", "a,b", "$HOME", "a\\"],
+)
+def test_a_folders_name_is_a_name(asked, tmp_path, name):
+    local = CONFIG.model_copy(update={"dataset_id": None, "local_dataset_path": f"/data/{name}"})
+    [mount] = after(asked("python", "train.py", config=local), "--mount")
+    [fields] = csv.reader(io.StringIO(mount, newline=""))  # as docker reads it
+    assert fields == ["type=bind", f"source=/data/{name}", f"target=/data/{name}", "readonly"]
+    assert not list(tmp_path.rglob("pwned"))

@@ -9,14 +9,13 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import shutil
 import time
 from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from tunegate import containers, engine_errors, seal
+from tunegate import containers, engine_errors, nofollow, seal
 from tunegate import engine as engines
 from tunegate.containers import ContainerPlan, ContainerState
 from tunegate.engine import Engine
@@ -70,9 +69,8 @@ def look(run_dir: Path, config_json: bytes, wait_s: float = WAIT_S) -> Seen | No
     folder = run_dir / ".probe" / key[:16]
     if seen := _result(folder, key, image):
         return seen
-    (folder / "repo").mkdir(parents=True, exist_ok=True)
-    (folder / "repo" / "config.json").write_bytes(config_json)
-    shutil.copyfile(SCRIPT, folder / SCRIPT.name)
+    nofollow.write(folder / "repo" / "config.json", config_json)
+    nofollow.write(folder / SCRIPT.name, SCRIPT.read_bytes())
     try:
         engine = engines.connect()
         have_image(engine, image)
@@ -80,7 +78,7 @@ def look(run_dir: Path, config_json: bytes, wait_s: float = WAIT_S) -> Seen | No
     except ToolFailure as failure:
         raise ToolFailure(failure.code, f"{failure}{WITHOUT}") from None
     if seen:
-        shutil.rmtree(folder / "site", ignore_errors=True)  # what pip installed there: 100 MB
+        nofollow.rmtree(folder / "site")  # what pip installed there: 100 MB
     return seen
 
 
@@ -123,7 +121,7 @@ def _plan(engine: Engine, folder: Path, image: str, key: str, kind: str, labels:
     if kind == "install":
         argv += ["--install", f"transformers=={architectures.version()}"]
         argv += ["--no-index", "--find-links", wheels] if wheels else []
-    (folder / "home").mkdir(exist_ok=True)
+    nofollow.mkdir(folder / "home")
     found = engines.image(engine, image)
     return ContainerPlan(
         image=image,
@@ -135,6 +133,7 @@ def _plan(engine: Engine, folder: Path, image: str, key: str, kind: str, labels:
         network="default" if kind == "install" and not wheels else "none",
         env={"HOME": "/workspace/home", "HF_HOME": "/workspace/cache", "HF_HUB_OFFLINE": "1"},
         read_only=(Path(wheels),) if kind == "install" and wheels else (),
+        roots=(Path(wheels),) if wheels else (),
         path=found.env.get("PATH", "") if found else "",
     )
 

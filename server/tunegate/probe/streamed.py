@@ -11,7 +11,6 @@ import base64
 import hashlib
 import json
 import os
-import shutil
 import stat
 import time
 from dataclasses import dataclass
@@ -19,7 +18,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from tunegate import containers, wheelhouse
+from tunegate import containers, nofollow, wheelhouse
 from tunegate import engine as engines
 from tunegate.containers import ContainerPlan
 from tunegate.engine import Engine
@@ -117,10 +116,10 @@ def _look(hub: Hub, info: RepoInfo, unread: NoReader, run_dir: Path) -> dict[str
 
 def _prepare(folder: Path, asked: dict[str, Any]) -> None:
     """A new folder: one that a container wrote into may hold links, which are not to be written through."""
-    shutil.rmtree(folder, ignore_errors=True)
-    (folder / "home").mkdir(parents=True)
-    (folder / "asked.json").write_text(json.dumps(asked))
-    shutil.copyfile(SCRIPT, folder / SCRIPT.name)
+    nofollow.rmtree(folder)
+    nofollow.mkdir(folder / "home")
+    nofollow.write(folder / "asked.json", json.dumps(asked))
+    nofollow.write(folder / SCRIPT.name, SCRIPT.read_bytes())
 
 
 def _plan(
@@ -148,6 +147,7 @@ def _plan(
         },
         secrets=(*(("HF_TOKEN",) if info.gated or info.private else ()), *wheelhouse.PROXIES),
         read_only=(Path(wheels),) if wheels else (),
+        roots=(Path(wheels),) if wheels else (),
         path=found.env.get("PATH", "") if found else "",
     )
 
@@ -160,7 +160,7 @@ def _follow(engine: Engine, folder: Path, container: str, key: str, image: str) 
     containers.remove(engine, container)
     found = _result(folder, key) if state.exit_code == 0 else None
     for name in ("site", "home"):  # what pip and the Hub's client left there
-        shutil.rmtree(folder / name, ignore_errors=True)
+        nofollow.rmtree(folder / name)
     if found is None:
         raise ToolFailure(
             "stage_failed",
@@ -168,7 +168,7 @@ def _follow(engine: Engine, folder: Path, container: str, key: str, image: str) 
             "or TUNEGATE_WHEELHOUSE to a directory with their wheels",
         )
     if found.get("passing"):
-        (folder / "result.json").unlink(missing_ok=True)  # the next call asks again
+        nofollow.unlink(folder / "result.json")  # the next call asks again
     return found
 
 

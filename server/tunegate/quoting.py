@@ -1,0 +1,52 @@
+"""Names that somebody else chose (a folder, a class, a column), inside shell commands and Markdown of ours: as text, never as syntax.
+
+`neutral` does the same for prose; YAML is quoted by `config.to_yaml`.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+import shlex
+from collections.abc import Iterable
+from typing import TypeVar
+
+from tunegate.config import RunConfig
+
+Value = TypeVar("Value")
+
+
+def shell(argv: Iterable[str]) -> str:
+    """The words of a command as one line that a shell reads back as these words."""
+    return shlex.join(argv)
+
+
+def bind_mount(path: str) -> str:
+    """The value of `docker run --mount`, as a word of a shell: `path` at its own place, read-only.
+
+    The option's fields are CSV; -v would end a path at its first colon.
+    """
+    out = io.StringIO()
+    csv.writer(out, lineterminator="\r\n").writerow(["type=bind", f"source={path}", f"target={path}", "readonly"])
+    return shlex.quote(out.getvalue().removesuffix("\r\n"))
+
+
+def fence(text: str) -> str:
+    """The backticks of a code block that nothing in the text closes."""
+    return "`" * max(3, 1 + max(map(len, re.findall("`+", text)), default=0))
+
+
+def without(config: RunConfig, pattern: re.Pattern[str]) -> RunConfig:
+    """The config with an x for whatever in its texts matches the pattern: what else in a rendering matches is not the user's."""
+    return config.model_copy(update=_without(config.model_dump(), pattern))
+
+
+def _without(value: Value, pattern: re.Pattern[str]) -> Value:
+    if isinstance(value, str):
+        return pattern.sub("x", value)
+    if isinstance(value, list):
+        return [_without(item, pattern) for item in value]
+    if isinstance(value, dict):
+        return {_without(key, pattern): _without(item, pattern) for key, item in value.items()}
+    return value
