@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import sys
 from collections.abc import Mapping
 from typing import Any
 
-from tunegate import evidence, ledger, stages
+from tunegate import evidence, ledger, seal, stages
 from tunegate.config import RunConfig
 from tunegate.recipe.slots import SLOTS
 from tunegate.render import HEADER
@@ -124,6 +125,12 @@ def build(
         if name == until:
             break
     return run
+
+
+def spec(run: Run, stage: str, inputs: str, given: dict[str, Any]) -> None:
+    """The sealed spec of a job whose container is called `inputs`, as jobs.start writes it."""
+    made = {"id": "0" * 16, "run": str(run.path), "stage": stage, "argv": [inputs], "given": given}
+    put(run, {f"meta/jobs/{stage}/spec.json": json.dumps({**made, "seal": seal.sign(made)})})
 
 
 def project(run: Run) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 from pathlib import Path
 
 import pytest
@@ -96,22 +97,61 @@ def test_secrets_come_by_name_and_only_the_named_ones():
     assert "hf_secret" not in repr(asked)  # a plan may be written to disk
 
 
-def test_local_data_is_mounted_read_only_at_its_own_path():
-    data = (Path("/data/my set"), Path("/tmp/set"), Path("/opt/sets/1"))
-    mounts = containers.container_spec(plan(read_only=data), {})["HostConfig"]["Mounts"]
-    assert [mount["Target"] for mount in mounts] == ["/workspace", "/data/my set", "/tmp/set", "/opt/sets/1"]
-    assert mounts[1] == {"Type": "bind", "Source": "/data/my set", "Target": "/data/my set", "ReadOnly": True}
+def mount(path: Path, *roots: Path) -> list[dict]:
+    return containers.container_spec(plan(read_only=(path,), roots=roots), {})["HostConfig"]["Mounts"]
+
+
+def test_local_data_is_mounted_read_only_at_its_own_path(tmp_path):
+    (tmp_path / "my set").mkdir()
+    (tmp_path / "rows.csv").write_text("a,b")
+    for path in (tmp_path / "my set", tmp_path / "rows.csv", tmp_path):
+        mounts = mount(path, Path("/srv"), tmp_path)
+        assert [mount["Target"] for mount in mounts] == ["/workspace", str(path)]
+        assert mounts[1] == {"Type": "bind", "Source": str(path), "Target": str(path), "ReadOnly": True}
+
+
+def test_only_what_lies_below_a_root_is_mounted(tmp_path):
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data-of-others").mkdir()
+    (tmp_path / "data/link").symlink_to(tmp_path / "data-of-others")
+    (tmp_path / "way").symlink_to(tmp_path / "data")
+    (tmp_path / "data/inner").mkdir()
+    for path, root in (
+        (tmp_path / "data-of-others", tmp_path / "data"),
+        (tmp_path / "data/link", tmp_path / "data"),
+        (tmp_path / "way/inner", tmp_path),
+        (tmp_path / "data", tmp_path / "data/inner"),
+    ):
+        assert refusal(mount, path, root)[0] == "outside_root", path
+    assert refusal(mount, tmp_path / "data")[0] == "outside_root"
+    assert refusal(mount, tmp_path / "absent", tmp_path)[0] == "not_found"
+
+
+@pytest.mark.parametrize(
+    "path", ["/var/run", "/var/run/docker.sock", "/run/docker.sock", "/root/.ssh", "/var/lib/docker"]
+)
+def test_nothing_of_the_machines_own_is_mounted(path, tmp_path):
+    assert refusal(mount, Path(path), tmp_path)[0] == "outside_root"
+
+
+def test_neither_sockets_nor_pipes_nor_devices_are_mounted(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    with socket.socket(socket.AF_UNIX) as bound:
+        bound.bind(str(tmp_path / "docker.sock"))
+        for name in ("docker.sock", "pipe"):
+            code, text = refusal(mount, tmp_path / name, tmp_path)
+            assert code == "invalid_input" and "socket, a pipe or a device" in text
 
 
 @pytest.mark.parametrize("path", ["/", "/usr", "/opt", "/tmp", "/workspace", "data/set", "/data/../etc"])
 def test_local_data_never_hides_the_containers_own_files(path):
-    code, text = refusal(containers.container_spec, plan(read_only=(Path(path),)), {})
+    code, text = refusal(mount, Path(path), Path("/"))
     assert code == "invalid_input" and "local_dataset_path" in text
 
 
 @pytest.mark.parametrize("path", ["/workspace/data", "/usr/lib", "/opt/project/data", "/etc/ssl"])
 def test_nor_what_lies_below_them(path):
-    assert refusal(containers.container_spec, plan(read_only=(Path(path),)), {})[0] == "invalid_input"
+    assert refusal(mount, Path(path), Path("/"))[0] == "invalid_input"
 
 
 def test_who_a_stage_runs_as(fake, connected):

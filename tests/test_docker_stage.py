@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 import time
 from pathlib import Path
@@ -10,7 +11,7 @@ import pytest
 
 from tests import fake_engine, sealed
 from tests.fake_engine import IMAGE_ID, FakeEngine
-from tunegate import containers, docker_stage, engine, gpu_handover, jobs, wheelhouse
+from tunegate import containers, docker_stage, engine, jobs, wheelhouse
 from tunegate.config import RunConfig
 from tunegate.errors import ToolFailure
 from tunegate.rundir import Run
@@ -38,17 +39,24 @@ def time_slice(wait=threading.Event().wait) -> None:
 @pytest.fixture
 def run(tmp_path) -> Run:
     (tmp_path / "run").mkdir()
-    built = {**sealed.FACTS["stages/build"], "image_id": IMAGE_ID}
-    return sealed.build(Run(tmp_path / "run"), until="stages/smoke", config=CONFIG, facts={"stages/build": built})
+    return built(Run(tmp_path / "run"))
+
+
+def built(run: Run, config: RunConfig = CONFIG, **facts: dict) -> Run:
+    """A run up to its smoke test. facts: further ones of a piece of evidence."""
+    own = {name: {**sealed.FACTS[name], **more} for name, more in facts.items()}
+    image = {**sealed.FACTS["stages/build"], "image_id": IMAGE_ID}
+    return sealed.build(run, until="stages/smoke", config=config, facts={"stages/build": image, **own})
 
 
 def labels(run: Run, stage: str = "train", job: str = "j1") -> dict[str, str]:
     return {"tunegate.run": str(run.path), "tunegate.stage": stage, "tunegate.job": job}
 
 
-def planned(run: Run, stage: str, config: RunConfig = CONFIG) -> containers.ContainerPlan:
-    connected = engine.connect()
-    return docker_stage.plan(connected, run, config, stage, labels(run, stage), ("python", "x.py"), IMAGE_ID)
+def planned(run: Run, stage: str, config: RunConfig = CONFIG, roots: tuple[Path, ...] = ()) -> containers.ContainerPlan:
+    given = docker_stage.given(run, config, stage, roots)
+    assert json.loads(json.dumps(given)) == given  # as it lies in the sealed spec
+    return docker_stage.plan(engine.connect(), run, labels(run, stage), given)
 
 
 # -- plan
@@ -61,27 +69,27 @@ def test_only_stages_that_talk_to_the_hub_have_a_network(fake, run, monkeypatch,
     monkeypatch.setenv("HF_ENDPOINT", endpoint)
     for stage in ("prepare", "smoke", "baseline", "train"):
         assert planned(run, stage).network == hub
-    for stage in ("check_api", "eval", "infer", "look"):
+    for stage in ("check_api", "eval", "infer"):
         assert planned(run, stage).network == "none"
     assert planned(run, "train").env == ({"HF_ENDPOINT": endpoint} if endpoint else {})
 
 
 def test_gpus_only_for_stages_that_compute_and_only_if_the_run_has_any(fake, run, monkeypatch):
     assert {planned(run, stage).gpus for stage in ("smoke", "train", "eval")} == {"none"}
-    monkeypatch.setattr(gpu_handover, "proven", lambda run, config: "cdi")
     with_gpus = CONFIG.model_copy(update={"gpu_count": 2})
+    built(run, with_gpus, host={"gpu_handover": "cdi"})
     for stage in ("smoke", "baseline", "train", "eval", "infer"):
         asked = planned(run, stage, with_gpus)
         assert asked.gpus == "cdi" and "PYTORCH_CUDA_ALLOC_CONF" in asked.env
-    assert {planned(run, stage, with_gpus).gpus for stage in ("prepare", "check_api", "look")} == {"none"}
+    assert {planned(run, stage, with_gpus).gpus for stage in ("prepare", "check_api", "merge")} == {"none"}
 
 
 @pytest.mark.parametrize(("source", "flag"), [("model", "gated"), ("dataset", "private")])
 def test_the_token_only_where_a_source_needs_one(fake, run, source, flag):
     assert planned(run, "train").secrets == ()
-    sealed.write(run, source, {**sealed.FACTS[source], flag: True}, CONFIG)
+    built(run, **{source: {flag: True}})
     assert {planned(run, stage).secrets for stage in ("prepare", "smoke", "baseline", "train")} == {("HF_TOKEN",)}
-    assert {planned(run, stage).secrets for stage in ("check_api", "eval", "infer", "look")} == {()}
+    assert {planned(run, stage).secrets for stage in ("check_api", "eval", "infer")} == {()}
 
 
 def test_a_proxy_reaches_stages_with_a_network_by_name_only(fake, run, monkeypatch):
@@ -96,12 +104,104 @@ def test_a_proxy_reaches_stages_with_a_network_by_name_only(fake, run, monkeypat
     assert planned(run, "prepare").network == "host"  # a proxy on this machine's loopback
 
 
-def test_local_data_is_read_only_at_its_own_path(fake, run):
-    config = CONFIG.model_copy(update={"dataset_id": None, "local_dataset_path": "/data/shapes"})
-    asked = planned(run, "prepare", config)
-    assert asked.read_only == (Path("/data/shapes"),)
+def with_local(run: Run, path: Path) -> RunConfig:
+    config = CONFIG.model_copy(update={"dataset_id": None, "local_dataset_path": str(path)})
+    built(run, config)
+    return config
+
+
+def test_local_data_is_read_only_at_its_own_path(fake, run, tmp_path):
+    (tmp_path / "shapes").mkdir()
+    asked = planned(run, "prepare", with_local(run, tmp_path / "shapes"), (tmp_path,))
+    assert asked.read_only == (tmp_path / "shapes",)
     mounts = {mount["Target"]: mount for mount in containers.container_spec(asked)["HostConfig"]["Mounts"]}
-    assert mounts["/data/shapes"]["ReadOnly"] and mounts["/workspace"]["Source"] == str(run.path)
+    assert mounts[str(tmp_path / "shapes")]["ReadOnly"] and mounts["/workspace"]["Source"] == str(run.path)
+
+
+def test_no_local_data_from_outside_the_servers_roots(fake, run, tmp_path):
+    (tmp_path / "shapes").mkdir()
+    asked = planned(run, "prepare", with_local(run, tmp_path / "shapes"), (run.path,))
+    with pytest.raises(ToolFailure) as caught:
+        containers.start(engine.connect(), asked)
+    assert caught.value.code == "outside_root" and fake.containers == {}
+
+
+def test_a_directory_with_the_engines_socket_is_given_to_no_container(fake, run, tmp_path):
+    with pytest.raises(ToolFailure, match="docker.sock, which no container may have"):
+        planned(run, "prepare", with_local(run, tmp_path), (tmp_path,))
+
+
+def test_what_a_container_is_given_is_decided_before_it_is_started(fake, run, tmp_path, monkeypatch):
+    """config.yaml and the evidence are changed as soon as the job's spec is sealed: none of it reaches the container."""
+    (tmp_path / "shapes").mkdir()
+    config = with_local(run, tmp_path / "shapes")
+    sealed.spec(run, "train", "j1", docker_stage.given(run, config, "train", (tmp_path,)))
+    run.save_config(config.model_copy(update={"local_dataset_path": str(tmp_path / "docker.sock"), "gpu_count": 8}))
+    for name, facts in (
+        ("stages/build", {"image_id": "sha256:another"}),
+        ("host", {"gpu_handover": "cdi"}),
+        ("model", {"gated": True}),
+    ):
+        path = run.meta / f"{name}.json"
+        found = json.loads(path.read_text())
+        path.write_text(json.dumps({**found, "facts": {**found["facts"], **facts}}))
+    monkeypatch.setenv("HF_TOKEN", "hf_secret_secret_secret")
+    thread, codes = following(run, spec=False)
+    made = only(fake)
+    assert made.config["Image"] == IMAGE_ID and "python train.py" in made.config["Cmd"][0]
+    assert [mount["Source"] for mount in made.config["HostConfig"]["Mounts"]] == [
+        str(run.path),
+        str(tmp_path / "shapes"),
+    ]
+    assert made.config["HostConfig"]["DeviceRequests"] == [] and "hf_secret" not in str(made.config["Env"])
+    fake.end(made, 0)
+    assert ended(thread, codes) == 0
+
+
+@pytest.mark.parametrize("change", ["none", "edited", "other inputs", "other stage", "nothing given"])
+def test_a_spec_that_is_not_this_jobs_starts_nothing(fake, run, change, capfdbinary):
+    given = docker_stage.given(run, CONFIG, "train", ())
+    path = jobs.directory(run, "train") / "spec.json"
+    if change == "other stage":
+        sealed.spec(run, "eval", "j1", given)
+        sealed.put(run, {"meta/jobs/train/spec.json": (run.meta / "jobs/eval/spec.json").read_text()})
+    elif change != "none":
+        sealed.spec(
+            run, "train", "j0" if change == "other inputs" else "j1", given if change != "nothing given" else None
+        )
+    if change == "edited":
+        path.write_text(path.read_text().replace("python", "sh"))
+    assert docker_stage.main(run, "train", "j1") == 1 and fake.containers == {}
+    assert "spec.json is not what tunegate started this train with" in capfdbinary.readouterr().out.decode()
+
+
+@pytest.mark.parametrize("name", ["model", "dataset", "host", "stages/build"])
+def test_evidence_that_does_not_hold_gives_nothing(run, name):
+    path = run.meta / f"{name}.json"
+    path.write_text(path.read_text().replace('"facts": {', '"facts": {"more": 1, '))
+    with pytest.raises(ToolFailure, match=name) as caught:
+        docker_stage.given(run, CONFIG, "train", ())
+    assert caught.value.code == "gate_closed"
+
+
+def test_a_config_that_the_evidence_does_not_rest_on_gives_nothing(run):
+    with pytest.raises(ToolFailure, match="dataset evidence is stale: local_dataset_path"):
+        docker_stage.given(run, CONFIG.model_copy(update={"local_dataset_path": "/var/run/docker.sock"}), "train", ())
+
+
+def test_a_run_that_has_become_a_link_is_not_mounted(fake, run, tmp_path):
+    given = docker_stage.given(run, CONFIG, "train", ())
+    run.path.rename(tmp_path / "moved")
+    run.path.symlink_to(tmp_path / "moved")
+    with pytest.raises(ToolFailure, match="symlink"):
+        docker_stage.plan(engine.connect(), run, labels(run), given)
+
+
+def test_no_value_of_the_environment_is_written_down(run, monkeypatch):
+    monkeypatch.setenv("HTTPS_PROXY", "http://me:pa55word@proxy.example:3128")
+    monkeypatch.setenv("HF_ENDPOINT", "https://me:pa55word@hub.example")
+    given = docker_stage.given(run, CONFIG, "prepare", ())
+    assert "pa55word" not in json.dumps(given) and {"HTTPS_PROXY"} <= set(given["secrets"])
 
 
 def test_the_rest_of_the_plan(fake, run, monkeypatch):
@@ -114,17 +214,25 @@ def test_the_rest_of_the_plan(fake, run, monkeypatch):
 
 def test_several_gpus_train_under_torchrun():
     several = CONFIG.model_copy(update={"gpu_count": 4})
-    assert docker_stage._argv(several, "train") == ("torchrun", "--nproc_per_node=4", "train.py")
-    assert docker_stage._argv(several, "eval") == ("python", "run_eval.py")
-    assert docker_stage._argv(CONFIG, "train") == ("python", "train.py")
+    assert docker_stage._argv(several, "train") == ["torchrun", "--nproc_per_node=4", "train.py"]
+    assert docker_stage._argv(several, "eval") == ["python", "run_eval.py"]
+    assert docker_stage._argv(CONFIG, "train") == ["python", "train.py"]
 
 
 # -- follow
 
 
 def following(
-    run: Run, stage: str = "train", job: str = "j1", mode: str = "run", stopping: threading.Event | None = None
+    run: Run,
+    stage: str = "train",
+    job: str = "j1",
+    mode: str = "run",
+    stopping: threading.Event | None = None,
+    spec: bool = True,
 ) -> tuple[threading.Thread, list[int]]:
+    """The follower of a job, in a thread; spec: as the server has just started it."""
+    if spec:
+        sealed.spec(run, stage, job, docker_stage.given(run, CONFIG, stage, ()))
     codes: list[int] = []
     go = lambda: codes.append(docker_stage.main(run, stage, job, mode, stopping))  # noqa: E731
     thread = threading.Thread(target=go, daemon=True)
@@ -343,7 +451,7 @@ def test_a_follower_that_stops_what_another_one_left(fake, run):
 
 
 def test_the_token_of_the_users_store_reaches_a_gated_model(fake, run, tmp_path, monkeypatch):
-    sealed.write(run, "model", {**sealed.FACTS["model"], "gated": "manual"}, CONFIG)
+    built(run, model={"gated": "manual"})
     (tmp_path / "token").write_text("hf_fromTheStore123456\n")
     monkeypatch.setenv("HF_TOKEN", "")
     monkeypatch.setenv("HF_TOKEN_PATH", str(tmp_path / "token"))

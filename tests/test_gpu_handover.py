@@ -122,27 +122,26 @@ def test_at_most_a_few_images_are_tried(fake, run):
 
 
 @pytest.fixture
-def recorded(run):
-    def record(**facts) -> Run:
-        host = {"hard_failures": [], "gpu_count": 2, **facts}
-        return sealed.build(run, until="host", config=CONFIG, facts={"host": host})
+def recorded():
+    def record(**facts) -> dict:
+        return {"hard_failures": [], "gpu_count": 2, **facts}
 
     return record
 
 
 def test_a_stage_gets_the_gpus_as_they_were_proven(recorded, monkeypatch):
-    run = recorded(gpu_handover="cdi", gpu_source="nvml")
+    host = recorded(gpu_handover="cdi", gpu_source="nvml")
     monkeypatch.setattr(gpus, "find", lambda: Gpus([Gpu("NVIDIA H100", 85.5, 85.0)] * 2, "580.95.05", "nvml"))
-    assert gpu_handover.proven(run, CONFIG) == "cdi"
+    assert gpu_handover.proven(host, CONFIG) == "cdi"
 
 
 def test_a_gpu_that_vanished_since_the_audit(recorded, monkeypatch):
-    run = recorded(gpu_handover="cdi", gpu_source="nvml")
+    host = recorded(gpu_handover="cdi", gpu_source="nvml")
     monkeypatch.setattr(gpus, "find", lambda: Gpus(problem="NVML: GPU 1: GPU is lost"))
     with pytest.raises(
         ToolFailure, match=r"saw 2 GPU\(s\), and now there are 0 \(NVML: GPU 1: GPU is lost\).*audit_gpu"
     ):
-        gpu_handover.proven(run, CONFIG)
+        gpu_handover.proven(host, CONFIG)
 
 
 def test_gpus_that_this_process_never_saw_are_not_missed(recorded, monkeypatch):

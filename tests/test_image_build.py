@@ -49,6 +49,7 @@ def run(tmp_path) -> Run:
 def build(fake: FakeEngine, run: Run, *printed: str, code: int = 0) -> int:
     """A whole build. The containers that it starts print, one after the other, `printed`, and exit with `code`."""
     codes: list[int] = []
+    sealed.spec(run, "build", "b1", docker_stage.given(run, run.config(), "build", ()))
     thread = threading.Thread(target=lambda: codes.append(docker_stage.main(run, "build", "b1")), daemon=True)
     thread.start()
     answers = list(printed or (listing(PACKAGES), listing(BARE)))

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import os
 import shlex
+import stat
 import struct
 import threading
 import time
@@ -18,12 +19,13 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
-from tunegate import engine_errors, jobs, seal
+from tunegate import engine_errors, jobs, nofollow, seal
 from tunegate.engine import Engine, EngineFacts, GpuHandover
 from tunegate.errors import ToolFailure
 
 LOG_SILENCE_S = 120.0
 SHM_BYTES = 16 * 2**30
+MAX_PROCESSES = 16_384  # and threads: several times what eight GPUs' workers need, and no more than a machine survives
 SYSTEM = (
     "/bin",
     "/dev",
@@ -84,6 +86,7 @@ class ContainerPlan:
     env: dict[str, str] = field(default_factory=dict)
     secrets: tuple[str, ...] = ()
     read_only: tuple[Path, ...] = ()  # local data, mounted at their own paths
+    roots: tuple[Path, ...] = ()  # below which local data must lie
     path: str = ""  # the image's PATH (engine.image(...).env): a login shell forgets it where /etc/profile sets another
 
 
@@ -116,10 +119,10 @@ def user_for(facts: EngineFacts) -> str:
 
 
 def container_spec(plan: ContainerPlan, environ: Mapping[str, str] = os.environ) -> dict[str, Any]:
-    """ContainerPlan -> the body of `POST /containers/create`. Raises ToolFailure(invalid_input) on an unusable data path."""
+    """ContainerPlan -> the body of `POST /containers/create`. Raises ToolFailure on an unusable data path."""
     mounts = [{"Type": "bind", "Source": str(plan.output_dir), "Target": "/workspace"}]
     for path in plan.read_only:
-        _check_mountable(path)
+        _check_mountable(path, plan.roots)
         mounts.append({"Type": "bind", "Source": str(path), "Target": str(path), "ReadOnly": True})
     # one pipe for both outputs: the engine reads two at its own pace, so that their lines change places
     command = (f"export PATH={shlex.quote(plan.path)}; " if plan.path else "") + f"exec {shlex.join(plan.argv)} 2>&1"
@@ -143,6 +146,7 @@ def container_spec(plan: ContainerPlan, environ: Mapping[str, str] = os.environ)
             "DeviceRequests": DEVICE_REQUESTS[plan.gpus],
             "CapDrop": ["ALL"],
             "SecurityOpt": ["no-new-privileges"],
+            "PidsLimit": MAX_PROCESSES,
             "Init": True,  # a PID 1 without it ignores TERM, and a stopped training could not save
             "AutoRemove": False,  # an engine that removes it takes the exit code along
             # whatever the engine's default: a log that can be read back and cannot fill the disk
@@ -151,7 +155,30 @@ def container_spec(plan: ContainerPlan, environ: Mapping[str, str] = os.environ)
     }
 
 
-def _check_mountable(path: Path) -> None:
+def _check_mountable(path: Path, roots: tuple[Path, ...]) -> None:
+    """A directory or a file below one of the roots, with no link on the way. Raises ToolFailure: invalid_input, outside_root, not_found."""
+    _check_place(path)
+    if not any(path.is_relative_to(root) for root in roots):
+        raise ToolFailure(
+            "outside_root",
+            f"local_dataset_path = {str(path)!r} lies in none of the directories that local data may come from "
+            f"({', '.join(map(str, roots)) or 'none'}): move it there, or restart the server with --data-root",
+        )
+    nofollow.check(path)
+    try:
+        mode = path.lstat().st_mode
+    except OSError as error:
+        raise ToolFailure(
+            "not_found", f"local_dataset_path = {str(path)!r} cannot be mounted ({error.strerror}): check the path"
+        ) from None
+    if not (stat.S_ISDIR(mode) or stat.S_ISREG(mode)):
+        raise ToolFailure(
+            "invalid_input",
+            f"local_dataset_path = {str(path)!r} is a socket, a pipe or a device: name a directory or a regular file",
+        )
+
+
+def _check_place(path: Path) -> None:
     hides = str(path) in PARENTS or any(path.is_relative_to(name) for name in SYSTEM)
     if path.is_absolute() and ".." not in path.parts and not hides:
         return

@@ -18,17 +18,28 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
-from tunegate import containers, engine_errors, evidence, extras, gpu_handover, image_build, jobs, wheelhouse
+from tunegate import (
+    containers,
+    engine_errors,
+    evidence,
+    extras,
+    gpu_handover,
+    image_build,
+    jobs,
+    ledger,
+    nofollow,
+    wheelhouse,
+)
 from tunegate import engine as engines
 from tunegate.config import RunConfig
 from tunegate.containers import ContainerPlan
 from tunegate.engine import Engine
 from tunegate.errors import ToolFailure
 from tunegate.rundir import Run
-from tunegate.stages import STAGES, needs_token
+from tunegate.stages import HUB_SECRETS, STAGES, restricted
 from tunegate.web import LOOPBACK
 
 STOPPED = jobs.STOPPED[0]
@@ -46,52 +57,122 @@ def main(run: Run, stage: str, inputs: str, mode: str = "run", stopping: threadi
     if mode == "stop":
         stopping.set()
     try:
-        config = run.config()
-        return (
-            image_build.build(run, config) if stage == "build" else follow(run, config, stage, inputs, mode, stopping)
-        )
+        if stage == "build":
+            return image_build.build(run, RunConfig.model_validate(_given(run, stage, inputs)["config"]))
+        return follow(run, stage, inputs, mode, stopping)
     except ToolFailure as failure:
         print(f"{failure.code}: {failure}", flush=True)
         return 1
 
 
-def plan(
-    engine: Engine, run: Run, config: RunConfig, stage: str, labels: dict[str, str], argv: tuple[str, ...], image: str
-) -> ContainerPlan:
-    """The stage's container: no network and no GPU unless the stage needs them, the token only for gated or private sources."""
-    facts = engines.describe(engine)
-    gpus = gpu_handover.proven(run, config) if config.gpu_count and stage in COMPUTES else "none"
-    endpoint = os.environ.get("HF_ENDPOINT", "")
-    network = "none"
-    if stage in TALKS_TO_HUB:
-        network = "host" if urlsplit(endpoint).hostname in LOOPBACK else wheelhouse.network_for(*wheelhouse.PROXIES)
-    env = {"HF_ENDPOINT": endpoint} if endpoint else {}
-    env |= {"PYTORCH_CUDA_ALLOC_CONF": "expandable_segments:True"} if gpus != "none" else {}
-    env |= extras.environment(config, stage)
-    env |= {name: os.environ[name] for name in ("OMP_NUM_THREADS",) if name in os.environ}
-    secrets = ("HF_TOKEN",) if stage in TALKS_TO_HUB and needs_token(run) else ()
-    secrets += extras.secrets(config, stage)
+# -- what a container is given
+
+
+def given(run: Run, config: RunConfig, stage: str, roots: tuple[Path, ...]) -> dict[str, Any]:
+    """All that the stage's container gets and that depends on the config or on evidence: decided by the server, under the
+    run's lock, and sealed into the job's spec, which alone is read when the container is started. Of secrets, and of what the
+    environment says, it holds the names.
+
+    config: as the gates were checked. Raises ToolFailure: gate_closed (evidence does not hold), unavailable (no GPUs).
+    """
+    if stage == "build":
+        _held(run, config, "image")
+        return {"config": evidence.values(config, ("model_id", *evidence.IMAGE_KEYS))}
+    model, dataset, host, built = _held(run, config, "model", "dataset", "host", "stages/build")
+    gpus = gpu_handover.proven(host.facts, config) if config.gpu_count and stage in COMPUTES else "none"
+    network = _network(stage)
+    secrets = [
+        *(HUB_SECRETS if stage in TALKS_TO_HUB and restricted(model, dataset) else ()),
+        *extras.secrets(config, stage),
+    ]
     if network != "none":  # a proxy's address may hold credentials
-        secrets += tuple(name for name in wheelhouse.PROXIES if os.environ.get(name))
+        secrets += [name for name in wheelhouse.PROXIES if os.environ.get(name)]
     local = config.local_dataset_path
-    found = engines.image(engine, image)
+    return {
+        "image": built.facts["image_id"],
+        "argv": _argv(config, stage),
+        "name": f"tunegate-{config.short_name}-{stage}",
+        "gpus": gpus,
+        "network": network,
+        "env": {"PYTORCH_CUDA_ALLOC_CONF": "expandable_segments:True"} if gpus != "none" else {},
+        "pass_on": ["HF_ENDPOINT", "OMP_NUM_THREADS", *extras.environment(config, stage)],
+        "secrets": secrets,
+        "read_only": [local] if local else [],
+        "roots": [str(root) for root in roots],
+    }
+
+
+def _held(run: Run, config: RunConfig, *names: str) -> list[evidence.Evidence]:
+    """The newest evidence of these names. Raises ToolFailure(gate_closed) unless it holds for this config, as it was read."""
+    newest, found = ledger.latest(run), []
+    for name in names:
+        read = evidence.read(run, name)
+        wrong = evidence.problems(run, name, config, newest)
+        if wrong or read is None or read.digest != newest[name]:
+            why = wrong[0] if wrong else "was changed while it was read"
+            raise ToolFailure("gate_closed", f"{name} evidence {why}: call gate_status", missing=[f"{name}: {why}"])
+        found.append(read)
+    return found
+
+
+def _network(stage: str) -> str:
+    if stage not in TALKS_TO_HUB:
+        return "none"
+    hub = urlsplit(os.environ.get("HF_ENDPOINT", "")).hostname
+    return "host" if hub in LOOPBACK else wheelhouse.network_for(*wheelhouse.PROXIES)
+
+
+def _given(run: Run, stage: str, inputs: str) -> dict[str, Any]:
+    """What the server sealed for this very job. Raises ToolFailure(gate_closed)."""
+    spec = jobs.spec(run, stage)
+    if spec is None or spec["stage"] != stage or inputs not in spec["argv"] or not spec.get("given"):
+        raise ToolFailure(
+            "gate_closed",
+            f"{jobs.directory(run, stage) / 'spec.json'} is not what tunegate started this {stage} with: nothing was run; "
+            f"call docker_run(stage={stage!r}) again",
+        )
+    return spec["given"]
+
+
+def plan(engine: Engine, run: Run, labels: dict[str, str], given: dict[str, Any]) -> ContainerPlan:
+    """The stage's container: no network and no GPU unless the stage needs them, the token only for gated or private sources."""
+    nofollow.check(run.path)
+    found = engines.image(engine, given["image"])
+    read_only = tuple(map(Path, given["read_only"]))
+    for path in read_only:
+        _refuse_socket(engine, path)
     return ContainerPlan(
-        image=image,
-        argv=argv,
-        name=f"tunegate-{config.short_name}-{stage}-{labels['tunegate.job']}"[:120],
+        image=given["image"],
+        argv=tuple(given["argv"]),
+        name=f"{given['name']}-{labels['tunegate.job']}"[:120],
         labels=labels,
         output_dir=run.path,
-        user=containers.user_for(facts),
-        gpus=gpus,
-        network=network,
-        env=env,
-        secrets=secrets,
-        read_only=(Path(local),) if local else (),
+        user=containers.user_for(engines.describe(engine)),
+        gpus=given["gpus"],
+        network=given["network"],
+        env=given["env"] | {name: os.environ[name] for name in given["pass_on"] if os.environ.get(name)},
+        secrets=tuple(given["secrets"]),
+        read_only=read_only,
+        roots=tuple(map(Path, given["roots"])),
         path=found.env.get("PATH", "") if found else "",
     )
 
 
-def follow(run: Run, config: RunConfig, stage: str, inputs: str, mode: str, stopping: threading.Event) -> int:
+def _refuse_socket(engine: Engine, path: Path) -> None:
+    """A root may be so wide that the engine's own socket lies in it. Raises ToolFailure(invalid_input)."""
+    socket = engine.host.removeprefix("unix://")
+    if engine.host.startswith("unix://") and Path(os.path.realpath(socket)).is_relative_to(path):
+        raise ToolFailure(
+            "invalid_input",
+            f"local_dataset_path = {str(path)!r} holds the engine's socket {socket}, which no container may have: "
+            "name the dataset's own directory",
+        )
+
+
+# -- the container's life
+
+
+def follow(run: Run, stage: str, inputs: str, mode: str, stopping: threading.Event) -> int:
     """Start the stage's container, or find the one that an earlier follower left, and stay with it to its end."""
     engine = _patiently(engines.connect)
     labels = {"tunegate.run": str(run.path), "tunegate.stage": stage, "tunegate.job": inputs}
@@ -109,20 +190,20 @@ def follow(run: Run, config: RunConfig, stage: str, inputs: str, mode: str, stop
         print(f"{stage} was asked to stop before it began", flush=True)
         return STOPPED
     else:
-        container = _start(engine, run, config, stage, labels)
+        container = _start(engine, run, stage, labels)
     threading.Thread(target=_stop_when_asked, args=(stopping, container), daemon=True).start()
     state = _to_the_end(engine, container)
     _say_how_it_ended(stage, state)
     return state.exit_code if state.exit_code is not None else 1
 
 
-def _start(engine: Engine, run: Run, config: RunConfig, stage: str, labels: dict[str, str]) -> str:
+def _start(engine: Engine, run: Run, stage: str, labels: dict[str, str]) -> str:
     """Start the container. An engine that goes away meanwhile is waited for, and asked whether it has started it."""
-    _token_from_store(run)
-    image = evidence.read(run, "stages/build").facts["image_id"]
+    given = _given(run, stage, labels["tunegate.job"])
+    _token_from_store(given["secrets"])
     for again in (True, True, False):
         try:
-            return containers.start(engine, plan(engine, run, config, stage, labels, _argv(config, stage), image))
+            return containers.start(engine, plan(engine, run, labels, given))
         except ToolFailure as failure:
             if failure.code != "unavailable" or not again:
                 raise
@@ -201,18 +282,18 @@ def _of_stage(engine: Engine, run: Run, stage: str) -> list[tuple[containers.Con
     return [(containers.state(engine, row["Id"]), row["Labels"].get("tunegate.job", "")) for row in listed]
 
 
-def _token_from_store(run: Run) -> None:
+def _token_from_store(secrets: list[str]) -> None:
     """The user's own token store is not in the container: where the token is needed, take it from there."""
     store = os.environ.get("HF_TOKEN_PATH")
-    if store and not os.environ.get("HF_TOKEN") and needs_token(run):
+    if store and not os.environ.get("HF_TOKEN") and "HF_TOKEN" in secrets:
         with contextlib.suppress(OSError):
             os.environ["HF_TOKEN"] = Path(store).read_text().strip()
 
 
-def _argv(config: RunConfig, stage: str) -> tuple[str, ...]:
+def _argv(config: RunConfig, stage: str) -> list[str]:
     if stage == "train" and (config.gpu_count or 0) > 1:
-        return ("torchrun", f"--nproc_per_node={config.gpu_count}", *STAGES[stage].argv)
-    return ("python", *STAGES[stage].argv)
+        return ["torchrun", f"--nproc_per_node={config.gpu_count}", *STAGES[stage].argv]
+    return ["python", *STAGES[stage].argv]
 
 
 def _to_the_end(engine: Engine, container: str) -> containers.ContainerState:

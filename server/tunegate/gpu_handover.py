@@ -13,13 +13,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tunegate import containers, engine_errors, evidence, gpus, seal
+from tunegate import containers, engine_errors, gpus, seal
 from tunegate.config import RunConfig
 from tunegate.engine import Engine, EngineFacts, GpuHandover
 from tunegate.errors import ToolFailure
 from tunegate.gpus import Gpu
 from tunegate.ngc_local import NAME
-from tunegate.rundir import Run
 
 TRY_S = 40.0  # the first container after a boot wakes the GPUs
 IMAGES_TRIED = 6
@@ -168,10 +167,8 @@ def _check_mount(code: int, facts: EngineFacts, run_path: Path) -> None:
 # -- what the stages use
 
 
-def proven(run: Run, config: RunConfig) -> GpuHandover:
-    """The way that audit_gpu recorded. Raises ToolFailure(unavailable) when there is none, or fewer GPUs than it saw."""
-    found = evidence.read(run, "host")
-    facts = found.facts if found else {}
+def proven(facts: dict[str, Any], config: RunConfig) -> GpuHandover:
+    """The way that audit_gpu recorded; facts: of the host. Raises ToolFailure(unavailable) when there is none, or fewer GPUs than it saw."""
     way = facts.get("gpu_handover") or "none"
     if way == "none":
         raise ToolFailure(

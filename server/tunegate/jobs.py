@@ -84,14 +84,19 @@ def directory(run: Run, stage: str) -> Path:
 def look(run: Run, stage: str) -> Job:
     """The job's state, from disk alone."""
     where = directory(run, stage)
-    spec = _sealed(where / "spec.json", run)
-    if spec is None:
+    sealed = spec(run, stage)
+    if sealed is None:
         return Job(stage, "none")
     alive = _held(where / "job.lock")  # asked before the result is read: a job writes its result, then lets go
     result = _sealed(where / "result.json", run)
-    if result and result["id"] == spec["id"]:
-        return Job(stage, "ended", spec, result)
-    return Job(stage, "running" if alive else "lost", spec)
+    if result and result["id"] == sealed["id"]:
+        return Job(stage, "ended", sealed, result)
+    return Job(stage, "running" if alive else "lost", sealed)
+
+
+def spec(run: Run, stage: str) -> dict[str, Any] | None:
+    """What the stage's latest job was started with; None when there is none, or it is not sealed by us for this run."""
+    return _sealed(directory(run, stage) / "spec.json", run)
 
 
 def start(
@@ -104,19 +109,21 @@ def start(
     resting_on: dict[str, Any],
     files: dict[str, str],
     container: str | None = None,
+    given: dict[str, Any] | None = None,
 ) -> Job:
     """Start `argv` in the run directory and return at once. The caller holds the run's lock and saw no running job.
 
     makes: glob patterns of the files whose hashes the result must carry.
     resting_on, files: the config values and input files (sha256) at this moment, for the evidence.
     container: the name of its inputs, when `argv` only follows a container, which may be found again by that name.
+    given: what that container gets (docker_stage.given): decided now, and read from the sealed spec when it is started.
     """
     where = directory(run, stage)
     nofollow.mkdir(where, nofollow.PRIVATE_FOLDER)
     nofollow.mkdir(run.path / "logs")
     for name in ("result.json", "process.json"):
         nofollow.unlink(where / name)
-    spec = {
+    made = {
         "id": secrets.token_hex(8),
         "run": str(run.path),
         "stage": stage,
@@ -125,6 +132,7 @@ def start(
         "resting_on": resting_on,
         "files": files,
         "container": container,
+        "given": given,
         "started": now(),
     }
     _write(where / "reserve", os.urandom(RESERVE_BYTES))  # random: a filesystem may store zeros in no space
@@ -135,7 +143,7 @@ def start(
         ) as lock,
         nofollow.create(where / "runner.err", nofollow.PRIVATE_FILE) as errors,
     ):
-        _write(where / "spec.json", json.dumps({**spec, "seal": seal.sign(spec)}, indent=1))
+        _write(where / "spec.json", json.dumps({**made, "seal": seal.sign(made)}, indent=1))
         subprocess.Popen(
             [*PYTHON_M, "tunegate.runner", str(where)],
             cwd=run.path,
@@ -146,7 +154,7 @@ def start(
             stderr=errors,
             pass_fds=(lock.fileno(),),
         )
-    return Job(stage, "running", spec)
+    return Job(stage, "running", made)
 
 
 def _write(path: Path, data: str | bytes) -> None:

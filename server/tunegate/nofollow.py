@@ -72,7 +72,7 @@ def _is_link(here: int, name: str) -> bool:
 def _refused(link: Path) -> ToolFailure:
     return ToolFailure(
         "outside_root",
-        f"{link} is a symlink, and nothing is written or deleted through one: replace it by what it points to, or remove it",
+        f"{link} is a symlink, and none is followed here: replace it by what it points to, or remove it",
     )
 
 

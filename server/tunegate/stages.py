@@ -116,8 +116,11 @@ STANDSTILL_S = 300  # without an optimizer step
 SHOWN = ("step", "max_steps", "epoch", "loss", "reward", "grad_norm", "samples_per_second", "eta_s")
 
 
-def start(run: Run, config: RunConfig, stage: str) -> jobs.Job:
-    """Start the stage's job. The caller has checked its gate and that it is neither running nor passed already."""
+def start(run: Run, config: RunConfig, stage: str, roots: tuple[Path, ...] = ()) -> jobs.Job:
+    """Start the stage's job. The caller has checked its gate and that it is neither running nor passed already.
+
+    roots: the directories that local data may come from, for a container.
+    """
     row = STAGES[stage]
     _refuse_links(run)
     earlier = jobs.look(run, stage)
@@ -126,10 +129,13 @@ def start(run: Run, config: RunConfig, stage: str) -> jobs.Job:
         nofollow.rmtree(run.path / folder)
     files = _inputs(run, stage, row)
     argv = _argv(run, config, stage, row, resting_on, files)
-    if config.platform == "local-docker" and stage != "build":
+    given = None
+    if config.platform == "local-docker":
         from tunegate import docker_stage  # which knows this module's table
 
-        docker_stage.end_others(run, stage, argv[-1], done=earlier.state == "ended")
+        given = docker_stage.given(run, config, stage, roots)
+        if stage != "build":
+            docker_stage.end_others(run, stage, argv[-1], done=earlier.state == "ended")
     if stage == "train" and not _continues(earlier, resting_on, files):
         _set_checkpoints_aside(run)
     container = argv[-1] if config.platform == "local-docker" and stage != "build" else None
@@ -142,6 +148,7 @@ def start(run: Run, config: RunConfig, stage: str) -> jobs.Job:
         resting_on=resting_on,
         files=files,
         container=container,
+        given=given,
     )
 
 
@@ -157,6 +164,7 @@ def reattach(run: Run, job: jobs.Job, mode: Literal["follow", "stop"]) -> jobs.J
         resting_on=job.spec["resting_on"],
         files=job.spec["files"],
         container=container,
+        given=job.spec.get("given"),
     )
 
 
@@ -197,7 +205,10 @@ def _refuse_links(run: Run) -> None:
 
 def needs_token(run: Run) -> bool:
     """Whether a stage that reads the Hub must show a token: the model or the dataset is gated or private."""
-    found = [evidence.read(run, name) for name in ("model", "dataset")]
+    return restricted(evidence.read(run, "model"), evidence.read(run, "dataset"))
+
+
+def restricted(*found: evidence.Evidence | None) -> bool:
     return any(e and (e.facts.get("gated") or e.facts.get("private")) for e in found)
 
 

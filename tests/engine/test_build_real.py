@@ -25,7 +25,7 @@ import pytest
 
 from tests import sealed
 from tests.engine.conftest import STANDIN
-from tunegate import cli, render, wheelhouse
+from tunegate import cli, docker_stage, render, wheelhouse
 from tunegate import engine as engines
 from tunegate.errors import ToolFailure
 from tunegate.rundir import Run
@@ -81,6 +81,7 @@ def tag(run: Run) -> str:
 
 
 def start(run: Run, **env: str) -> subprocess.Popen:
+    sealed.spec(run, "build", "b1", docker_stage.given(run, run.config(), "build", ()))
     argv = [sys.executable, "-P", "-m", "tunegate.docker_stage", run.path, "build", "b1"]
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
     return subprocess.Popen(argv, env={**os.environ, **env}, cwd=run.path, **pipes)

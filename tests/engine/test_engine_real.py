@@ -247,7 +247,7 @@ def test_a_stage_has_what_it_needs_and_no_more(connected, plan, workspace, tmp_p
         touch made; echo "token ${#HF_TOKEN}"; echo "$2"
     """
     started = containers.start(
-        connected, plan(script, str(data), "a b; $(id) 'q'", read_only=(data,), secrets=("HF_TOKEN",))
+        connected, plan(script, str(data), "a b; $(id) 'q'", read_only=(data,), roots=(data,), secrets=("HF_TOKEN",))
     )
     assert ended(connected, started).exit_code == 0
     lines = output(connected, started)
@@ -330,7 +330,7 @@ def test_silence_ends_the_stream_and_not_the_job(connected, plan):
         ({"gpus": "nvidia-runtime"}, "unavailable", "NVIDIA Container Toolkit"),
         ({"gpus": "cdi"}, "unavailable", "audit_gpu"),
         ({"image": "nvcr.io/nvidia/pytorch:99.99-py3"}, "not_found", "pick_ngc_image"),
-        ({"read_only": (Path("/nonexistent"),)}, "invalid_input", "does not exist"),
+        ({"read_only": (Path("/nonexistent"),), "roots": (Path("/"),)}, "not_found", "No such file"),
     ],
 )
 def test_refused_starts_leave_nothing(connected, plan, labels, changes, code, words):
@@ -411,5 +411,6 @@ def test_the_fake_engine_speaks_like_this_one(connected, plan, labels):
     spec = containers.container_spec(plan("true"))
     runtime = {**spec, "HostConfig": {**spec["HostConfig"], "Runtime": "nvidia"}}
     assert said(connected, api.create_container_from_config, runtime) == fake_engine.NO_RUNTIME
-    missing = containers.container_spec(plan("true", read_only=(Path("/nonexistent"),)))
+    absent = {"Type": "bind", "Source": "/nonexistent", "Target": "/nonexistent", "ReadOnly": True}
+    missing = {**spec, "HostConfig": {**spec["HostConfig"], "Mounts": [*spec["HostConfig"]["Mounts"], absent]}}
     assert said(connected, api.create_container_from_config, missing) == fake_engine.NO_SOURCE

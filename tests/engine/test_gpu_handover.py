@@ -153,7 +153,7 @@ def test_what_was_proven_starts_a_stage_with_the_gpus(with_hook, run, two_gpus):
         labels={"tunegate.run": str(run.path), "tunegate.stage": "train"},
         output_dir=run.path,
         user=containers.user_for(engines.describe(connected)),
-        gpus=gpu_handover.proven(run, config),
+        gpus=gpu_handover.proven(evidence.read(run, "host").facts, config),
     )
     started = containers.start(connected, plan)
     try:

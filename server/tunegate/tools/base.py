@@ -59,6 +59,11 @@ class Workspace:
             self._made["web"] = self.make_web() if self.make_web else HttpWeb.from_env()
         return self._made["web"]
 
+    @property
+    def local_roots(self) -> tuple[Path, ...]:
+        """The directories that local datasets may come from, without links."""
+        return tuple(root.resolve() for root in (self.root, *self.data_roots))
+
     def run(self, output_dir: str) -> Run:
         return rundir.existing(self.root, output_dir)
 

@@ -369,7 +369,7 @@ def _contained(ws: Workspace, local: str | None) -> str | None:
     if local is None:
         return None
     path = (ws.root / Path(local).expanduser()).resolve()
-    if not any(path.is_relative_to(root.resolve()) for root in (ws.root, *ws.data_roots)):
+    if not any(path.is_relative_to(root) for root in ws.local_roots):
         raise ToolFailure(
             "outside_root",
             f"local_dataset_path = {local!r} lies outside the server's root {ws.root}: move it there, "

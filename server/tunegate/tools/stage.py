@@ -279,7 +279,7 @@ def _begin(ws: Workspace, run: Run, arguments: dict[str, Any], approval: Any) ->
     notes = approvals.settle(approval, _retry(ws, arguments["output_dir"], stage), arguments)
     if notes:
         run.save_config(config.model_copy(update={"notes": [*config.notes, *notes]}))
-    stages.start(run, config, stage)
+    stages.start(run, config, stage, ws.local_roots)
 
 
 def _failed(run: Run, stage: str, facts: dict[str, Any]) -> ToolFailure:
