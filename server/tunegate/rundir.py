@@ -175,8 +175,8 @@ def _sign(file: IO, text: str, path: Path) -> None:
     """Say in the lock file who holds it. One with a second name (a hard link) is somebody's file, and is left as it is."""
     try:
         if os.fstat(file.fileno()).st_nlink == 1:
-            file.truncate(0)
-            file.write(text.encode())
+            os.ftruncate(file.fileno(), 0)
+            os.write(file.fileno(), text.encode())
     except OSError as error:
         raise disk_failure(error, path) from None
 

@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from tunegate import jobs, nofollow, seal
+from tunegate.errors import ToolFailure
 from tunegate.ledger import now
 from tunegate.rundir import hash_files
 
@@ -88,7 +89,10 @@ def _run_to_the_end(spec: dict[str, Any], run: Path, where: Path, stopping: thre
         time.sleep(0.5)
     nofollow.unlink(where / "reserve")
     if unwritten:
-        with os.fdopen(nofollow.open_file(log, os.O_WRONLY | os.O_APPEND), "ab") as out:
+        with (
+            contextlib.suppress(ToolFailure),
+            os.fdopen(nofollow.open_file(log, os.O_WRONLY | os.O_APPEND), "ab") as out,
+        ):
             out.write(b"".join(unwritten))
     return code
 
@@ -161,7 +165,7 @@ def _pump(child: subprocess.Popen, out, log: Path) -> list[bytes]:
                 out.truncate(0)
                 out.seek(0)
             out.write(line)
-        except OSError:  # no space left: the stage goes on, and will say so itself if it needs any
+        except (OSError, ToolFailure):  # no space left: the stage goes on, and will say so itself if it needs any
             full = True
     return list(tail) if full else []
 

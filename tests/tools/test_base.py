@@ -180,11 +180,11 @@ def test_a_full_disk_keeps_every_file_whole(run, full, part):
 
 
 def test_not_even_the_lock_can_be_written(run, monkeypatch):
-    def write_text(path, text):
+    def full(descriptor, data):
         raise OSError(errno.ENOSPC, "No space left on device")
 
     with monkeypatch.context() as patch:
-        patch.setattr(Path, "write_text", write_text)
+        patch.setattr(os, "write", full)
         with pytest.raises(ToolFailure) as error, base.recorded(run, "audit_gpu", {}):
             pass
     assert error.value.code == "disk_full"
