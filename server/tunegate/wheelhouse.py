@@ -87,6 +87,12 @@ def cached(engine: Engine, run: Run, config: RunConfig) -> list[Path]:
     return sorted(home.glob("*.whl"))
 
 
+def for_probe() -> str | None:
+    """The directory of wheels that a probe's container may read, without links: it is mounted at its own path."""
+    folder = os.environ.get("TUNEGATE_WHEELHOUSE")
+    return os.path.realpath(folder) if folder else None
+
+
 def fill(engine: Engine, run: Run, config: RunConfig, dest: Path) -> int:
     """Put the wheels that the run's image needs into `dest`, which must not exist or be empty. -> their number.
 

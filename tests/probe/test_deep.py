@@ -92,10 +92,11 @@ def test_pip_and_the_network_only_where_transformers_is_missing(fake, play, tmp_
     assert deep.look(tmp_path / "a", CONFIG).transformers == "5.23.0"
     assert [spec["HostConfig"]["NetworkMode"] for spec in specs(fake)] == ["none", "default"]
     (tmp_path / "wheels").mkdir()
-    monkeypatch.setenv("TUNEGATE_WHEELHOUSE", str(tmp_path / "wheels"))
+    (tmp_path / "link").symlink_to("wheels")  # of the user's own
+    monkeypatch.setenv("TUNEGATE_WHEELHOUSE", str(tmp_path / "link"))
     assert deep.look(tmp_path / "b", CONFIG)
     [command], mounts = specs(fake)[-1]["Cmd"], specs(fake)[-1]["HostConfig"]["Mounts"]
-    assert "--no-index" in command and mounts[1]["ReadOnly"]
+    assert "--no-index" in command and mounts[1]["ReadOnly"] and mounts[1]["Source"] == str(tmp_path / "wheels")
     assert specs(fake)[-1]["HostConfig"]["NetworkMode"] == "none"
 
 

@@ -15,7 +15,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from tunegate import containers, engine_errors, nofollow, seal
+from tunegate import containers, engine_errors, nofollow, seal, wheelhouse
 from tunegate import engine as engines
 from tunegate.containers import ContainerPlan, ContainerState
 from tunegate.engine import Engine
@@ -117,7 +117,7 @@ def _run(engine: Engine, folder: Path, image: str, key: str, deadline: float) ->
 
 
 def _plan(engine: Engine, folder: Path, image: str, key: str, kind: str, labels: dict[str, str]) -> ContainerPlan:
-    argv, wheels = ["python", "-I", SCRIPT.name, key], os.environ.get("TUNEGATE_WHEELHOUSE")
+    argv, wheels = ["python", "-I", SCRIPT.name, key], wheelhouse.for_probe()
     if kind == "install":
         argv += ["--install", f"transformers=={architectures.version()}"]
         argv += ["--no-index", "--find-links", wheels] if wheels else []

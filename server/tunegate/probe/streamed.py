@@ -125,7 +125,7 @@ def _prepare(folder: Path, asked: dict[str, Any]) -> None:
 def _plan(
     engine: Engine, hub: Hub, info: RepoInfo, folder: Path, image: str, key: str, labels: dict[str, str]
 ) -> ContainerPlan:
-    wheels = os.environ.get("TUNEGATE_WHEELHOUSE")
+    wheels = wheelhouse.for_probe()
     offline = ["--no-index", "--find-links", wheels] if wheels else []
     network = wheelhouse.network_for(*wheelhouse.PROXIES)
     if urlsplit(hub.endpoint).hostname in LOOPBACK:
