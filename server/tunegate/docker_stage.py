@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import TypeVar
 from urllib.parse import urlsplit
 
-from tunegate import containers, engine_errors, evidence, extras, gpu_handover, image_build, jobs, wheelhouse
+from tunegate import containers, engine_errors, evidence, extras, gpu_handover, image_build, jobs, seal, wheelhouse
 from tunegate import engine as engines
 from tunegate.config import RunConfig
 from tunegate.containers import ContainerPlan
@@ -217,15 +217,16 @@ def _argv(config: RunConfig, stage: str) -> tuple[str, ...]:
 
 def _to_the_end(engine: Engine, container: str) -> containers.ContainerState:
     """Pass the output on until the container has exited. The end of a log stream is not the end of the job: the engine may be gone."""
-    since, gone_since = None, None
+    since, gone_since, redactor = None, None, seal.Redactor()
     while True:
+        _print(redactor.broken_off())  # a long line comes in pieces: what the engine did not send of it is lost
         try:
             for line in containers.follow_logs(engine, container, since):
-                sys.stdout.buffer.write(line.data)
-                sys.stdout.buffer.flush()
+                _print(redactor.feed(line.data))
                 since = line.at
             state = containers.state(engine, container)
             if state.status in ("exited", "gone"):
+                _print(redactor.close())
                 return state
             gone_since = None
         except ToolFailure as failure:
@@ -235,6 +236,11 @@ def _to_the_end(engine: Engine, container: str) -> containers.ContainerState:
             if failure.code != "unavailable" or time.monotonic() - gone_since > ENGINE_GONE_S:
                 raise
         time.sleep(1)
+
+
+def _print(data: bytes) -> None:
+    sys.stdout.buffer.write(data)
+    sys.stdout.buffer.flush()
 
 
 if __name__ == "__main__":

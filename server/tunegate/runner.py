@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import itertools
 import json
 import os
 import resource
@@ -19,6 +20,7 @@ import subprocess
 import sys
 import threading
 import time
+import traceback
 from collections import deque
 from pathlib import Path
 from typing import Any
@@ -29,6 +31,7 @@ from tunegate.rundir import atomic_write, hash_files
 
 MAX_LOG_BYTES = 20_000_000
 MAX_LINE_BYTES = 65_536
+PIECE_BYTES = 16_384
 TAIL_LINES = 40  # kept in memory, for a log that a full disk would not take
 DEATHS, WITHIN_S = 5, 60.0  # a follower that is killed more often than this is not started again
 PR_SET_PDEATHSIG = 1  # prctl(2), Linux
@@ -148,23 +151,37 @@ def _stop_when_asked(child: subprocess.Popen, stopping: threading.Event, over: t
 
 
 def _pump(child: subprocess.Popen, out, log: Path) -> list[bytes]:
-    """Keep the child's output. Returns the last lines, if a full disk did not take them."""
-    tail, full = deque(maxlen=TAIL_LINES), False
-    for line in iter(lambda: child.stdout.readline(MAX_LINE_BYTES), b""):
-        line = seal.redacted(line.decode(errors="replace")).encode()
-        tail.append(line[:1000])
-        try:
-            if out.tell() > MAX_LOG_BYTES:  # keep the end, where the reason of a failure stands
-                log.with_suffix(".old.log").write_bytes(log.read_bytes())
-                out.truncate(0)
-                out.seek(0)
-            out.write(line)
-        except OSError:  # no space left: the stage goes on, and will say so itself if it needs any
-            full = True
+    """Keep the child's output, redacted across the pieces in which it comes. Returns the last lines, if a full disk did not take them."""
+    tail, full, redactor = deque(maxlen=TAIL_LINES), False, seal.Redactor(MAX_LINE_BYTES - PIECE_BYTES)
+    pieces = iter(lambda: child.stdout.read1(PIECE_BYTES), b"")
+    for piece in itertools.chain(pieces, [None]):
+        for line in (redactor.close() if piece is None else redactor.feed(piece)).splitlines(keepends=True):
+            tail.append(line[:1000])
+            full |= not _written(line, out, log)
     return list(tail) if full else []
 
 
+def _written(line: bytes, out, log: Path) -> bool:
+    """False when there is no space left: the stage goes on, and will say so itself if it needs any."""
+    try:
+        if out.tell() > MAX_LOG_BYTES:  # keep the end, where the reason of a failure stands
+            log.with_suffix(".old.log").write_bytes(log.read_bytes())
+            out.truncate(0)
+            out.seek(0)
+        out.write(line)
+    except OSError:
+        return False
+    return True
+
+
+def _complain(kind: type[BaseException], error: BaseException, trace: Any) -> None:
+    """What Python would print of an error that nothing caught goes into runner.err: without secrets, too."""
+    print(seal.redacted("".join(traceback.format_exception(kind, error, trace))), file=sys.stderr, end="")
+
+
 if __name__ == "__main__":
+    sys.excepthook = _complain
+    threading.excepthook = lambda found: _complain(found.exc_type, found.exc_value, found.exc_traceback)
     asked = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: asked.set())
     sys.exit(main(Path(sys.argv[1]), asked))
