@@ -33,6 +33,8 @@ def prepare(run: Run, code: str, forged: dict | None = None, container: str | No
         "argv": [sys.executable, "-c", code],
         "makes": ["out/*"],
         "container": container,
+        "resting_on": {},
+        "files": {},
     }
     spec = {**spec, "seal": seal.sign(spec), **(forged or {})}
     (where / "spec.json").write_text(json.dumps(spec))

@@ -184,6 +184,12 @@ def end_others(run: Run, stage: str, inputs: str, done: bool) -> None:
             containers.remove(engine, found.id)
 
 
+def runs_on(run: Run, stage: str, inputs: str) -> bool:
+    """Whether a container works on this stage from these inputs, whoever follows it. Raises ToolFailure(unavailable)."""
+    found = _of_stage(engines.connect(), run, stage)
+    return any(of_inputs == inputs and state.status == "running" for state, of_inputs in found)
+
+
 def forget(run: Run, stage: str) -> None:
     """Remove the stage's ended containers. An engine that does not answer keeps them: `end_others` comes by again."""
     with contextlib.suppress(ToolFailure):

@@ -4,6 +4,7 @@
     meta/jobs/<stage>/job.lock      held by the job's processes: the kernel says whether it is alive
     meta/jobs/<stage>/process.json  the runner's process id, for whoever wants to stop the job (sealed by the runner)
     meta/jobs/<stage>/reserve       space that the runner frees to write its result on a full disk
+    meta/jobs/train/made.jsonl      the checkpoints that its jobs left (sealed by the runner, see checkpoints.py)
     meta/jobs/<stage>/result.json   exit code and the hashes of what it made (sealed by the runner)
     logs/<stage>.log                its output, secrets redacted
 
@@ -104,12 +105,14 @@ def start(
     resting_on: dict[str, Any],
     files: dict[str, str],
     container: str | None = None,
+    training: dict[str, Any] | None = None,
 ) -> Job:
     """Start `argv` in the run directory and return at once. The caller holds the run's lock and saw no running job.
 
     makes: glob patterns of the files whose hashes the result must carry.
     resting_on, files: the config values and input files (sha256) at this moment, for the evidence.
     container: the name of its inputs, when `argv` only follows a container, which may be found again by that name.
+    training: what a training begins from (checkpoints.vet).
     """
     where = directory(run, stage)
     contained(run, where)
@@ -131,6 +134,7 @@ def start(
         "resting_on": resting_on,
         "files": files,
         "container": container,
+        **({"training": training} if training is not None else {}),
         "started": now(),
     }
     atomic_write(where / "reserve", os.urandom(RESERVE_BYTES))  # random: a filesystem may store zeros in no space
@@ -208,7 +212,7 @@ def _sealed(path: Path, run: Run) -> dict[str, Any] | None:
     try:
         payload = json.loads(path.read_bytes())
         signature = payload.pop("seal")
-    except (OSError, ValueError, KeyError, AttributeError):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None
     return payload if payload.get("run") == str(run.path) and seal.verify(payload, signature) else None
 

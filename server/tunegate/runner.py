@@ -25,9 +25,9 @@ from collections import deque
 from pathlib import Path
 from typing import Any
 
-from tunegate import jobs, seal
+from tunegate import checkpoints, jobs, seal
 from tunegate.ledger import now
-from tunegate.rundir import atomic_write, hash_files
+from tunegate.rundir import Run, atomic_write, hash_files
 
 MAX_LOG_BYTES = 20_000_000
 MAX_LINE_BYTES = 65_536
@@ -48,7 +48,12 @@ def main(where: Path, stopping: threading.Event | None = None) -> int:
     run = Path(spec["run"])
     _write_sealed(where / "process.json", {"id": spec["id"], "run": spec["run"], "pid": os.getpid()})
     began, cpu_began = time.monotonic(), _cpu_seconds()
+    watch = checkpoints.Watch(Run(run), spec) if spec["stage"] == "train" else None
+    if watch:
+        watch.begin()
     code = _run_to_the_end(spec, run, where, stopping)
+    if watch:
+        watch.end(code)
     if code is None:
         print("what followed the container was killed again and again", file=sys.stderr)
         return 1

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from tunegate import evidence, extras, jobs, ledger, verdicts
+from tunegate import checkpoints, evidence, extras, jobs, ledger, verdicts
 from tunegate.config import RunConfig
 from tunegate.errors import NextCall, ToolFailure
 from tunegate.rundir import Run, canonical, hash_files
@@ -126,12 +126,13 @@ def start(run: Run, config: RunConfig, stage: str) -> jobs.Job:
         shutil.rmtree(run.path / folder, ignore_errors=True)
     files = _inputs(run, stage, row)
     argv = _argv(run, config, stage, row, resting_on, files)
+    lives_on = False
     if config.platform == "local-docker" and stage != "build":
         from tunegate import docker_stage  # which knows this module's table
 
         docker_stage.end_others(run, stage, argv[-1], done=earlier.state == "ended")
-    if stage == "train" and not _continues(earlier, resting_on, files):
-        _set_checkpoints_aside(run)
+        lives_on = docker_stage.runs_on(run, stage, argv[-1])
+    training = _training(run, earlier, resting_on, files, lives_on) if stage == "train" else None
     container = argv[-1] if config.platform == "local-docker" and stage != "build" else None
     return jobs.start(
         run,
@@ -142,6 +143,7 @@ def start(run: Run, config: RunConfig, stage: str) -> jobs.Job:
         resting_on=resting_on,
         files=files,
         container=container,
+        training=training,
     )
 
 
@@ -157,6 +159,7 @@ def reattach(run: Run, job: jobs.Job, mode: Literal["follow", "stop"]) -> jobs.J
         resting_on=job.spec["resting_on"],
         files=job.spec["files"],
         container=container,
+        training=job.spec.get("training"),
     )
 
 
@@ -177,17 +180,20 @@ def _inputs(run: Run, stage: str, row: Stage) -> dict[str, str]:
     return {name: digest for name, digest in found.items() if name not in others}
 
 
-def _set_checkpoints_aside(run: Run) -> None:
-    """Checkpoints that are not this training's are kept under another name if they hold a finished model, else removed."""
-    folder, number = run.path / "checkpoints", 1
-    if folder.is_symlink():
-        raise ToolFailure("outside_root", f"{folder} is a symlink: remove it, then train again")
-    if not (folder / "final").exists():
-        shutil.rmtree(folder, ignore_errors=True)
-        return
-    while (aside := run.path / f"checkpoints.old-{number}").exists():
-        number += 1
-    folder.rename(aside)
+def _training(
+    run: Run, earlier: jobs.Job, resting_on: dict[str, Any], files: dict[str, str], lives_on: bool
+) -> dict[str, Any] | None:
+    """What the next job of the training begins from: what its sealed jobs left, and nothing that was laid there since.
+
+    lives_on: its container runs, and only the process that followed it is gone: it goes on as it began.
+    """
+    before = (earlier.spec or {}).get("training")
+    if lives_on:
+        return before
+    if not _continues(earlier, resting_on, files):
+        checkpoints.set_all_aside(run)
+        before = None
+    return checkpoints.vet(run, resting_on, files, before)
 
 
 def needs_token(run: Run) -> bool:
