@@ -170,6 +170,36 @@ def test_after_a_kill_of_everything_it_goes_on_from_what_was_sealed_meanwhile(ru
     assert train(run) == "from 6" and undone(run) == 0 and len(began(run)["set_aside"]) == 3
 
 
+def test_what_is_laid_there_while_it_trains_is_not_sealed_without_its_steps(run, monkeypatch):
+    sealed.put(run, {"STOP": "7"})
+    sealed.put(run, {"train.py": script(TRAIN.replace("        sys.exit(75)", "        time.sleep(1); sys.exit(75)"))})
+    stages.start(run, CONFIG, "train")
+    deadline = time.monotonic() + 20
+    while not (run.path / "checkpoints/checkpoint-6/trainer_state.json").exists():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    lay(run, 9)
+    sealed.put(run, {"checkpoints/final/model.safetensors": "bought", "reports/train.json": '{"global_step": 7}'})
+    end(run)
+    assert train(run) == "from 6" and len(began(run)["set_aside"]) == 3 and undone(run) == 0
+
+
+def test_a_checkpoint_is_not_sealed_again_long_after_it_was_made(run, monkeypatch):
+    monkeypatch.setattr(checkpoints, "SETTLES_S", 0.2)
+    sealed.put(run, {"logs/steps.jsonl": "".join(json.dumps({"session": "a", "step": n}) + "\n" for n in range(1, 7))})
+    lay(run, 6)
+    watch = checkpoints.Watch(run, {"id": "1", "resting_on": {}, "files": {}})
+    (jobs.directory(run, "train")).mkdir(parents=True)
+    watch._seal_new()
+    sealed.put(run, {"checkpoints/checkpoint-6/rng_state_1.pth": "of another process"})
+    watch._seal_new()
+    time.sleep(0.3)
+    sealed.put(run, {"checkpoints/checkpoint-6/model.safetensors": "changed"})
+    watch._over.set(), watch.begin(), watch.end(0)
+    names = [record["name"] for record in checkpoints._records(run, checkpoints.identity({}, {}))]
+    assert names == ["checkpoints/checkpoint-6", "checkpoints/checkpoint-6", ""]
+
+
 def test_a_link_is_no_checkpoint(run, tmp_path):
     train(run, stop=7)
     shutil.move(run.path / "checkpoints/checkpoint-6", tmp_path / "elsewhere")

@@ -301,7 +301,10 @@ def test_steps_that_no_job_of_this_run_did_are_not_believed(run):
     for left in ("", "[1]\n{}\nnonsense\n", '{"session": "c", "step": "20"}\n'):
         put(run, "logs/steps.jsonl", left)
         assert "of which 20 were done by no job" in training_of(run, began).problems[0]
-    assert training_of(run, {**began, "finished": True}).passed  # by a sealed job before this one
+    put(run, "reports/train.json", {"global_step": 10**12, "max_steps": 10**12})
+    assert f"of which {10**12} were done by no job" in training_of(run, began).problems[0]
+    trained(run, [2.0, 1.0])
+    assert training_of(run, {**began, "sessions": ["a"], "finished": True}).passed  # by a sealed job before this one
 
 
 def test_what_was_set_aside_is_among_the_facts(run):

@@ -18,6 +18,7 @@ import re
 import shutil
 import stat
 import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,8 @@ from tunegate.errors import ToolFailure
 from tunegate.rundir import Run, canonical
 
 WATCH_S = 1.0
-WHOLE_BYTES = 4 * 2**30  # a larger file is known by its size and by BLOCKS blocks of BLOCK_BYTES of it, evenly spread
+SETTLES_S = 30.0  # after its first sealing a checkpoint is sealed again only so long
+WHOLE_BYTES = 2 * 2**30  # a larger file is known by its size and by BLOCKS blocks of BLOCK_BYTES of it, evenly spread
 BLOCKS, BLOCK_BYTES = 256, 2**20
 FINAL, REPORT = "checkpoints/final", "reports/train.json"
 STEPS, LOSSES = "logs/steps.jsonl", "logs/train.jsonl"
@@ -42,10 +44,15 @@ def identity(resting_on: dict[str, Any], files: dict[str, str]) -> str:
 
 
 class Watch:
-    """Seals each checkpoint of a training soon after it is complete, and at the end of the job all that is there."""
+    """Seals each checkpoint of a training soon after it is complete, and at the end of the job what is left.
+
+    Only what the job itself can have made: a checkpoint after the one it began from, of a step that train.py wrote down as
+    done. The time that hashing takes (1 to 4 s of one core for each GiB) is spent beside the training, at a lower priority.
+    """
 
     def __init__(self, run: Run, spec: dict[str, Any]):
-        self.run, self.spec, self._seen = run, spec, set()
+        self.run, self.spec = run, spec
+        self._seen: dict[tuple, tuple[float, tuple]] = {}  # a checkpoint -> when it was first sealed, its files then
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._watch, daemon=True, name="checkpoint-watch")
 
@@ -56,25 +63,35 @@ class Watch:
         """The finished model is sealed only where the job ended well, and did the steps that its report names."""
         self._over.set()
         self._thread.join()
-        for folder in _folders(self.run):
-            self._seal(folder.relative_to(self.run.path).as_posix(), hashes(self.run.path, folder))
+        self._seal_new(ended=True)
         final, report = self.run.path / FINAL, _report(self.run)
         if exit_code == 0 and final.is_dir() and not undone(self.run, self.spec.get("training"), report):
             self._seal(FINAL, {**hashes(self.run.path, final), REPORT: digest(self.run.path / REPORT)})
         self._seal("", {})
 
     def _watch(self) -> None:
-        with contextlib.suppress(
-            OSError, AttributeError
-        ):  # the training needs the cores more (Linux: of this thread alone)
+        with contextlib.suppress(OSError, AttributeError):  # Linux: of this thread alone
             os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), 10)
         while not self._over.wait(WATCH_S):
-            for folder in _folders(self.run):
-                if (mark := _complete(folder)) and mark not in self._seen:
-                    found = hashes(self.run.path, folder)
-                    if _complete(folder) == mark:  # else the Trainer was just deleting it
-                        self._seen.add(mark)
-                        self._seal(folder.relative_to(self.run.path).as_posix(), found)
+            self._seal_new()
+
+    def _seal_new(self, ended: bool = False) -> None:
+        """ended: what was cut off is sealed as well, since nobody will write it any more; train.py drops it itself."""
+        for folder in _folders(self.run):
+            inode, files = _listed(folder)
+            first, before = self._seen.get((folder.name, inode), (time.monotonic(), None))
+            if files == before or time.monotonic() - first > SETTLES_S or not self._is_own(folder, ended):
+                continue
+            found = hashes(self.run.path, folder)
+            if _listed(folder) == (inode, files):  # else it was just being written, or deleted
+                self._seen[folder.name, inode] = first, files
+                self._seal(folder.relative_to(self.run.path).as_posix(), found)
+
+    def _is_own(self, folder: Path, ended: bool) -> bool:
+        if not _complete(folder):
+            return ended
+        step, began = _step(folder), self.spec.get("training")
+        return step > (began or {}).get("step", 0) and not undone(self.run, began, {"global_step": step})
 
     def _seal(self, name: str, files: dict[str, str]) -> None:
         record = {
@@ -99,16 +116,27 @@ def _folders(run: Run) -> list[Path]:
     return [path for path in found if path.is_dir() and not path.is_symlink()]
 
 
-def _complete(folder: Path) -> tuple | None:
-    """What tells this checkpoint from one of the same name; None while it is written. trainer_state.json comes last."""
-    path = folder / "trainer_state.json"
+def _step(folder: Path) -> int:
+    return int(_CHECKPOINT.fullmatch(folder.name)[1])
+
+
+def _complete(folder: Path) -> bool:
+    """trainer_state.json comes last; of several processes, the others may still write their random state."""
     try:
-        status = path.stat()
-        return (
-            (folder.name, status.st_ino, status.st_mtime_ns) if "global_step" in json.loads(path.read_text()) else None
-        )
+        return "global_step" in json.loads((folder / "trainer_state.json").read_text())
     except (OSError, ValueError, TypeError):
-        return None
+        return False
+
+
+def _listed(folder: Path) -> tuple[int, tuple]:
+    """(the folder's inode, its files with what tells that one was written again)"""
+    rows, inode = [], 0
+    with contextlib.suppress(OSError):
+        inode = folder.stat().st_ino
+        for path in sorted(folder.iterdir()):
+            status = path.lstat()
+            rows.append((path.name, status.st_ino, status.st_size, status.st_mtime_ns))
+    return inode, tuple(rows)
 
 
 def hashes(root: Path, folder: Path) -> dict[str, str]:
@@ -171,7 +199,7 @@ def vet(run: Run, resting_on: dict[str, Any], files: dict[str, str], before: dic
             name = path.relative_to(run.path).as_posix()
             said.append(f"{name} was not trained by this run: set aside as {aside.name}/{path.name}")
     _cut_losses(run, known)
-    steps = [int(_CHECKPOINT.fullmatch(path.name)[1]) for path in _folders(run) if _complete(path)]
+    steps = [_step(path) for path in _folders(run) if _complete(path)]
     return {"step": max(steps, default=0), "finished": finished, "sessions": sorted(_sessions(run)), "set_aside": said}
 
 
@@ -184,8 +212,9 @@ def undone(run: Run, training: dict[str, Any] | None, report: dict[str, Any]) ->
         return 0
     if not isinstance(claimed, int) or claimed < 1:
         return 1
-    done = {row["step"] for row in _rows(run) if row["session"] not in began["sessions"]}
-    return len(set(range(began["step"] + 1, claimed + 1)) - done)
+    new = (row["step"] for row in _rows(run) if row["session"] not in began["sessions"])
+    done = {step for step in new if began["step"] < step <= claimed}
+    return max(0, claimed - began["step"] - len(done))
 
 
 def free_name(run: Run) -> Path:
