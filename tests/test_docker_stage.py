@@ -342,6 +342,16 @@ def test_a_follower_that_stops_what_another_one_left(fake, run):
     assert ended(thread, codes) == 143 and made.state["Status"] == "exited"
 
 
+def test_a_container_that_a_follower_would_find_is_known_before_the_start(fake, run):
+    inputs = labels(run)["tunegate.job"]
+    assert not docker_stage.goes_on(run, "train", inputs)
+    made = fake.running(**labels(run))
+    assert docker_stage.goes_on(run, "train", inputs) and not docker_stage.goes_on(run, "train", "other")
+    for code, found in ((0, True), (1, True), (137, False)):  # 137: cut off, and started again from its checkpoint
+        fake.end(made, code)
+        assert docker_stage.goes_on(run, "train", inputs) == found, code
+
+
 def test_the_token_of_the_users_store_reaches_a_gated_model(fake, run, tmp_path, monkeypatch):
     sealed.write(run, "model", {**sealed.FACTS["model"], "gated": "manual"}, CONFIG)
     (tmp_path / "token").write_text("hf_fromTheStore123456\n")

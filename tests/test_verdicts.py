@@ -9,7 +9,7 @@ import pytest
 
 from tests import sealed
 from tests.tiny import WEIGHTS
-from tunegate import evidence, jobs, verdicts
+from tunegate import checkpoints, evidence, jobs, verdicts
 from tunegate.config import RunConfig
 from tunegate.rundir import Run
 
@@ -286,7 +286,8 @@ def test_a_training_that_watch_ended_says_why_and_how_it_goes_on(run):
 
 
 def training_of(run: Run, training: dict | None) -> verdicts.Verdict:
-    job = jobs.Job("train", "ended", {"id": "1", "training": training}, {"exit_code": 0})
+    spec = {"id": "1", "training": training, "resting_on": {}, "files": {}}
+    job = jobs.Job("train", "ended", spec, {"exit_code": 0})
     return verdicts.judge(run, CONFIG, job)
 
 
@@ -303,8 +304,18 @@ def test_steps_that_no_job_of_this_run_did_are_not_believed(run):
         assert "of which 20 were done by no job" in training_of(run, began).problems[0]
     put(run, "reports/train.json", {"global_step": 10**12, "max_steps": 10**12})
     assert f"of which {10**12} were done by no job" in training_of(run, began).problems[0]
+
+
+def test_a_training_that_was_finished_before_is_the_one_that_was_sealed(run):
+    began = {"step": 20, "finished": True, "sessions": ["a"], "set_aside": []}
     trained(run, [2.0, 1.0])
-    assert training_of(run, {**began, "sessions": ["a"], "finished": True}).passed  # by a sealed job before this one
+    assert "is not what this training was finished with" in training_of(run, began).problems[0]
+    jobs.directory(run, "train").mkdir(parents=True)
+    watch = checkpoints.Watch(run, {"id": "0", "resting_on": {}, "files": {}})
+    watch.begin(), watch.end(0)
+    assert training_of(run, began).passed
+    (run.path / "checkpoints/final/added.bin").write_bytes(b"x")
+    assert not training_of(run, began).passed
 
 
 def test_what_was_set_aside_is_among_the_facts(run):

@@ -32,6 +32,7 @@ WHOLE_BYTES = 2 * 2**30  # a larger file is known by its size and by BLOCKS bloc
 BLOCKS, BLOCK_BYTES = 256, 2**20
 FINAL, REPORT = "checkpoints/final", "reports/train.json"
 STEPS, LOSSES = "logs/steps.jsonl", "logs/train.jsonl"
+BEGINNING: dict[str, Any] = {"step": 0, "finished": False, "sessions": [], "set_aside": []}
 _CHECKPOINT = re.compile(r"checkpoint-(\d+)")
 
 
@@ -64,6 +65,8 @@ class Watch:
         self._over.set()
         self._thread.join()
         self._seal_new(ended=True)
+        if (self.spec.get("training") or {}).get("finished"):  # its model is sealed; this job had nothing to do
+            return
         final, report = self.run.path / FINAL, _report(self.run)
         if exit_code == 0 and final.is_dir() and not undone(self.run, self.spec.get("training"), report):
             self._seal(FINAL, {**hashes(self.run.path, final), REPORT: digest(self.run.path / REPORT)})
@@ -90,8 +93,8 @@ class Watch:
     def _is_own(self, folder: Path, ended: bool) -> bool:
         if not _complete(folder):
             return ended
-        step, began = _step(folder), self.spec.get("training")
-        return step > (began or {}).get("step", 0) and not undone(self.run, began, {"global_step": step})
+        step, began = _step(folder), self.spec.get("training") or BEGINNING
+        return not began["finished"] and step > began["step"] and not undone(self.run, began, {"global_step": step})
 
     def _seal(self, name: str, files: dict[str, str]) -> None:
         record = {
@@ -203,10 +206,15 @@ def vet(run: Run, resting_on: dict[str, Any], files: dict[str, str], before: dic
     return {"step": max(steps, default=0), "finished": finished, "sessions": sorted(_sessions(run)), "set_aside": said}
 
 
+def is_finished(run: Run, spec: dict[str, Any]) -> bool:
+    """Whether the finished model and its report have the bytes that an earlier job of this training sealed."""
+    return _is_sealed(run, FINAL, _records(run, identity(spec["resting_on"], spec["files"])))
+
+
 def undone(run: Run, training: dict[str, Any] | None, report: dict[str, Any]) -> int:
     """How many of the steps that the report claims were done by no sealed job: neither before this one nor, by what train.py
     writes down at each step, in it."""
-    began = training or {"step": 0, "finished": False, "sessions": []}
+    began = training or BEGINNING
     claimed = report.get("global_step")
     if began["finished"]:
         return 0

@@ -184,10 +184,11 @@ def end_others(run: Run, stage: str, inputs: str, done: bool) -> None:
             containers.remove(engine, found.id)
 
 
-def runs_on(run: Run, stage: str, inputs: str) -> bool:
-    """Whether a container works on this stage from these inputs, whoever follows it. Raises ToolFailure(unavailable)."""
-    found = _of_stage(engines.connect(), run, stage)
-    return any(of_inputs == inputs and state.status == "running" for state, of_inputs in found)
+def goes_on(run: Run, stage: str, inputs: str) -> bool:
+    """Whether a container works on this stage from these inputs, or has ended by itself, so that `follow` will find it and
+    start no other. Raises ToolFailure(unavailable)."""
+    found = [state for state, of_inputs in _of_stage(engines.connect(), run, stage) if of_inputs == inputs]
+    return any(state.status in ("running", "exited") and not _cut_off(state) for state in found)
 
 
 def forget(run: Run, stage: str) -> None:

@@ -131,7 +131,7 @@ def start(run: Run, config: RunConfig, stage: str) -> jobs.Job:
         from tunegate import docker_stage  # which knows this module's table
 
         docker_stage.end_others(run, stage, argv[-1], done=earlier.state == "ended")
-        lives_on = docker_stage.runs_on(run, stage, argv[-1])
+        lives_on = stage == "train" and docker_stage.goes_on(run, stage, argv[-1])
     training = _training(run, earlier, resting_on, files, lives_on) if stage == "train" else None
     container = argv[-1] if config.platform == "local-docker" and stage != "build" else None
     return jobs.start(
@@ -185,7 +185,7 @@ def _training(
 ) -> dict[str, Any] | None:
     """What the next job of the training begins from: what its sealed jobs left, and nothing that was laid there since.
 
-    lives_on: its container runs, and only the process that followed it is gone: it goes on as it began.
+    lives_on: its container runs, or ended by itself, and only the process that followed it is gone: it goes on as it began.
     """
     before = (earlier.spec or {}).get("training")
     if lives_on:

@@ -148,9 +148,14 @@ def train(run: Run, config: RunConfig) -> tuple[dict, list[str]]:
 
 def done_by_jobs(run: Run, job: jobs.Job, facts: dict[str, Any], problems: list[str]) -> tuple[dict, list[str]]:
     """The verdict, where the sealed jobs of this training did the steps that it claims; what lay there already is none of it."""
-    began = job.spec.get("training") or {}
-    facts |= {"set_aside": began["set_aside"]} if began.get("set_aside") else {}
-    if not facts.get("ended") and (missing := checkpoints.undone(run, began or None, facts)):
+    began = job.spec.get("training") or checkpoints.BEGINNING
+    facts |= {"set_aside": began["set_aside"]} if began["set_aside"] else {}
+    if began["finished"] and not checkpoints.is_finished(run, job.spec):
+        problems = [
+            "checkpoints/final or reports/train.json is not what this training was finished with: train again",
+            *problems,
+        ]
+    elif not facts.get("ended") and (missing := checkpoints.undone(run, began, facts)):
         problems = [
             f"reports/train.json claims {facts['global_step']} steps, of which {missing} were done by no job of this run "
             "(logs/steps.jsonl): the model was not trained here; docker_run(stage='train') trains it",
