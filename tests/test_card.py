@@ -54,6 +54,12 @@ def test_scripts_that_were_edited_are_named():
     assert "Edited by hand" not in render()
 
 
+def test_what_was_set_aside_before_the_training_is_named(monkeypatch):
+    said = "checkpoints/final was not trained by this run: set aside as checkpoints.old-1/final"
+    monkeypatch.setitem(FACTS, "stages/train", {**FACTS["stages/train"], "set_aside": [said]})
+    assert f" {said}." in render()
+
+
 def test_no_licence_is_no_licence():
     assert ModelCard(render(model={"verdict": "accept"})).data.license is None
 

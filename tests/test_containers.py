@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import os
 import socket
+import subprocess
 from pathlib import Path
 
 import pytest
 
 from tests import fake_engine
 from tests.fake_engine import FakeEngine
-from tunegate import containers, engine
+from tunegate import containers, engine, paths
 from tunegate.containers import ContainerPlan
 from tunegate.errors import ToolFailure
 
@@ -88,13 +89,38 @@ def test_an_image_that_asks_for_gpus_by_itself_gets_none():
         assert ("NVIDIA_VISIBLE_DEVICES=void" in env) == void
 
 
-def test_secrets_come_by_name_and_only_the_named_ones():
-    environ = {"HF_TOKEN": "hf_secret", "WANDB_API_KEY": "other", "EMPTY": ""}
-    asked = plan(secrets=("HF_TOKEN", "ABSENT", "EMPTY"), env={"WANDB_MODE": "disabled"})
-    env = containers.container_spec(asked, environ)["Env"]
-    assert "HF_TOKEN=hf_secret" in env and "WANDB_MODE=disabled" in env
-    assert not [entry for entry in env if entry.startswith(("WANDB_API_KEY", "ABSENT", "EMPTY"))]
-    assert "hf_secret" not in repr(asked)  # a plan may be written to disk
+def test_no_secret_is_in_what_the_engine_shows():
+    environ = {"HF_TOKEN": "hf_secret", "WANDB_API_KEY": "other"}
+    asked = plan(secrets=("HF_TOKEN",), env={"WANDB_MODE": "disabled", "HF_TOKEN": "hf_secret"})
+    for given in ({}, {"secrets_file": Path("/state/handed/1")}):
+        spec = containers.container_spec(asked, environ, **given)
+        assert "hf_secret" not in repr(spec) and "WANDB_MODE=disabled" in spec["Env"]
+    assert "hf_secret" not in repr(plan(secrets=("HF_TOKEN",)))  # a plan may be written to disk
+    mount = {"Type": "bind", "Source": "/state/handed/1", "Target": containers.SECRETS, "ReadOnly": True}
+    assert spec["HostConfig"]["Mounts"][-1] == mount
+
+
+def test_secrets_come_by_name_in_a_private_file_that_is_gone_after_the_start(connected, monkeypatch):
+    for name, value in {"HF_TOKEN": "hf_'se cret", "WANDB_API_KEY": "other", "EMPTY": ""}.items():
+        monkeypatch.setenv(name, value)
+    seen = []
+
+    def spec(plan, secrets_file, of=containers.container_spec):
+        shown = f". {secrets_file}; echo $HF_TOKEN; env"
+        printed = subprocess.run(["bash", "-c", shown], env={"PATH": "/bin:/usr/bin"}, capture_output=True, text=True)
+        seen.append((secrets_file, secrets_file.stat().st_mode & 0o777, printed.stdout))
+        return of(plan, secrets_file=secrets_file)
+
+    monkeypatch.setattr(containers, "container_spec", spec)
+    stale = paths.state_dir() / "handed/stale"
+    stale.parent.mkdir(parents=True, mode=0o700)
+    stale.write_text("export HF_TOKEN=old")
+    os.utime(stale, (0, 0))
+    containers.start(connected, plan(secrets=("HF_TOKEN", "ABSENT", "EMPTY")))
+    [(path, mode, printed)] = seen
+    assert mode == 0o600 and printed.startswith("hf_'se cret\n") and "ABSENT" not in printed and "EMPTY" not in printed
+    assert "WANDB_API_KEY" not in printed and not path.exists() and not stale.exists()
+    assert path.parent.stat().st_mode & 0o077 == 0
 
 
 def mount(path: Path, *roots: Path) -> list[dict]:

@@ -148,3 +148,15 @@ def test_a_log_that_is_a_symlink_is_not_written_through(run, tmp_path_factory):
     start(run, "print('x')")
     until(run, "ended")
     assert victim.read_text() == "precious" and jobs.log_tail(run, "train") == ["x"]
+
+
+def test_the_tail_of_a_log_shows_no_part_of_a_secret_at_its_beginning(run, monkeypatch):
+    """Whoever wrote the log: a stage may write there itself."""
+    secret = "sEcReT-k1k2k3k4k5k6k7k8"
+    monkeypatch.setenv("WANDB_API_KEY", secret)
+    jobs.log_path(run, "train").parent.mkdir(parents=True)
+    for after in range(3980, 4002):
+        jobs.log_path(run, "train").write_text("a" * 9000 + secret + "b" * after)
+        tail = "".join(jobs.log_tail(run, "train"))
+        shown = tail.replace("<WANDB_API_KEY>", "").strip("ab")
+        assert shown == "" and tail.endswith("b" * 3980), after

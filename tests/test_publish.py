@@ -33,7 +33,7 @@ def api(hub) -> HfApi:
 
 
 def push(hub: Hub, files) -> dict:
-    return publish.push(hub, REPO, files, "Fine-tuned org/m")
+    return publish.push(hub, REPO, files, "Fine-tuned org/m", publish.target(hub, REPO))
 
 
 def test_what_is_assembled(run):
@@ -126,12 +126,27 @@ def test_large_files_are_compared_by_the_hash_that_lfs_keeps(run, tmp_path, monk
         assert publish.read_back(hub, REPO, done["commit"], files) == ["model.safetensors has other bytes"]
 
 
-def test_whether_the_target_is_public(hub, api):
-    assert not publish.is_public(hub, REPO)  # there is none yet
+def test_what_the_target_holds(hub, api):
+    assert publish.target(hub, REPO) is None
     api.create_repo(REPO, private=True)
-    assert not publish.is_public(hub, REPO)
+    found = publish.target(hub, REPO)
+    assert not found.public and found.files == () and found.head == api.model_info(REPO).sha
     api.update_repo_settings(REPO, private=False)
-    assert publish.is_public(hub, REPO)
+    api.create_commit(REPO, [CommitOperationAdd("a.bin", b"a")], commit_message="by hand")
+    assert publish.target(hub, REPO).public and publish.target(hub, REPO).files == ("a.bin",)
+
+
+def test_a_repository_that_changes_between_the_question_and_the_push_is_not_overwritten(run, hub, api):
+    files = publish.assemble(run)
+    api.create_repo(REPO, private=True)
+    with pytest.raises(ToolFailure) as error:
+        publish.push(hub, REPO, files, "x", None)  # there was none when it was looked for
+    assert error.value.code == "unavailable" and "call push_hub again" in str(error.value)
+    seen = publish.target(hub, REPO)
+    api.create_commit(REPO, [CommitOperationAdd("config.json", b"precious")], commit_message="by hand")
+    with pytest.raises(ToolFailure) as error:
+        publish.push(hub, REPO, files, "x", seen)
+    assert error.value.code == "unavailable" and len(api.list_repo_commits(REPO)) == 2
 
 
 CODES = [(401, "access_denied"), (403, "access_denied"), (429, "unavailable"), (500, "unavailable"), (400, "rejected")]

@@ -33,6 +33,8 @@ def prepare(run: Run, code: str, forged: dict | None = None, container: str | No
         "argv": [sys.executable, "-c", code],
         "makes": ["out/*"],
         "container": container,
+        "resting_on": {},
+        "files": {},
     }
     spec = {**spec, "seal": seal.sign(spec), **(forged or {})}
     (where / "spec.json").write_text(json.dumps(spec))
@@ -83,6 +85,26 @@ def test_both_streams_are_in_the_log_and_no_secret_is(run, monkeypatch):
     )
     runner.main(where)
     assert jobs.log_path(run, "train").read_text() == "out <WANDB_API_KEY>\n<HF_TOKEN>\n"
+
+
+@pytest.mark.parametrize("around", [runner.PIECE_BYTES, runner.MAX_LINE_BYTES])
+def test_a_secret_across_a_boundary_of_what_is_read_is_not_in_the_log(run, monkeypatch, around):
+    secret = "sEcReT-k1k2k3k4k5k6k7k8"
+    monkeypatch.setenv("WANDB_API_KEY", secret)
+    offsets = range(around - len(secret) - 1, around + 2)
+    where = prepare(
+        run, f"import os\nfor at in {offsets!r}: print('a' * at + os.environ['WANDB_API_KEY'] + 'a' * {3 * around})"
+    )
+    runner.main(where)
+    lines = jobs.log_path(run, "train").read_text().splitlines()
+    assert lines == ["a" * at + "<WANDB_API_KEY>" + "a" * 3 * around for at in offsets]
+
+
+def test_a_secret_written_in_two_parts_with_a_pause_is_not_in_the_log(run, monkeypatch):
+    monkeypatch.setenv("WANDB_API_KEY", "sEcReT-k1k2k3k4k5k6k7k8")
+    code = "import os, time; s = os.environ['WANDB_API_KEY']; print('x'); print(s[:9], end='', flush=True); time.sleep(0.3); print(s[9:])"
+    runner.main(prepare(run, code))
+    assert jobs.log_path(run, "train").read_text() == "x\n<WANDB_API_KEY>\n"
 
 
 def test_a_log_without_end_is_cut_and_the_stage_goes_on(run, monkeypatch):

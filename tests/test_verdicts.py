@@ -9,7 +9,7 @@ import pytest
 
 from tests import sealed
 from tests.tiny import WEIGHTS
-from tunegate import evidence, jobs, verdicts
+from tunegate import checkpoints, evidence, jobs, verdicts
 from tunegate.config import RunConfig
 from tunegate.rundir import Run
 
@@ -257,6 +257,7 @@ def test_a_baseline_that_knows_and_does_not_say_it_shortly_is_format_limited(run
 def trained(run: Run, losses: list, steps: int = 20, of: int = 20) -> verdicts.Verdict:
     put(run, "reports/train.json", {"global_step": steps, "max_steps": of})
     put(run, "logs/train.jsonl", lines(*({"step": i + 1, "loss": loss} for i, loss in enumerate(losses))))
+    put(run, "logs/steps.jsonl", rows_of(*range(1, steps + 1)))
     (run.path / "checkpoints/final").mkdir(parents=True, exist_ok=True)
     (run.path / "checkpoints/final/model.safetensors").write_bytes(WEIGHTS)
     return judge(run, "train")
@@ -282,6 +283,47 @@ def test_a_training_that_watch_ended_says_why_and_how_it_goes_on(run):
         assert not found.passed and not found.stopped and found.problems[0] == "the loss did not fall: 1.1 -> 1.1"
         assert "goes on and does not end for this again" in found.problems[1] and "ended" not in found.facts
     assert judge(run, "train", 1).problems[2] == "when it is run again, it resumes from checkpoint-60"
+
+
+def training_of(run: Run, training: dict | None) -> verdicts.Verdict:
+    spec = {"id": "1", "training": training, "resting_on": {}, "files": {}}
+    job = jobs.Job("train", "ended", spec, {"exit_code": 0})
+    return verdicts.judge(run, CONFIG, job)
+
+
+def test_steps_that_no_job_of_this_run_did_are_not_believed(run):
+    began = {"step": 0, "finished": False, "sessions": [], "set_aside": []}
+    assert trained(run, [2.0, 1.0]).passed and training_of(run, began).passed
+    found = training_of(run, {**began, "sessions": ["a"]})  # what lay there when the job began is not what it did
+    assert not found.passed and "claims 20 steps, of which 20 were done by no job" in found.problems[0]
+    put(run, "logs/steps.jsonl", rows_of(*range(1, 13)) + rows_of(*range(14, 21), session="b"))
+    assert "of which 1 were done by no job" in training_of(run, {**began, "step": 12, "sessions": ["a"]}).problems[0]
+    assert training_of(run, {**began, "step": 13, "sessions": ["a"]}).passed  # after a sealed checkpoint of step 13
+    for left in ("", "[1]\n{}\nnonsense\n", '{"session": "c", "step": "20"}\n'):
+        put(run, "logs/steps.jsonl", left)
+        assert "of which 20 were done by no job" in training_of(run, began).problems[0]
+    put(run, "reports/train.json", {"global_step": 10**12, "max_steps": 10**12})
+    assert f"of which {10**12} were done by no job" in training_of(run, began).problems[0]
+
+
+def test_a_training_that_was_finished_before_is_the_one_that_was_sealed(run):
+    began = {"step": 20, "finished": True, "sessions": ["a"], "set_aside": []}
+    trained(run, [2.0, 1.0])
+    assert "is not what this training was finished with" in training_of(run, began).problems[0]
+    jobs.directory(run, "train").mkdir(parents=True)
+    watch = checkpoints.Watch(run, {"id": "0", "resting_on": {}, "files": {}})
+    watch.begin(), watch.end(0)
+    assert training_of(run, began).passed
+    (run.path / "checkpoints/final/added.bin").write_bytes(b"x")
+    assert not training_of(run, began).passed
+
+
+def test_what_was_set_aside_is_among_the_facts(run):
+    said = ["checkpoints/final was not trained by this run: set aside as checkpoints.old-1/final"]
+    trained(run, [2.0, 1.0])
+    assert (
+        training_of(run, {"step": 0, "finished": False, "sessions": [], "set_aside": said}).facts["set_aside"] == said
+    )
 
 
 def test_training_needs_weights(run):
@@ -368,7 +410,7 @@ def test_five_samples_that_are_pictures(run):
 # -- stopped, killed
 
 
-def steps(*numbers: int, session: str = "a") -> str:
+def rows_of(*numbers: int, session: str = "a") -> str:
     return lines(*({"session": session, "step": number} for number in numbers))
 
 
@@ -379,7 +421,7 @@ def checkpoint(run: Run, step: int) -> None:
 @pytest.mark.parametrize("code", [75, 143, 1])  # 1: torchrun's, whatever its workers' was
 def test_a_stopped_training_neither_passed_nor_failed(run, code):
     put(run, "reports/train.json", {"global_step": 7, "max_steps": 20, "resumed_from": None, "stopped": True})
-    put(run, "logs/steps.jsonl", steps(1, 2, 3, 4) + steps(5, 6, 7, session="b"))
+    put(run, "logs/steps.jsonl", rows_of(1, 2, 3, 4) + rows_of(5, 6, 7, session="b"))
     checkpoint(run, 7)
     found = judge(run, "train", code)
     assert found.stopped and not found.passed and "at step 7 of 20, with everything saved" in found.problems[0]
@@ -388,7 +430,7 @@ def test_a_stopped_training_neither_passed_nor_failed(run, code):
 
 
 def test_a_training_that_was_ended_without_saving_does_not_say_that_it_saved(run):
-    put(run, "logs/steps.jsonl", steps(*range(1, 8)))
+    put(run, "logs/steps.jsonl", rows_of(*range(1, 8)))
     checkpoint(run, 4)
     found = judge(run, "train", 143)
     assert found.stopped and "without saving" in found.problems[0] and "steps 5 to 7 a second time" in found.problems[0]
@@ -405,7 +447,7 @@ def test_other_stages_that_were_stopped(run):
 
 def test_a_killed_training_says_which_steps_it_costs(run):
     put(run, "logs/train.log", "step 6/20\n")
-    put(run, "logs/steps.jsonl", steps(*range(1, 7)))
+    put(run, "logs/steps.jsonl", rows_of(*range(1, 7)))
     first = judge(run, "train", 137)
     assert not first.stopped and first.problems[0].startswith("exit code 137: ")
     assert "no checkpoint yet" in first.problems[1] and "steps 1 to 6 a second time" in first.problems[1]
@@ -415,7 +457,7 @@ def test_a_killed_training_says_which_steps_it_costs(run):
 
 def test_repeated_steps_are_counted_in_what_was_written_down(run):
     assert verdicts.ended.steps_done(run) == {}
-    put(run, "logs/steps.jsonl", steps(1, 2, 3) + steps(2, 3, 4, session="b"))
+    put(run, "logs/steps.jsonl", rows_of(1, 2, 3) + rows_of(2, 3, 4, session="b"))
     assert verdicts.ended.steps_done(run) == {"sessions": 2, "steps_repeated": 2}
 
 

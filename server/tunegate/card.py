@@ -116,6 +116,7 @@ def _body(
     sure = certainty(tuned)
     revision = f" (revision `{config.dataset_revision}`)" if config.dataset_revision else ""
     scripts = f" Edited by hand after rendering: {', '.join(edited)}." if edited else ""
+    scripts += "".join(f" {sentence}." for sentence in train.get("set_aside", []))
     return f"""# {name}
 
 [{config.model_id}](https://huggingface.co/{config.model_id}) (revision `{config.model_revision}`), fine-tuned for {config.task}

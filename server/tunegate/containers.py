@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import secrets
 import shlex
 import stat
 import struct
@@ -19,9 +20,10 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
-from tunegate import engine_errors, jobs, nofollow, seal
+from tunegate import engine_errors, jobs, nofollow, paths, seal
 from tunegate.engine import Engine, EngineFacts, GpuHandover
 from tunegate.errors import ToolFailure
+from tunegate.rundir import disk_failure
 
 LOG_SILENCE_S = 120.0
 SHM_BYTES = 16 * 2**30
@@ -40,6 +42,8 @@ SYSTEM = (
     "/usr",
     "/workspace",
 )
+SECRETS = "/run/tunegate-secrets"  # in the container
+HANDED_S = 600  # a start takes seconds
 PARENTS = ("/", "/opt", "/root", "/run", "/tmp", "/var")  # these directories themselves; below them may lie data
 ENV = {
     "HF_HOME": "/workspace/.cache/huggingface",
@@ -73,7 +77,7 @@ _STATUS = {  # the engine's word -> ours; Podman's words too
 
 @dataclass(frozen=True)
 class ContainerPlan:
-    """One stage's container. Holds no secret: `secrets` are names, whose values `start` takes from our environment."""
+    """One stage's container. Holds no secret: `secrets` are names, whose values `start` hands over from our environment."""
 
     image: str
     argv: tuple[str, ...]
@@ -118,16 +122,26 @@ def user_for(facts: EngineFacts) -> str:
     return "0:0" if facts.rootless else f"{os.getuid()}:{os.getgid()}"
 
 
-def container_spec(plan: ContainerPlan, environ: Mapping[str, str] = os.environ) -> dict[str, Any]:
-    """ContainerPlan -> the body of `POST /containers/create`. Raises ToolFailure on an unusable data path."""
+def container_spec(
+    plan: ContainerPlan, environ: Mapping[str, str] = os.environ, secrets_file: Path | None = None
+) -> dict[str, Any]:
+    """ContainerPlan -> the body of `POST /containers/create`. Raises ToolFailure(invalid_input) on an unusable data path.
+
+    No secret is in it: whoever may ask the engine could read it there (`docker inspect`) for as long as the container is
+    kept. The command reads them from `secrets_file`, mounted read-only.
+    """
     mounts = [{"Type": "bind", "Source": str(plan.output_dir), "Target": "/workspace"}]
     for path in plan.read_only:
         _check_mountable(path, plan.roots)
         mounts.append({"Type": "bind", "Source": str(path), "Target": str(path), "ReadOnly": True})
     # one pipe for both outputs: the engine reads two at its own pace, so that their lines change places
-    command = (f"export PATH={shlex.quote(plan.path)}; " if plan.path else "") + f"exec {shlex.join(plan.argv)} 2>&1"
+    command = ""
+    if secrets_file:
+        mounts.append({"Type": "bind", "Source": str(secrets_file), "Target": SECRETS, "ReadOnly": True})
+        command = f". {SECRETS} || exit 1; "
+    command += (f"export PATH={shlex.quote(plan.path)}; " if plan.path else "") + f"exec {shlex.join(plan.argv)} 2>&1"
     by_image = {} if plan.gpus == "nvidia-runtime" else NO_GPU_BY_IMAGE
-    env = {**ENV, **by_image, **plan.env, **{name: environ[name] for name in plan.secrets if environ.get(name)}}
+    env = {name: value for name, value in {**ENV, **by_image, **plan.env}.items() if name not in plan.secrets}
     return {
         "Image": plan.image,
         "Entrypoint": ["/bin/bash", "-lc"],  # NGC's own entrypoint would swallow the command
@@ -198,8 +212,8 @@ def start(engine: Engine, plan: ContainerPlan) -> str:
     import docker.errors
 
     doing = f"starting the container {plan.name} from {plan.image}"
-    spec = container_spec(plan)
-    with engine_errors.mapped(doing, engine.host):
+    with _handed_over(plan) as secrets_file, engine_errors.mapped(doing, engine.host):
+        spec = container_spec(plan, secrets_file=secrets_file)
         found = engine.api.create_container_from_config(spec, plan.name)["Id"]
         try:
             engine.api.start(found)
@@ -208,6 +222,31 @@ def start(engine: Engine, plan: ContainerPlan) -> str:
                 engine.api.remove_container(found, force=True)
             raise
         return found
+
+
+@contextlib.contextmanager
+def _handed_over(plan: ContainerPlan, environ: Mapping[str, str] = os.environ) -> Iterator[Path | None]:
+    """A file of the user's own with the plan's secrets, None where there are none. It is removed when the container has
+    been started: the mount keeps what it shows, and nothing else does."""
+    lines = [f"export {name}={shlex.quote(environ[name])}\n" for name in plan.secrets if environ.get(name)]
+    if not lines:
+        yield None
+        return
+    folder = paths.state_dir() / "handed"
+    path = folder / secrets.token_hex(8)
+    try:
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        for old in folder.iterdir():  # of a process that was killed in between
+            if time.time() - old.stat().st_mtime > HANDED_S:
+                old.unlink(missing_ok=True)
+        with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+            file.writelines(lines)
+    except OSError as error:
+        raise disk_failure(error, path) from None
+    try:
+        yield path
+    finally:
+        path.unlink(missing_ok=True)
 
 
 def find(engine: Engine, labels: dict[str, str]) -> ContainerState | None:

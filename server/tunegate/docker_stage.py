@@ -31,6 +31,7 @@ from tunegate import (
     jobs,
     ledger,
     nofollow,
+    seal,
     wheelhouse,
 )
 from tunegate import engine as engines
@@ -265,6 +266,13 @@ def end_others(run: Run, stage: str, inputs: str, done: bool) -> None:
             containers.remove(engine, found.id)
 
 
+def goes_on(run: Run, stage: str, inputs: str) -> bool:
+    """Whether a container works on this stage from these inputs, or has ended by itself, so that `follow` will find it and
+    start no other. Raises ToolFailure(unavailable)."""
+    found = [state for state, of_inputs in _of_stage(engines.connect(), run, stage) if of_inputs == inputs]
+    return any(state.status in ("running", "exited") and not _cut_off(state) for state in found)
+
+
 def forget(run: Run, stage: str) -> None:
     """Remove the stage's ended containers. An engine that does not answer keeps them: `end_others` comes by again."""
     with contextlib.suppress(ToolFailure):
@@ -298,15 +306,16 @@ def _argv(config: RunConfig, stage: str) -> list[str]:
 
 def _to_the_end(engine: Engine, container: str) -> containers.ContainerState:
     """Pass the output on until the container has exited. The end of a log stream is not the end of the job: the engine may be gone."""
-    since, gone_since = None, None
+    since, gone_since, redactor = None, None, seal.Redactor()
     while True:
+        _print(redactor.broken_off())  # a long line comes in pieces: what the engine did not send of it is lost
         try:
             for line in containers.follow_logs(engine, container, since):
-                sys.stdout.buffer.write(line.data)
-                sys.stdout.buffer.flush()
+                _print(redactor.feed(line.data))
                 since = line.at
             state = containers.state(engine, container)
             if state.status in ("exited", "gone"):
+                _print(redactor.close())
                 return state
             gone_since = None
         except ToolFailure as failure:
@@ -316,6 +325,11 @@ def _to_the_end(engine: Engine, container: str) -> containers.ContainerState:
             if failure.code != "unavailable" or time.monotonic() - gone_since > ENGINE_GONE_S:
                 raise
         time.sleep(1)
+
+
+def _print(data: bytes) -> None:
+    sys.stdout.buffer.write(data)
+    sys.stdout.buffer.flush()
 
 
 if __name__ == "__main__":

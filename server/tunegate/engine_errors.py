@@ -134,12 +134,11 @@ def known(text: str) -> tuple[Code, str] | None:
 
 
 def _refused(doing: str, error) -> ToolFailure:
-    said = " ".join(str(error.explanation or error).split())[:300]
+    said = seal.redacted(" ".join(str(error.explanation or error).split()))[:300]
     if found := known(said):
         return ToolFailure(found[0], f"{doing}: {found[1]}")
     if "dockerfile" in said.lower():
         return ToolFailure("stage_failed", f"{doing}: {said}. Mend the Dockerfile, or call render_project")
-    said = seal.redacted(said)
     if error.status_code == 404:
         return ToolFailure("not_found", f"{doing}: the engine has no such thing ({said}): call again")
     if error.is_client_error():
@@ -157,9 +156,9 @@ def build_failure(doing: str, step: str, error: str, tail: list[str]) -> ToolFai
     found = known("no space left on device") if re.search(r"no space left", " ".join(tail), re.I) else None
     if found := found or (None if ran else known(error)):
         return ToolFailure(found[0], f"{doing}, at {step}: {found[1]}")
-    last = seal.redacted("\n".join(line for line in tail if line != step)[-1500:])
+    last = seal.redacted("\n".join(line for line in tail if line != step))[-1500:]
     what = error.rsplit("'", 1)[-1].strip() if ran else error
-    return ToolFailure("stage_failed", f"{doing} failed at {step}: {what}. Its last lines:\n{seal.redacted(last)}")
+    return ToolFailure("stage_failed", f"{doing} failed at {step}: {what}. Its last lines:\n{last}")
 
 
 def _unreachable(doing: str, host: str, error: BaseException) -> ToolFailure:

@@ -104,7 +104,8 @@ def _summary(label: str, facts: dict[str, Any]) -> str:
             f", {len(facts['skipped'])} skipped" if facts["skipped"] else ""
         )
     if label == "train":
-        return f"{facts['global_step']} steps, loss {facts.get('first_loss')} -> {facts.get('last_loss')}"
+        said = "".join(f"; {sentence}" for sentence in facts.get("set_aside", []))
+        return f"{facts['global_step']} steps, loss {facts.get('first_loss')} -> {facts.get('last_loss')}{said}"
     return "holds"
 
 

@@ -102,7 +102,7 @@ def check_repo_id(value: object, field: str) -> str:
     raise ToolFailure(
         "invalid_input",
         redacted(
-            f"{field} = {text[:100]!r} is no Hub id: give 'name' or 'namespace/name' of letters, digits, '.', '_' and '-', "
+            f"{field} = {redacted(text)[:100]!r} is no Hub id: give 'name' or 'namespace/name' of letters, digits, '.', '_' and '-', "
             f"at most 96 characters, e.g. 'facebook/convnext-tiny-224'{hint}"
         ),
     )
@@ -214,7 +214,8 @@ class Hub:
     def _info(self, repo_type: RepoType, repo_id: str, revision: str) -> RepoInfo:
         if not _REVISION.fullmatch(revision) or ".." in revision:
             raise ToolFailure(
-                "invalid_input", redacted(f"revision = {revision[:80]!r} is no branch, tag or commit: e.g. 'main'")
+                "invalid_input",
+                redacted(f"revision = {redacted(revision)[:80]!r} is no branch, tag or commit: e.g. 'main'"),
             )
         url = f"{self.endpoint}/api/{repo_type}s/{repo_id}/revision/{quote(revision, safe='')}"
         asked = _Asked("", repo_type, repo_id, revision)

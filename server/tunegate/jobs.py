@@ -4,6 +4,7 @@
     meta/jobs/<stage>/job.lock      held by the job's processes: the kernel says whether it is alive
     meta/jobs/<stage>/process.json  the runner's process id, for whoever wants to stop the job (sealed by the runner)
     meta/jobs/<stage>/reserve       space that the runner frees to write its result on a full disk
+    meta/jobs/train/made.jsonl      the checkpoints that its jobs left (sealed by the runner, see checkpoints.py)
     meta/jobs/<stage>/result.json   exit code and the hashes of what it made (sealed by the runner)
     logs/<stage>.log                its output, secrets redacted
 
@@ -110,6 +111,7 @@ def start(
     files: dict[str, str],
     container: str | None = None,
     given: dict[str, Any] | None = None,
+    training: dict[str, Any] | None = None,
 ) -> Job:
     """Start `argv` in the run directory and return at once. The caller holds the run's lock and saw no running job.
 
@@ -117,6 +119,7 @@ def start(
     resting_on, files: the config values and input files (sha256) at this moment, for the evidence.
     container: the name of its inputs, when `argv` only follows a container, which may be found again by that name.
     given: what that container gets (docker_stage.given): decided now, and read from the sealed spec when it is started.
+    training: what a training begins from (checkpoints.vet).
     """
     where = directory(run, stage)
     nofollow.mkdir(where, nofollow.PRIVATE_FOLDER)
@@ -133,6 +136,7 @@ def start(
         "files": files,
         "container": container,
         "given": given,
+        **({"training": training} if training is not None else {}),
         "started": now(),
     }
     _write(where / "reserve", os.urandom(RESERVE_BYTES))  # random: a filesystem may store zeros in no space
@@ -193,14 +197,17 @@ def log_path(run: Run, stage: str) -> Path:
 
 
 def log_tail(run: Run, stage: str, lines: int = 20, max_bytes: int = 4000) -> list[str]:
-    """The last lines of a stage's log, redacted once more on the way out."""
+    """The last lines of a stage's log, redacted once more on the way out: a secret at the place where they begin is left out whole."""
     try:
         with log_path(run, stage).open("rb") as file:
-            file.seek(max(0, file.seek(0, os.SEEK_END) - max_bytes))
-            text = file.read().decode(errors="replace")
+            size = file.seek(0, os.SEEK_END)
+            file.seek(max(0, size - max_bytes - seal.LONGEST))
+            data = file.read()
     except OSError:
         return []
-    return seal.redacted(text).splitlines()[-lines:]
+    before = data[:-max_bytes].decode(errors="replace")
+    text = before + data[-max_bytes:].decode(errors="replace")
+    return seal.redacted(text[seal.safe_cut(text, len(before)) :]).splitlines()[-lines:]
 
 
 def runner_error(run: Run, stage: str) -> str:
@@ -215,7 +222,7 @@ def _sealed(path: Path, run: Run) -> dict[str, Any] | None:
     try:
         payload = json.loads(path.read_bytes())
         signature = payload.pop("seal")
-    except (OSError, ValueError, KeyError, AttributeError):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None
     return payload if payload.get("run") == str(run.path) and seal.verify(payload, signature) else None
 

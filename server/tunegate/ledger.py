@@ -61,7 +61,7 @@ def entries(run: Run) -> list[dict[str, Any]]:
         try:
             entry = json.loads(line)
             signature = entry.pop("seal")
-        except (ValueError, KeyError, AttributeError):
+        except (ValueError, KeyError, TypeError, AttributeError):
             raise _broken(run, number, "is not a ledger entry") from None
         if entry.get("prev") != prev or entry.get("seq") != number:
             raise _broken(run, number, "does not follow the line before it: lines were removed, added or changed")

@@ -17,7 +17,12 @@ NAME = "PROGRESS.md"
 HEAD = (
     "<!-- written by tunegate after each call, from the run's ledger and evidence: an edit is lost at the next one -->"
 )
-OF_THE_ANSWER = ("output_dir", "failed", "stopped")  # in a ledger line's arguments, but not what the caller asked for
+OF_THE_ANSWER = (
+    "output_dir",
+    "failed",
+    "stopped",
+    "pushed",
+)  # in a ledger line's arguments, but not what the caller asked for
 log = logging.getLogger("tunegate")
 
 

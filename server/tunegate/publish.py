@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tunegate import card, evidence, gates
+from tunegate import card, evidence, gates, ledger
 from tunegate import config as config_module
 from tunegate.errors import ToolFailure
 from tunegate.hub import Hub
@@ -73,27 +74,65 @@ def used_files(run: Run) -> dict[str, str]:
     }
 
 
-def is_public(hub: Hub, repo: str) -> bool:
-    """Whether a public repository of this name already exists."""
+@dataclass(frozen=True)
+class Target:
+    """The repository as it is before a push. `files`: its paths without what the Hub itself puts into a new repository."""
+
+    public: bool
+    head: str
+    files: tuple[str, ...]
+
+
+def target(hub: Hub, repo: str) -> Target | None:
+    """The repository of this name, None where there is none that the token may see. Raises ToolFailure as the Hub refuses."""
     from huggingface_hub.errors import RepositoryNotFoundError
 
     try:
-        return not hub.api().model_info(repo).private
+        found = hub.api().model_info(repo)
     except RepositoryNotFoundError:
-        return False
+        return None
     except Exception as error:
         raise _refused(hub, repo, error) from None
+    files = (entry.rfilename for entry in found.siblings or [])
+    return Target(not found.private, found.sha, tuple(sorted(name for name in files if name != ".gitattributes")))
 
 
-def push(hub: Hub, repo: str, files: dict[str, bytes | Path], message: str) -> dict[str, Any]:
-    """Create the private repository if need be, and make one commit. Returns {commit, url}."""
+def begun(run: Run, repo: str) -> bool:
+    """Whether this run was about to create the repository: written into the ledger before the Hub is asked to."""
+    return any(entry["arguments"].get("creates") == repo for entry in _pushes(run))
+
+
+def is_this_runs(hub: Hub, run: Run, repo: str, found: Target) -> bool:
+    """Whether everything in the repository was put there by this run, by the ledger: its newest commit is the last that
+    this run made, or what a push of this run that was cut off has left."""
+    made = [entry["arguments"]["pushed"] for entry in _pushes(run) if "pushed" in entry["arguments"]]
+    if {"repo": repo, "commit": found.head} in made:
+        return True
+    if not begun(run, repo) or any(known["repo"] == repo for known in made):
+        return False
+    if not found.files:
+        return True
+    files = assemble(run)
+    return set(found.files) <= set(files) and not read_back(hub, repo, found.head, files)
+
+
+def _pushes(run: Run) -> list[dict[str, Any]]:
+    return [entry for entry in ledger.entries(run) if entry["tool"] == "push_hub"]
+
+
+def push(hub: Hub, repo: str, files: dict[str, bytes | Path], message: str, over: Target | None) -> dict[str, Any]:
+    """Create the private repository, or go on from `over` as it was seen, and make one commit. Returns {commit, url}.
+
+    Raises ToolFailure(unavailable) when somebody has created it, or committed to it, since `over` was seen.
+    """
     from huggingface_hub import CommitOperationAdd
 
     api = hub.api()
     try:
-        api.create_repo(repo, private=True, exist_ok=True)
+        if over is None:
+            api.create_repo(repo, private=True)
         operations = [CommitOperationAdd(path_in_repo=name, path_or_fileobj=content) for name, content in files.items()]
-        commit = api.create_commit(repo, operations, commit_message=message)
+        commit = api.create_commit(repo, operations, commit_message=message, parent_commit=over.head if over else None)
     except Exception as error:  # the client raises a dozen types; each is the Hub refusing or failing
         raise _refused(hub, repo, error) from None
     return {"commit": commit.oid, "url": hub.page("model", repo)}
@@ -143,6 +182,11 @@ def _refused(hub: Hub, repo: str, error: Exception) -> ToolFailure:
             "access_denied",
             f"hf_model_repo = {repo!r}: the Hub refused the push ({status}): use a token with write access to {page} in "
             "HF_TOKEN, or set another hf_model_repo",
+        )
+    if status in (409, 412):
+        return ToolFailure(
+            "unavailable",
+            f"hf_model_repo = {repo!r}: somebody created it, or committed to it, in this very moment: call push_hub again",
         )
     if status == 429 or status is None or status >= 500:
         return ToolFailure(

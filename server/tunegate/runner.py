@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import itertools
 import json
 import os
 import resource
@@ -19,17 +20,19 @@ import subprocess
 import sys
 import threading
 import time
+import traceback
 from collections import deque
 from pathlib import Path
 from typing import Any
 
-from tunegate import jobs, nofollow, seal
+from tunegate import checkpoints, jobs, nofollow, seal
 from tunegate.errors import ToolFailure
 from tunegate.ledger import now
-from tunegate.rundir import hash_files
+from tunegate.rundir import Run, hash_files
 
 MAX_LOG_BYTES = 20_000_000
 MAX_LINE_BYTES = 65_536
+PIECE_BYTES = 16_384
 TAIL_LINES = 40  # kept in memory, for a log that a full disk would not take
 DEATHS, WITHIN_S = 5, 60.0  # a follower that is killed more often than this is not started again
 PR_SET_PDEATHSIG = 1  # prctl(2), Linux
@@ -46,7 +49,12 @@ def main(where: Path, stopping: threading.Event | None = None) -> int:
     run = Path(spec["run"])
     _write_sealed(where / "process.json", {"id": spec["id"], "run": spec["run"], "pid": os.getpid()})
     began, cpu_began = time.monotonic(), _cpu_seconds()
+    watch = checkpoints.Watch(Run(run), spec) if spec["stage"] == "train" else None
+    if watch:
+        watch.begin()
     code = _run_to_the_end(spec, run, where, stopping)
+    if watch:
+        watch.end(code)
     if code is None:
         print("what followed the container was killed again and again", file=sys.stderr)
         return 1
@@ -153,24 +161,37 @@ def _stop_when_asked(child: subprocess.Popen, stopping: threading.Event, over: t
 
 
 def _pump(child: subprocess.Popen, out, log: Path) -> list[bytes]:
-    """Keep the child's output. Returns the last lines, if a full disk did not take them."""
-    tail, full = deque(maxlen=TAIL_LINES), False
-    for line in iter(lambda: child.stdout.readline(MAX_LINE_BYTES), b""):
-        line = seal.redacted(line.decode(errors="replace")).encode()
-        tail.append(line[:1000])
-        try:
-            if out.tell() > MAX_LOG_BYTES:  # keep the end, where the reason of a failure stands
-                out.seek(0)
-                nofollow.write(log.with_suffix(".old.log"), out.read())
-                out.truncate(0)
-                out.seek(0)
-            out.write(line)
-        except (OSError, ToolFailure):  # no space left: the stage goes on, and will say so itself if it needs any
-            full = True
+    """Keep the child's output, redacted across the pieces in which it comes. Returns the last lines, if a full disk did not take them."""
+    tail, full, redactor = deque(maxlen=TAIL_LINES), False, seal.Redactor(MAX_LINE_BYTES - PIECE_BYTES)
+    pieces = iter(lambda: child.stdout.read1(PIECE_BYTES), b"")
+    for piece in itertools.chain(pieces, [None]):
+        for line in (redactor.close() if piece is None else redactor.feed(piece)).splitlines(keepends=True):
+            tail.append(line[:1000])
+            full |= not _written(line, out, log)
     return list(tail) if full else []
 
 
+def _written(line: bytes, out, log: Path) -> bool:
+    """False when there is no space left: the stage goes on, and will say so itself if it needs any."""
+    try:
+        if out.tell() > MAX_LOG_BYTES:  # keep the end, where the reason of a failure stands
+            log.with_suffix(".old.log").write_bytes(log.read_bytes())
+            out.truncate(0)
+            out.seek(0)
+        out.write(line)
+    except OSError:
+        return False
+    return True
+
+
+def _complain(kind: type[BaseException], error: BaseException, trace: Any) -> None:
+    """What Python would print of an error that nothing caught goes into runner.err: without secrets, too."""
+    print(seal.redacted("".join(traceback.format_exception(kind, error, trace))), file=sys.stderr, end="")
+
+
 if __name__ == "__main__":
+    sys.excepthook = _complain
+    threading.excepthook = lambda found: _complain(found.exc_type, found.exc_value, found.exc_traceback)
     asked = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: asked.set())
     sys.exit(main(Path(sys.argv[1]), asked))

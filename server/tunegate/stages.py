@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from tunegate import evidence, extras, jobs, ledger, nofollow, verdicts
+from tunegate import checkpoints, evidence, extras, jobs, ledger, nofollow, verdicts
 from tunegate.config import RunConfig
 from tunegate.errors import NextCall, ToolFailure
 from tunegate.rundir import Run, canonical, hash_files
@@ -129,15 +129,15 @@ def start(run: Run, config: RunConfig, stage: str, roots: tuple[Path, ...] = ())
         nofollow.rmtree(run.path / folder)
     files = _inputs(run, stage, row)
     argv = _argv(run, config, stage, row, resting_on, files)
-    given = None
+    given, lives_on = None, False
     if config.platform == "local-docker":
         from tunegate import docker_stage  # which knows this module's table
 
         given = docker_stage.given(run, config, stage, roots)
         if stage != "build":
             docker_stage.end_others(run, stage, argv[-1], done=earlier.state == "ended")
-    if stage == "train" and not _continues(earlier, resting_on, files):
-        _set_checkpoints_aside(run)
+            lives_on = stage == "train" and docker_stage.goes_on(run, stage, argv[-1])
+    training = _training(run, earlier, resting_on, files, lives_on) if stage == "train" else None
     container = argv[-1] if config.platform == "local-docker" and stage != "build" else None
     return jobs.start(
         run,
@@ -149,6 +149,7 @@ def start(run: Run, config: RunConfig, stage: str, roots: tuple[Path, ...] = ())
         files=files,
         container=container,
         given=given,
+        training=training,
     )
 
 
@@ -165,6 +166,7 @@ def reattach(run: Run, job: jobs.Job, mode: Literal["follow", "stop"]) -> jobs.J
         files=job.spec["files"],
         container=container,
         given=job.spec.get("given"),
+        training=job.spec.get("training"),
     )
 
 
@@ -185,22 +187,27 @@ def _inputs(run: Run, stage: str, row: Stage) -> dict[str, str]:
     return {name: digest for name, digest in found.items() if name not in others}
 
 
-def _set_checkpoints_aside(run: Run) -> None:
-    """Checkpoints that are not this training's are kept under another name if they hold a finished model, else removed."""
-    folder, number = run.path / "checkpoints", 1
-    if not (folder / "final").exists():
-        nofollow.rmtree(folder)
-        return
-    while (aside := run.path / f"checkpoints.old-{number}").exists():
-        number += 1
-    nofollow.rename(folder, aside)
-
-
 def _refuse_links(run: Run) -> None:
     """Raises ToolFailure(outside_root) when a folder that stages write, or the server beside them, is a link."""
     makes = [pattern for row in STAGES.values() for pattern in row.makes]
     for folder in ("logs", *dict.fromkeys(pattern.split("*")[0].rpartition("/")[0] for pattern in makes)):
         nofollow.check(run.path / folder)
+
+
+def _training(
+    run: Run, earlier: jobs.Job, resting_on: dict[str, Any], files: dict[str, str], lives_on: bool
+) -> dict[str, Any] | None:
+    """What the next job of the training begins from: what its sealed jobs left, and nothing that was laid there since.
+
+    lives_on: its container runs, or ended by itself, and only the process that followed it is gone: it goes on as it began.
+    """
+    before = (earlier.spec or {}).get("training")
+    if lives_on:
+        return before
+    if not _continues(earlier, resting_on, files):
+        checkpoints.set_all_aside(run)
+        before = None
+    return checkpoints.vet(run, resting_on, files, before)
 
 
 def needs_token(run: Run) -> bool:

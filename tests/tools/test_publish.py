@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+
 import pytest
+from huggingface_hub import CommitOperationAdd
 
 from tests import sealed
 from tests.sealed import CONFIG
@@ -14,7 +17,9 @@ from tunegate.hub import Hub
 from tunegate.rundir import Run
 
 REPO = "me/m-finetuned"
-PUBLIC = f"push to {REPO}, which is public"
+OVER = f"push over {REPO}, which holds what this run did not put there"
+STAY = "those of the same name are replaced, the others stay beside the new ones"
+PUBLIC = f"push to {REPO}, which is public; {OVER} (no files yet)"
 
 
 def finished(call, scripts: dict[str, str] | None = None, **changes) -> Run:
@@ -71,6 +76,83 @@ def test_a_public_repository_is_the_users_to_decide(call, run):
     found = push(call, confirm=PUBLIC)
     assert found["pushed"] and found["notes"] == [f"approved by the user: {PUBLIC}"]
     assert PUBLIC in (run.meta / "ledger.jsonl").read_text()
+
+
+def test_a_private_repository_that_this_run_did_not_create_is_the_users_to_decide(call, run):
+    api = call.workspace.hub.api()
+    api.create_repo(REPO, private=True)
+    add(api, "model.safetensors", b"precious"), add(api, "evil.py", b"x")
+    asked = f"{OVER} (its 2 files: {STAY})"
+    error = push(call)["error"]
+    assert error["code"] == "approval_required" and asked in error["message"]
+    refused = push(call, user=False)
+    assert refused["error"]["code"] == "approval_required" and asked in refused["asked"][0]
+    assert len(api.list_repo_commits(REPO)) == 3
+    assert push(call, confirm=f"push to {REPO}, which is public")["error"]["code"] == "approval_required"
+    assert push(call, confirm=asked)["notes"] == [f"approved by the user: {asked}"]
+    assert ledger.entries(run)[-1]["arguments"]["approved"] == asked
+    assert push(call)["pushed"]  # what it holds now was decided, and is this run's
+
+
+def test_an_empty_repository_of_somebody_else_is_asked_for_and_an_own_one_is_not(call, run, server):
+    server.faults.append(Fault("/commit/", status=500))
+    assert push(call)["error"]["code"] == "unavailable"
+    server.faults.clear()
+    assert call.workspace.hub.api().model_info(REPO).private  # made by the push that failed
+    assert push(call)["pushed"]
+    other = "me/empty"
+    call.workspace.hub.api().create_repo(other, private=True)
+    run.save_config(run.config().model_copy(update={"hf_model_repo": other}))
+    error = push(call)["error"]
+    assert error["code"] == "approval_required" and "no files yet" in error["message"]
+
+
+def test_what_somebody_committed_after_this_runs_push_is_not_overwritten_unasked(call, run):
+    push(call)
+    add(call.workspace.hub.api(), "README.md", b"written by hand")
+    assert f"{OVER} (its 9 files: {STAY})" in push(call)["error"]["message"]
+
+
+def test_a_repository_made_anew_under_the_same_name_is_not_this_runs(call, run):
+    push(call)
+    api = call.workspace.hub.api()
+    api.delete_repo(REPO)
+    api.create_repo(REPO, private=True)
+    assert push(call)["error"]["code"] == "approval_required"
+
+
+def test_a_push_that_was_killed_after_its_commit_is_made_again_unasked(call, run, monkeypatch):
+    with monkeypatch.context() as patch, contextlib.suppress(BaseException):
+        patch.setattr(publish, "read_back", killed)
+        push(call)
+    assert publish.target(call.workspace.hub, REPO).files and "pushed" not in str(ledger.entries(run))
+    assert push(call)["verified"]
+
+
+def test_what_config_yaml_or_evidence_says_does_not_make_a_repository_this_runs(call, run):
+    push(call)
+    api, other = call.workspace.hub.api(), "me/production"
+    api.create_repo(other, private=True)
+    add(api, "model.safetensors", b"precious", other)
+    facts = evidence.read(run, "push").facts | {"repo": other, "commit": api.model_info(other).sha}
+    config = run.config().model_copy(
+        update={"hf_model_repo": other, "notes": [f"approved by the user: push to {other}"]}
+    )
+    run.save_config(config)
+    evidence.write(run, evidence.make(run, "push", facts, config=config))
+    assert push(call)["error"]["code"] == "approval_required"
+
+
+class Killed(BaseException):
+    pass
+
+
+def killed(*_):
+    raise Killed
+
+
+def add(api, name: str, content: bytes, repo: str = REPO) -> None:
+    api.create_commit(repo, [CommitOperationAdd(name, content)], commit_message="by hand")
 
 
 @pytest.mark.parametrize(

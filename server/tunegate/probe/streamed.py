@@ -74,7 +74,7 @@ def through_container(hub: Hub, info: RepoInfo, unread: NoReader, why: str, plac
         )
         raise ToolFailure("unavailable", message, next=place.again)
     if error := found.get("error"):
-        said = f"`datasets` {_text(found.get('datasets'))} in a container ({redacted(_text(error, 400))})"
+        said = f"`datasets` {_text(found.get('datasets'))} in a container ({_text(redacted(error), 400)})"
         code = "unavailable" if found.get("passing") is True else "rejected"
         raise ToolFailure(code, f"{tried}, and could not be loaded by {said}: {INSTEAD}")
     table = _table(found)

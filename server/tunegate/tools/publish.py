@@ -8,7 +8,7 @@ from mcp.server.mcpserver import Context, Elicit, ElicitationResult, Resolve
 from mcp.types import CallToolResult
 from pydantic import Field
 
-from tunegate import approvals, evidence, gates, jobs, rerun
+from tunegate import approvals, evidence, gates, jobs, ledger, publish, rerun
 from tunegate.approvals import Approval
 from tunegate.config import RunConfig
 from tunegate.errors import NextCall, ToolFailure
@@ -48,16 +48,23 @@ class RerunReport(Result):
 
 
 def approve_push(ctx: Context, output_dir: str, confirm: str | None) -> Approval | Elicit[Approval]:
-    return approvals.ask(ctx, lambda: _public_target(workspace(ctx), output_dir), confirm)
+    return approvals.ask(ctx, lambda: _over(workspace(ctx), output_dir)[1], confirm)
 
 
-def _public_target(ws: Workspace, output_dir: str) -> str | None:
-    from tunegate import publish
-
-    config = ws.run(output_dir).config()
-    if not config.push_to_hub or not config.hf_model_repo or not publish.is_public(ws.hub, config.hf_model_repo):
-        return None
-    return f"push to {config.hf_model_repo}, which is public"
+def _over(ws: Workspace, output_dir: str) -> tuple[publish.Target | None, str | None]:
+    """(the repository as it is, what only the user may decide about it): that it is public, or that not all of it is this run's."""
+    run = ws.run(output_dir)
+    gates.require(run, 5, "push_hub")  # what would be pushed must be known before it is compared with what is there
+    config = run.config()
+    repo = config.hf_model_repo
+    if not config.push_to_hub or not repo or not (found := publish.target(ws.hub, repo)):
+        return None, None
+    public = [f"push to {repo}, which is public"] if found.public else []
+    if publish.is_this_runs(ws.hub, run, repo, found):
+        return found, "; ".join(public) or None
+    holds = f"its {len(found.files)} files: those of the same name are replaced, the others stay beside the new ones"
+    over = f"push over {repo}, which holds what this run did not put there ({holds if found.files else 'no files yet'})"
+    return found, "; ".join([*public, over])
 
 
 @tool("Push to the Hub", destructive=True, open_world=True)
@@ -87,24 +94,37 @@ def push_hub(
                     verified=False,
                 )
             )
-        notes = approvals.settle(approval, _public_target(ws, output_dir), arguments)
+        over, asked = _over(ws, output_dir)
+        notes = approvals.settle(approval, asked, arguments)
         if notes:
             config = config.model_copy(update={"notes": [*config.notes, *notes]})
             run.save_config(config)
-        done = _push(ws, run, config, wrote)
+        done = _push(ws, run, config, over, arguments, wrote)
     return answer(
         PushReport(output_dir=str(run.path), notes=notes, next=next_for(run), pushed=True, verified=True, **done)
     )
 
 
-def _push(ws: Workspace, run: Run, config: RunConfig, wrote: dict[str, str]) -> dict[str, Any]:
-    """One commit, read back, its evidence written: {url, commit, files}. Raises ToolFailure(stage_failed) if it differs."""
-    from tunegate import publish
+def _push(
+    ws: Workspace,
+    run: Run,
+    config: RunConfig,
+    over: publish.Target | None,
+    arguments: dict[str, Any],
+    wrote: dict[str, str],
+) -> dict[str, Any]:
+    """One commit, read back, its evidence written: {url, commit, files}. Raises ToolFailure(stage_failed) if it differs.
 
+    The ledger has each commit, and the intent to create the repository before there is one: by that, and by nothing else,
+    a later call knows what is this run's own.
+    """
     files = publish.assemble(run)
     used = publish.used_files(run)
     repo = config.hf_model_repo
-    done = publish.push(ws.hub, repo, files, f"Fine-tuned {config.model_id}")
+    if over is None and not publish.begun(run, repo):
+        ledger.append(run, "push_hub", {"output_dir": arguments["output_dir"], "creates": repo}, "ok")
+    done = publish.push(ws.hub, repo, files, f"Fine-tuned {config.model_id}", over)
+    arguments["pushed"] = {"repo": repo, "commit": done["commit"]}
     wrong = publish.read_back(ws.hub, repo, done["commit"], files)
     facts = {**done, "repo": repo, "files": sorted(files), "verified": not wrong, "problems": wrong}
     keep(run, "push", facts, config, wrote, files=used)

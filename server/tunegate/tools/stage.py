@@ -121,7 +121,7 @@ def _running(run: Run, stage: str, stop: bool) -> StageReport:
     seen = stages.progress(run, stage)
     return StageReport(
         output_dir=str(run.path),
-        notes=[seen.pop("note")] if "note" in seen else [],
+        notes=[*_set_aside(run, stage), *([seen.pop("note")] if "note" in seen else [])],
         next=again,
         stage=stage,
         state="running",
@@ -129,6 +129,11 @@ def _running(run: Run, stage: str, stop: bool) -> StageReport:
         facts={},
         log=str(jobs.log_path(run, stage)),
     )
+
+
+def _set_aside(run: Run, stage: str) -> list[str]:
+    """What lay in checkpoints/ and was not this training's."""
+    return ((jobs.look(run, stage).spec or {}).get("training") or {}).get("set_aside", [])
 
 
 async def _tell(ctx: Context, run: Run, stage: str) -> None:
@@ -212,6 +217,7 @@ def _notes(facts: dict[str, Any]) -> list[str]:
     seen = facts.get("seen_in_training")
     again = f"{seen} of {facts.get('n') or facts.get('n_eval')} evaluation rows are training rows too: the metric is partly of what was learnt by heart"
     notes = [(facts.get("memory") or {}).get("note"), facts.get("outcome"), again if seen else None]
+    notes += facts.get("set_aside", [])
     return [note for note in notes if note]
 
 

@@ -52,6 +52,8 @@ def judge(run: Run, config: RunConfig, job: jobs.Job) -> Verdict:
         problems += [ended.resumption(run)] if job.stage == "train" else []
     try:
         facts, more = JUDGES[job.stage](run, config)
+        if job.stage == "train":
+            facts, more = training.done_by_jobs(run, job, facts, more)
     except UNREADABLE as error:
         facts, more = {}, [f"the stage left no usable report ({type(error).__name__}: {str(error)[:120]})"]
     if facts.pop("ended", False):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from tunegate import evidence, fit
+from tunegate import checkpoints, evidence, fit, jobs
 from tunegate.config import RunConfig
 from tunegate.probe.safetensors import PREFIX, header_length, parse_header
 from tunegate.rundir import Run
@@ -144,6 +144,24 @@ def train(run: Run, config: RunConfig) -> tuple[dict, list[str]]:
             f"{report['max_steps']} steps were trained where n_epochs, n_train and the batch size make at least {fewest}"
         )
     return facts, problems + _weights_problems(run)
+
+
+def done_by_jobs(run: Run, job: jobs.Job, facts: dict[str, Any], problems: list[str]) -> tuple[dict, list[str]]:
+    """The verdict, where the sealed jobs of this training did the steps that it claims; what lay there already is none of it."""
+    began = job.spec.get("training") or checkpoints.BEGINNING
+    facts |= {"set_aside": began["set_aside"]} if began["set_aside"] else {}
+    if began["finished"] and not checkpoints.is_finished(run, job.spec):
+        problems = [
+            "checkpoints/final or reports/train.json is not what this training was finished with: train again",
+            *problems,
+        ]
+    elif not facts.get("ended") and (missing := checkpoints.undone(run, began, facts)):
+        problems = [
+            f"reports/train.json claims {facts['global_step']} steps, of which {missing} were done by no job of this run "
+            "(logs/steps.jsonl): the model was not trained here; docker_run(stage='train') trains it",
+            *problems,
+        ]
+    return facts, problems
 
 
 def _reward_problems(rows: list[dict], facts: dict[str, Any]) -> list[str]:
