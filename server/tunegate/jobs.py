@@ -139,6 +139,12 @@ def start(
         **({"training": training} if training is not None else {}),
         "started": now(),
     }
+    _launch(run, where, made, env)
+    return Job(stage, "running", made)
+
+
+def _launch(run: Run, where: Path, made: dict[str, Any], env: dict[str, str]) -> None:
+    """Seal the spec and start the runner, which holds the job's lock from before anybody can read that spec."""
     _write(where / "reserve", os.urandom(RESERVE_BYTES))  # random: a filesystem may store zeros in no space
     # The job inherits this descriptor, and with it the lock: it is held until the last of its processes is gone.
     with (
@@ -158,7 +164,6 @@ def start(
             stderr=errors,
             pass_fds=(lock.fileno(),),
         )
-    return Job(stage, "running", made)
 
 
 def _write(path: Path, data: str | bytes) -> None:
