@@ -147,7 +147,7 @@ def train(run: Run, config: RunConfig) -> tuple[dict, list[str]]:
 
 
 def done_by_jobs(run: Run, job: jobs.Job, facts: dict[str, Any], problems: list[str]) -> tuple[dict, list[str]]:
-    """The verdict, where the sealed jobs of this training did the steps that it claims; what lay there already is none of it."""
+    """The verdict, where the sealed jobs of this training did the steps that it claims; what lay there already does not count."""
     began = job.spec.get("training") or checkpoints.BEGINNING
     facts |= {"set_aside": began["set_aside"]} if began["set_aside"] else {}
     if began["finished"] and not checkpoints.is_finished(run, job.spec):
