@@ -15,6 +15,7 @@ from tunegate import config as config_module
 from tunegate import renames, render
 from tunegate.config import RunConfig
 from tunegate.errors import ToolFailure
+from tunegate.recipe.trainings import COUPLED, UNSUPPORTED, Ours, Training, passes, refusal
 
 # training_arguments that no project can have -> what to do instead
 NEVER = {
@@ -31,6 +32,9 @@ NEVER = {
         "push_hub pushes, when gate 5 is open: remove it, and set hf_model_repo",
     ),
 }
+
+
+MAX_REFUSED = 4  # trainings that are named one by one; meta/recipe.md names them all
 
 
 class Found(NamedTuple):
@@ -67,6 +71,7 @@ def current_arguments(config: RunConfig, given: dict[str, Any]) -> tuple[RunConf
 def from_recipe(config: RunConfig, recipe: dict[str, Any], model: dict[str, Any]) -> Found:
     """The slots of fetch_recipe's facts -> values for this config's keys. model: probe_model's facts."""
     found = Found({}, {}, [])
+    _hyperparameters(found, config, recipe)
     for name, read in SLOTS.items():
         slot = recipe["slots"].get(name) or {}
         if slot.get("value") is not None:
@@ -119,15 +124,84 @@ def _take(found: Found, key: str, value: Any, url: str) -> None:
     found.values[key], found.urls[key] = value, url
 
 
-def _hyperparameters(found: Found, value: Any, about: Context) -> None:
+def _hyperparameters(found: Found, config: RunConfig, recipe: dict[str, Any]) -> None:
+    """Those of the first training that fits this run, as a whole; else none, and the scaffold's stay."""
+    stated = judged(config, recipe)
+    fits = next((training for training, why in stated if why is None), None)
+    refused = stated[: next((index for index, (_, why) in enumerate(stated) if why is None), len(stated))]
+    for training, why in refused[:MAX_REFUSED]:
+        found.left.append(f"hyperparameters not adopted: {_shown(training.values)}: {why} ({training.url})")
+    if len(refused) > MAX_REFUSED:
+        found.left.append(f"hyperparameters of {len(refused) - MAX_REFUSED} more trainings not adopted: see meta/recipe.md")
+    if fits:
+        _adopt(found, config, fits)
+
+
+def judged(config: RunConfig, recipe: dict[str, Any]) -> list[tuple[Training, str | None]]:
+    """The trainings that research found, each with why it does not fit this run; None for one that does."""
+    stated = [Training.model_validate(item) for item in recipe.get("trainings") or []]
+    slot = recipe["slots"].get("hyperparameters") or {}
+    if not stated and isinstance(slot.get("value"), dict):  # a page of which nothing more is known
+        source = slot.get("source") or {}
+        stated = [
+            Training(values=slot["value"], url=source.get("url", "no page"), priority=source.get("priority", 0))
+        ]
+    ours = Ours(config.training_method, config.n_epochs, max(1, config.gpu_count or 0))
+    return [(training, refusal(training, ours) or _set_otherwise(training, config)) for training in stated]
+
+
+def _set_otherwise(training: Training, config: RunConfig) -> str | None:
+    """Why it does not fit what is set already, or the answers that GRPO compares."""
+    batch = _batch(training, config)
+    for key, value in batch.items():
+        if getattr(config, key) not in (None, value):
+            return f"{key} = {_short(getattr(config, key))} is set here, and its settings belong together"
+    if config.training_method == "grpo":
+        defaults = render.training_defaults(config.task, config.training_method)
+        answers = config.num_generations or training.values.get("num_generations") or defaults["num_generations"]
+        together = batch["per_device_train_batch_size"] * batch["gradient_accumulation_steps"]
+        together *= max(1, config.gpu_count or 0)
+        if together % answers:
+            return f"its batch of {together} cannot be divided by num_generations = {answers}"
+    return None
+
+
+def _batch(training: Training, config: RunConfig) -> dict[str, Any]:
+    """The rate with the batch that it is for, whose devices become passes of ours."""
+    return {
+        "learning_rate": training.values["learning_rate"],
+        "per_device_train_batch_size": training.values["per_device_train_batch_size"],
+        "gradient_accumulation_steps": passes(training) // max(1, config.gpu_count or 0),
+    }
+
+
+def _adopt(found: Found, config: RunConfig, training: Training) -> None:
     """Their number of epochs or steps is not taken: it belongs to their dataset, and n_epochs is the user's."""
-    keys = (*_keys(about), *render.RECIPE_ARGUMENTS)
-    origins = about.slot.get("origins") or {}
-    for key, number in value.items():
-        if key in keys:
-            _take(found, key, number, origins.get(key, about.url))
-    if others := [f"{key} = {_short(number)}" for key, number in value.items() if key not in keys]:
-        found.left.append(f"hyperparameters not taken: {', '.join(others)} ({about.url})")
+    keys = (*render.training_defaults(config.task, config.training_method), *render.RECIPE_ARGUMENTS)
+    others = []
+    for key, value in {**training.values, **_batch(training, config)}.items():
+        if why := _unfit(key, value):
+            found.left.append(f"hyperparameters not adopted: {key} = {_short(value)}: {why} ({training.url})")
+        elif key in keys:
+            _take(found, key, value, training.url)
+        else:
+            others.append(f"{key} = {_short(value)}")
+    if others:
+        found.left.append(f"hyperparameters not taken: {', '.join(others)} ({training.url})")
+
+
+def _unfit(key: str, value: Any) -> str | None:
+    """Why this value of a fitting training cannot be used here."""
+    if key == "warmup_steps" and value >= 1:
+        return "warm-up counted in steps of its own data, whose total is not known; a share would be adopted"
+    return UNSUPPORTED.get(value) if isinstance(value, str) else None
+
+
+def _shown(values: dict[str, Any]) -> str:
+    """The values that matter most, in few words."""
+    first = [key for key in COUPLED if key in values]
+    keys = [*first, *(key for key in values if key not in first)]
+    return ", ".join(f"{key} = {_short(values[key])}" for key in keys[:6]) + (", …" if len(keys) > 6 else "")
 
 
 def _lora(found: Found, value: Any, about: Context) -> None:
@@ -385,7 +459,6 @@ def _metrics(found: Found, value: Any, about: Context) -> None:
 
 
 SLOTS: dict[str, Callable[[Found, Any, Context], None]] = {
-    "hyperparameters": _hyperparameters,
     "lora": _lora,
     "processor_kwargs": _processor_kwargs,
     "train_transforms": _train_transforms,

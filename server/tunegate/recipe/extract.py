@@ -48,8 +48,11 @@ def fences(text: str) -> list[Fence]:
     """The fenced blocks of a Markdown text; one that is never closed runs to the end, as CommonMark has it."""
     found: list[Fence] = []
     inside: list[str] | None = None
-    mark, language, start = "", "", 0
+    mark, language, start, quoted = "", "", 0, False
     for index, line in enumerate(text.splitlines(), 1):
+        if inside is None:
+            quoted = line.lstrip().startswith("> ")
+        line = line.lstrip().removeprefix(">").removeprefix(" ") if quoted else line
         bare = line.strip()
         if inside is None and bare.startswith(("```", "~~~")):
             mark = bare[: len(bare) - len(bare.lstrip(bare[0]))]
@@ -229,12 +232,14 @@ def extract_notebook(text: str, head: Head) -> Extraction:
     body: list[ast.stmt] = []
     problems = []
     requires: dict[str, str] = {}
+    above = 0  # lines of the cells before
     for source in sources:
         requires = {**needs.installed_by(source), **requires}
         try:
-            body += parse(_source(source)).body
+            body += ast.increment_lineno(parse(_source(source)), above).body
         except ValueError:
             problems.append("a code cell does not parse as Python")
+        above += source.count("\n") + 1
     found = extract_tree(ast.Module(body=body, type_ignores=[]), head)
     found.findings = {slot: finding._replace(lines=None) for slot, finding in found.findings.items()}
     found.trainings = [training.model_copy(update={"lines": None}) for training in found.trainings]
@@ -265,5 +270,12 @@ def extract_script(url: str, text: str, head: Head, adapted: bool = False) -> Ex
         docstring = ast.get_docstring(parse(text))
     except ValueError:
         docstring = None
-    _add_commands(found, [command for fence in fences(docstring or "") for command in _command(fence, None)], adapted)
+    blocks = [*fences(docstring or ""), *_paragraphs(docstring or "")]
+    _add_commands(found, [command for block in blocks for command in _command(block, None)], adapted)
     return found
+
+
+def _paragraphs(text: str) -> list[Fence]:
+    """What stands outside of fences, divided by empty lines: some scripts show their command without a fence."""
+    outside = "\n".join(line for _, line in outside_fences(text))
+    return [Fence("", part, 1) for part in re.split(r"\n\s*\n", outside) if ".py" in part][:MAX_FENCES]

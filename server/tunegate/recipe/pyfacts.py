@@ -62,6 +62,8 @@ OF_TRAINING = (
     "max_grad_norm",
 )
 MAX_IMPORTS = 40
+# They have classes whose names end like those of transformers, where no project could import them from.
+OTHER_LIBRARIES = ("peft", "optimum", "trl", "unsloth", "auto_gptq", "gptqmodel", "awq", "timm", "adapters", "intel_extension_for_transformers")
 
 
 class Finding(NamedTuple):
@@ -138,6 +140,10 @@ def _classes(source: Source, head: Head, found: Extraction) -> None:
         loads = isinstance(call.func, ast.Attribute) and call.func.attr in ("from_pretrained", "from_config")
         name = _last(source.origin(call.func.value if loads else call.func))
         if not is_name(name) or name.startswith(("TF", "Flax")):
+            continue
+        root = source.origin(call.func.value if loads else call.func).split(".")[0]
+        if root in OTHER_LIBRARIES:
+            found.finetunes |= loads and call.func.attr == "from_pretrained"
             continue
         if loads and name.endswith(endings):
             ending = next(index for index, ending in enumerate(endings) if name.endswith(ending))
@@ -233,12 +239,24 @@ def _arguments(source: Source, found: Extraction) -> Iterator[list[Given]]:
             found.outdated |= {k.arg for k in call.keywords if renames.find(k.arg, *renames.OF_TRAINER)}
         if name.endswith(CONFIGS):
             given: list[Given] = []
-            for keyword in call.keywords:
-                value = source.value(keyword.value)
-                if isinstance(value, dict) and keyword.arg == "lr_scheduler_type":
+            for key, node in unpacked(source, call):
+                value = source.value(node)
+                if isinstance(value, dict) and key == "lr_scheduler_type":
                     value = value.get("symbol", value)
-                given.append((keyword.arg or "**", value, call))
+                given.append((key, value, call))
             yield given
+
+
+def unpacked(source: Source, call: ast.Call) -> Iterator[tuple[str, ast.expr]]:
+    """(keyword, value) of a call, `**mapping` opened where it is a mapping of this source; ("**", …) where it is not."""
+    for keyword in call.keywords:
+        node = source.resolved(keyword.value)
+        if keyword.arg:
+            yield keyword.arg, keyword.value
+        elif isinstance(node, ast.Dict) and all(isinstance(key, ast.Constant) and is_name(key.value) for key in node.keys):
+            yield from zip((key.value for key in node.keys), node.values, strict=True)
+        else:
+            yield "**", keyword.value
 
 
 def _loops(source: Source) -> Iterator[tuple[str, Any, ast.AST]]:
@@ -275,7 +293,9 @@ def _named(source: Source) -> Iterator[tuple[str, Any, ast.AST]]:
 def _lora(source: Source, head: Head, found: Extraction) -> None:
     for call, _ in source.calls:
         if _last(source.origin(call.func)) == "LoraConfig":
-            given = {k.arg: source.value(k.value) for k in call.keywords if k.arg}
+            given = {}
+            for name, node in unpacked(source, call):
+                given[name] = source.value(node)
             found.add("lora", lora_settings(given), lines(call))
             if "target_modules" in given and "target_modules" not in lora_settings(given):
                 found.problems.append(f"line {call.lineno}: target_modules is no list of names: not taken")

@@ -77,7 +77,8 @@ def render_project(
         before = _overridden(_unfilled(run.config(), overrides or {}, last), overrides or {})
         before, renamed = adopt.current_arguments(before, overrides or {})
         before, settings = fixes.with_settings(workarounds.review(run, before), last.get("workarounds", {}))
-        found = adopt.from_recipe(before, evidence.read(run, "recipe").facts, evidence.read(run, "model").facts)
+        recipe = evidence.read(run, "recipe").facts
+        found = adopt.from_recipe(before, recipe, evidence.read(run, "model").facts)
         config = render.with_defaults(before, found.values)
         told = adopt.told(found, before, config)
         config, folded = _in_fewer_passes(run, before, config)
@@ -90,6 +91,7 @@ def render_project(
             _refuse_to_lose_edits(run, files, config)
         for name, text in files.items():
             atomic_write(run.path / name, text)
+        atomic_write(run.meta / "recipe.md", _recipe_page(before, recipe))
         run.save_config(config)
         facts = {
             "files": {name: hashlib.sha256(text.encode()).hexdigest() for name, text in files.items()},
@@ -110,6 +112,13 @@ def render_project(
             preflight=gates.preflight(seen),
         )
     )
+
+
+def _recipe_page(config: RunConfig, recipe: dict[str, Any]) -> str:
+    """meta/recipe.md with what this rendering adopted of it, and why not the rest."""
+    from tunegate.recipe import RecipeFacts, recipe_markdown
+
+    return recipe_markdown(RecipeFacts.model_validate(recipe), adopt.judged(config, recipe))
 
 
 def _in_fewer_passes(run: Run, before: RunConfig, config: RunConfig) -> tuple[RunConfig, list[str]]:

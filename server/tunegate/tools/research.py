@@ -9,7 +9,7 @@ from mcp.server.mcpserver import Context
 from mcp.types import CallToolResult
 from pydantic import Field
 
-from tunegate import evidence, gates, workarounds
+from tunegate import adopt, evidence, gates, workarounds
 from tunegate.recipe.slots import FALLBACK, RecipeFacts
 from tunegate.rundir import atomic_write
 from tunegate.tools.answer import answer
@@ -63,7 +63,7 @@ def fetch_recipe(
                 "notes": list(dict.fromkeys([*config.notes, *_logged(facts)])),
             }
         )
-        atomic_write(run.meta / "recipe.md", recipe.recipe_markdown(facts))
+        atomic_write(run.meta / "recipe.md", recipe.recipe_markdown(facts, adopt.judged(config, facts.model_dump(mode="json"))))
         run.save_config(config)
         keep(run, "recipe", facts.model_dump(mode="json"), config, wrote, sources=facts.sources)
     return answer(report(facts, output_dir=str(run.path), recipe=str(run.meta / "recipe.md"), next=next_for(run)))
