@@ -132,7 +132,9 @@ def _hyperparameters(found: Found, config: RunConfig, recipe: dict[str, Any]) ->
     for training, why in refused[:MAX_REFUSED]:
         found.left.append(f"hyperparameters not adopted: {_shown(training.values)}: {why} ({training.url})")
     if len(refused) > MAX_REFUSED:
-        found.left.append(f"hyperparameters of {len(refused) - MAX_REFUSED} more trainings not adopted: see meta/recipe.md")
+        found.left.append(
+            f"hyperparameters of {len(refused) - MAX_REFUSED} more trainings not adopted: see meta/recipe.md"
+        )
     if fits:
         _adopt(found, config, fits)
 
@@ -143,9 +145,7 @@ def judged(config: RunConfig, recipe: dict[str, Any]) -> list[tuple[Training, st
     slot = recipe["slots"].get("hyperparameters") or {}
     if not stated and isinstance(slot.get("value"), dict):  # a page of which nothing more is known
         source = slot.get("source") or {}
-        stated = [
-            Training(values=slot["value"], url=source.get("url", "no page"), priority=source.get("priority", 0))
-        ]
+        stated = [Training(values=slot["value"], url=source.get("url", "no page"), priority=source.get("priority", 0))]
     ours = Ours(config.training_method, config.n_epochs, max(1, config.gpu_count or 0))
     return [(training, refusal(training, ours) or _set_otherwise(training, config)) for training in stated]
 

@@ -34,7 +34,10 @@ STARTS = ("model_name_or_path", "pretrained_model_name_or_path", "base_model", "
 FROM_NOTHING = ("config_name", "model_type", "config_overrides")
 PRETRAINING = ("pretrain", "mim", "mae")
 # The example scripts of transformers and TRL.
-EXAMPLE = re.compile(r"run_\w+\.py|(?:sft|dpo|grpo)(?:_vlm)?\.py")
+EXAMPLE = re.compile(
+    r"run_(?:image_classification|object_detection|(?:semantic|instance)_segmentation|clm|sft|dpo|grpo)(?:_no_trainer)?\.py"
+    r"|(?:sft|dpo|grpo)(?:_vlm)?\.py"
+)
 LAUNCHER = re.compile(r"\b(?:accelerate launch|torchrun|torch\.distributed|deepspeed|DeepSpeed)\b")
 
 

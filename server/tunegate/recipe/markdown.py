@@ -61,10 +61,15 @@ def numbered(facts: RecipeFacts) -> dict[str, str]:
 
 def _trainings(judged: list[tuple[Training, str | None]], numbers: dict[str, str]) -> list[str]:
     """The first that fits is adopted, as a whole."""
-    lines = ["Rate, epochs and batch belong together: the first training that fits is adopted, the others are only shown.", ""]
+    lines = [
+        "Rate, epochs and batch belong together: the first training that fits is adopted, the others are only shown.",
+        "",
+    ]
     adopted = False
     for training, why in judged:
-        said = f"not adopted: {sentence(why)}" if why else "not adopted: another comes first" if adopted else "**adopted**"
+        said = (
+            f"not adopted: {sentence(why)}" if why else "not adopted: another comes first" if adopted else "**adopted**"
+        )
         adopted |= why is None
         first, last = training.lines or (0, 0)
         where = f" lines {first}–{last}" if last > first else f" line {first}" if first else ""

@@ -63,7 +63,18 @@ OF_TRAINING = (
 )
 MAX_IMPORTS = 40
 # They have classes whose names end like those of transformers, where no project could import them from.
-OTHER_LIBRARIES = ("peft", "optimum", "trl", "unsloth", "auto_gptq", "gptqmodel", "awq", "timm", "adapters", "intel_extension_for_transformers")
+OTHER_LIBRARIES = (
+    "peft",
+    "optimum",
+    "trl",
+    "unsloth",
+    "auto_gptq",
+    "gptqmodel",
+    "awq",
+    "timm",
+    "adapters",
+    "intel_extension_for_transformers",
+)
 
 
 class Finding(NamedTuple):
@@ -220,14 +231,18 @@ def _hyperparameters(source: Source, found: Extraction, parts: list[Part]) -> No
     calls = list(_arguments(source, found))
     own = [(name, source.value(default), node) for name, default, node in [*own_arguments(source), *own_fields(source)]]
     loose = [*_loops(source), *own, *_named(source)]
-    others = [[given for given in loose if part[0] <= given[2].lineno <= part[1]] for part in parts]
+    called = {given[2].lineno for call in calls for given in call}  # a block with a call is not a plain loop
+    plain = [part for part in parts if not any(part[0] <= line <= part[1] for line in called)]
+    others = [[given for given in loose if part[0] <= given[2].lineno <= part[1]] for part in plain]
     found.trainings += trainings(source, calls, others, parts)
     found.finetunes = start_of(source) == "pretrained" or (found.finetunes and start_of(source) != "scratch")
     for name, value, node in [*(given for call in calls for given in call), *loose]:
         keyword = known(name)
         if keyword and value is not None and not hyperparameter(name, value) and value != {}:
             if not isinstance(value, dict) or value == OPAQUE:
-                found.problems.append(f"line {node.lineno}: the value of {keyword} is not a sane number or known word: not taken")
+                found.problems.append(
+                    f"line {node.lineno}: the value of {keyword} is not a sane number or known word: not taken"
+                )
 
 
 def _arguments(source: Source, found: Extraction) -> Iterator[list[Given]]:
@@ -253,7 +268,9 @@ def unpacked(source: Source, call: ast.Call) -> Iterator[tuple[str, ast.expr]]:
         node = source.resolved(keyword.value)
         if keyword.arg:
             yield keyword.arg, keyword.value
-        elif isinstance(node, ast.Dict) and all(isinstance(key, ast.Constant) and is_name(key.value) for key in node.keys):
+        elif isinstance(node, ast.Dict) and all(
+            isinstance(key, ast.Constant) and is_name(key.value) for key in node.keys
+        ):
             yield from zip((key.value for key in node.keys), node.values, strict=True)
         else:
             yield "**", keyword.value

@@ -19,7 +19,14 @@ Given = tuple[str, Any, ast.AST]  # keyword, value, where
 WEIGHTS = ("Model", "For", "LMHead", "Pipeline", "Transformer")  # what names of classes with weights hold
 NO_WEIGHTS = ("Processor", "Tokenizer", "TokenizerFast", "Extractor", "Config", "ImageProcessorFast")
 ADAPTERS = ("LoraConfig", "get_peft_model")
-OTHER_ADAPTERS = ("get_peft_config", "PromptTuningConfig", "PrefixTuningConfig", "IA3Config", "AdaLoraConfig", "LoHaConfig")
+OTHER_ADAPTERS = (
+    "get_peft_config",
+    "PromptTuningConfig",
+    "PrefixTuningConfig",
+    "IA3Config",
+    "AdaLoraConfig",
+    "LoHaConfig",
+)
 QUANTIZED = ("load_in_4bit", "load_in_8bit", "quantization_config")
 OBJECTIVES: dict[str, Objective] = {"DPO": "dpo", "GRPO": "grpo", "SFT": "supervised"}
 

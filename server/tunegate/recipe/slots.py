@@ -108,7 +108,8 @@ class RecipeFacts(_Model):
     conflicts: list[Conflict]
     notes: list[str]
     trainings: list[Training] = Field(
-        default_factory=list, description="the hyperparameters of each training that a page states, the best fitting first"
+        default_factory=list,
+        description="the hyperparameters of each training that a page states, the best fitting first",
     )
     warnings: list[str] = Field(default_factory=list, description="those of the notes that the user should hear")
 

@@ -83,7 +83,9 @@ def other_method(training: Training, method: str | None) -> str | None:
         said = f"it is {training.objective} training" if training.objective else "its objective is not clear"
         return f"{said}, this run's is {objective}"
     if training.adapter != adapter:
-        said = f"it trains {SPOKEN[training.adapter]}" if training.adapter else "it is not clear which weights it trains"
+        said = (
+            f"it trains {SPOKEN[training.adapter]}" if training.adapter else "it is not clear which weights it trains"
+        )
         return f"{said}, this run trains {SPOKEN[adapter]}"
     return None
 

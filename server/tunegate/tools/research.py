@@ -63,7 +63,9 @@ def fetch_recipe(
                 "notes": list(dict.fromkeys([*config.notes, *_logged(facts)])),
             }
         )
-        atomic_write(run.meta / "recipe.md", recipe.recipe_markdown(facts, adopt.judged(config, facts.model_dump(mode="json"))))
+        atomic_write(
+            run.meta / "recipe.md", recipe.recipe_markdown(facts, adopt.judged(config, facts.model_dump(mode="json")))
+        )
         run.save_config(config)
         keep(run, "recipe", facts.model_dump(mode="json"), config, wrote, sources=facts.sources)
     return answer(report(facts, output_dir=str(run.path), recipe=str(run.meta / "recipe.md"), next=next_for(run)))
