@@ -60,11 +60,6 @@ class Source:
         self.imports: dict[str, str] = {}
         self.assigned: dict[str, ast.expr] = {}  # name -> what it was last set to anywhere
         self._bound: dict[str, list[_Bound]] = {}
-        self._scopes = [
-            (node.lineno, node.end_lineno or node.lineno)
-            for node in ast.walk(tree)
-            if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef))
-        ][:MAX_FUNCTIONS]
         self._scope_of: dict[int, tuple[int, int]] = {}
         self.functions: dict[str, ast.FunctionDef] = {}
         self.defaults: dict[str, ast.expr] = {}  # of the script's own arguments
@@ -72,6 +67,8 @@ class Source:
         self.read: dict[str, list[tuple[str, ...]]] = {}  # name -> what stands around each place where it is read
         self._left = MAX_VALUE_NODES
         self.placed = list(_placed(tree, ()))  # (node, names around it, innermost last)
+        functions = [node for node, _ in self.placed if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef))]
+        self._scopes = [(node.lineno, node.end_lineno or node.lineno) for node in functions[:MAX_FUNCTIONS]]
         self.calls = [(node, around) for node, around in self.placed if isinstance(node, ast.Call)]
         for node, around in self.placed:
             self._note(node)
