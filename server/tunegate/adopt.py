@@ -6,16 +6,16 @@ Hyperparameters are those of one training (recipe/trainings.py), or the scaffold
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from tunegate import config as config_module
 from tunegate import renames, render
+from tunegate.adopt_training import batch, judged, short, shown, unfit
 from tunegate.config import RunConfig
 from tunegate.errors import ToolFailure
-from tunegate.recipe.trainings import COUPLED, UNSUPPORTED, Ours, Training, passes, refusal
+from tunegate.recipe.trainings import Training
 
 # training_arguments that no project can have -> what to do instead
 NEVER = {
@@ -87,14 +87,10 @@ def told(found: Found, before: RunConfig, after: RunConfig) -> list[str]:
         now = after.training_arguments.get(key) if key not in RunConfig.model_fields else getattr(after, key)
         was = before.training_arguments.get(key) if key not in RunConfig.model_fields else getattr(before, key)
         said = kept if was is not None and was != value else taken
-        said.setdefault(found.urls[key], []).append(f"{key} = {_short(now if said is taken else value)}")
+        said.setdefault(found.urls[key], []).append(f"{key} = {short(now if said is taken else value)}")
     notes = [f"from research: {', '.join(items)} ({url})" for url, items in taken.items()]
     notes += [f"set otherwise here, so not taken: {', '.join(items)} ({url})" for url, items in kept.items()]
     return notes + found.left
-
-
-def _short(value: Any) -> str:
-    return json.dumps(value)[:80]
 
 
 # The slots, one by one -------------------------------------------------------------------------------------------------
@@ -130,7 +126,7 @@ def _hyperparameters(found: Found, config: RunConfig, recipe: dict[str, Any]) ->
     fits = next((training for training, why in stated if why is None), None)
     refused = stated[: next((index for index, (_, why) in enumerate(stated) if why is None), len(stated))]
     for training, why in refused[:MAX_REFUSED]:
-        found.left.append(f"hyperparameters not adopted: {_shown(training.values)}: {why} ({training.url})")
+        found.left.append(f"hyperparameters not adopted: {shown(training.values)}: {why} ({training.url})")
     if len(refused) > MAX_REFUSED:
         found.left.append(
             f"hyperparameters of {len(refused) - MAX_REFUSED} more trainings not adopted: see meta/recipe.md"
@@ -139,69 +135,19 @@ def _hyperparameters(found: Found, config: RunConfig, recipe: dict[str, Any]) ->
         _adopt(found, config, fits)
 
 
-def judged(config: RunConfig, recipe: dict[str, Any]) -> list[tuple[Training, str | None]]:
-    """The trainings that research found, each with why it does not fit this run; None for one that does."""
-    stated = [Training.model_validate(item) for item in recipe.get("trainings") or []]
-    slot = recipe["slots"].get("hyperparameters") or {}
-    if not stated and isinstance(slot.get("value"), dict):  # a page of which nothing more is known
-        source = slot.get("source") or {}
-        stated = [Training(values=slot["value"], url=source.get("url", "no page"), priority=source.get("priority", 0))]
-    ours = Ours(config.training_method, config.n_epochs, max(1, config.gpu_count or 0))
-    return [(training, refusal(training, ours) or _set_otherwise(training, config)) for training in stated]
-
-
-def _set_otherwise(training: Training, config: RunConfig) -> str | None:
-    """Why it does not fit what is set already, or the answers that GRPO compares."""
-    batch = _batch(training, config)
-    for key, value in batch.items():
-        if getattr(config, key) not in (None, value):
-            return f"{key} = {_short(getattr(config, key))} is set here, and its settings belong together"
-    if config.training_method == "grpo":
-        defaults = render.training_defaults(config.task, config.training_method)
-        answers = config.num_generations or training.values.get("num_generations") or defaults["num_generations"]
-        together = batch["per_device_train_batch_size"] * batch["gradient_accumulation_steps"]
-        together *= max(1, config.gpu_count or 0)
-        if together % answers:
-            return f"its batch of {together} cannot be divided by num_generations = {answers}"
-    return None
-
-
-def _batch(training: Training, config: RunConfig) -> dict[str, Any]:
-    """The rate with the batch that it is for, whose devices become passes of ours."""
-    return {
-        "learning_rate": training.values["learning_rate"],
-        "per_device_train_batch_size": training.values["per_device_train_batch_size"],
-        "gradient_accumulation_steps": passes(training) // max(1, config.gpu_count or 0),
-    }
-
-
 def _adopt(found: Found, config: RunConfig, training: Training) -> None:
     """Their number of epochs or steps is not taken: it belongs to their dataset, and n_epochs is the user's."""
     keys = (*render.training_defaults(config.task, config.training_method), *render.RECIPE_ARGUMENTS)
     others = []
-    for key, value in {**training.values, **_batch(training, config)}.items():
-        if why := _unfit(key, value):
-            found.left.append(f"hyperparameters not adopted: {key} = {_short(value)}: {why} ({training.url})")
+    for key, value in {**training.values, **batch(training, config)}.items():
+        if why := unfit(key, value):
+            found.left.append(f"hyperparameters not adopted: {key} = {short(value)}: {why} ({training.url})")
         elif key in keys:
             _take(found, key, value, training.url)
         else:
-            others.append(f"{key} = {_short(value)}")
+            others.append(f"{key} = {short(value)}")
     if others:
         found.left.append(f"hyperparameters not taken: {', '.join(others)} ({training.url})")
-
-
-def _unfit(key: str, value: Any) -> str | None:
-    """Why this value of a fitting training cannot be used here."""
-    if key == "warmup_steps" and value >= 1:
-        return "warm-up counted in steps of its own data, whose total is not known; a share would be adopted"
-    return UNSUPPORTED.get(value) if isinstance(value, str) else None
-
-
-def _shown(values: dict[str, Any]) -> str:
-    """The values that matter most, in few words."""
-    first = [key for key in COUPLED if key in values]
-    keys = [*first, *(key for key in values if key not in first)]
-    return ", ".join(f"{key} = {_short(values[key])}" for key in keys[:6]) + (", …" if len(keys) > 6 else "")
 
 
 def _lora(found: Found, value: Any, about: Context) -> None:
@@ -304,11 +250,11 @@ def _flip(found: Found, steps: list[dict], crops: list[dict], about: Context) ->
         _take(found, "horizontal_flip", chances[0] != 0, about.url)
         if _number(chances[0]) and chances[0] not in (0, 0.5):
             found.left.append(f"train_transforms: a flip has a chance of 0.5 here, not {chances[0]} ({about.url})")
-    elif any(step["name"] == "RandomResizedCrop" for step in crops) and not _cut_short(about):
+    elif any(step["name"] == "RandomResizedCrop" for step in crops) and not _cutshort(about):
         _take(found, "horizontal_flip", False, about.url)
 
 
-def _cut_short(about: Context) -> bool:
+def _cutshort(about: Context) -> bool:
     return any(note.startswith(about.url) and "was left out" in note for note in about.notes)
 
 
@@ -387,7 +333,7 @@ def _processor_kwargs(found: Found, value: Any, about: Context) -> None:
         if key == "size" and isinstance(side, int) and "image_size" in _keys(about):
             _size(found, _steps([{"name": "Resize", "args": [side]}]), about)
         elif key not in OURS_TO_SET:
-            found.left.append(f"processor keyword not rendered: {key} = {_short(given)} ({url})")
+            found.left.append(f"processor keyword not rendered: {key} = {short(given)} ({url})")
 
 
 # task -> (what our collator does, the keys of a batch that it makes, library collators that do the same)

@@ -17,7 +17,7 @@ NAMES = {0: "revision or cited page", **{rung.priority: rung.name for rung in RU
 def recipe_markdown(facts: RecipeFacts, judged: list[tuple[Training, str | None]] | None = None) -> str:
     """RecipeFacts -> Markdown. Values stand in code spans: they are data that strangers wrote, not instructions.
 
-    judged: the trainings, each with why this run does not adopt it (adopt.judged); None leaves that open.
+    judged: the trainings, each with why this run does not adopt it (adopt_training.judged); None leaves that open.
     """
     sources = in_order(facts)
     numbers = numbered(facts)

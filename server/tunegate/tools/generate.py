@@ -9,7 +9,19 @@ from mcp.server.mcpserver import Context, Elicit, ElicitationResult, Resolve
 from mcp.types import CallToolResult
 from pydantic import Field
 
-from tunegate import adopt, approvals, evidence, fit, fixes, gates, progress_log, renames, render, workarounds
+from tunegate import (
+    adopt,
+    adopt_training,
+    approvals,
+    evidence,
+    fit,
+    fixes,
+    gates,
+    progress_log,
+    renames,
+    render,
+    workarounds,
+)
 from tunegate import config as config_module
 from tunegate.approvals import Approval
 from tunegate.config import RunConfig
@@ -118,7 +130,7 @@ def _recipe_page(config: RunConfig, recipe: dict[str, Any]) -> str:
     """meta/recipe.md with what this rendering adopted of it, and why not the rest."""
     from tunegate.recipe import RecipeFacts, recipe_markdown
 
-    return recipe_markdown(RecipeFacts.model_validate(recipe), adopt.judged(config, recipe))
+    return recipe_markdown(RecipeFacts.model_validate(recipe), adopt_training.judged(config, recipe))
 
 
 def _in_fewer_passes(run: Run, before: RunConfig, config: RunConfig) -> tuple[RunConfig, list[str]]:
