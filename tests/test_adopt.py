@@ -103,19 +103,148 @@ def test_other_means_than_the_processor_s_are_a_note_alone():
     assert found(config(), CONVNEXT, train_transforms=[normalise]).left == []
 
 
-def test_hyperparameters_of_the_method_are_taken_and_the_dataset_s_own_are_not():
-    said = found(config(), hyperparameters={"learning_rate": 1e-4, "optim": "sgd", "num_train_epochs": 90, "beta": 0.5})
-    assert said.values == {"learning_rate": 1e-4, "optim": "sgd"}
-    assert said.left == [f"hyperparameters not taken: num_train_epochs = 90, beta = 0.5 ({URL})"]
+STATED = {"learning_rate": 1e-4, "num_train_epochs": 3, "per_device_train_batch_size": 16}
 
 
-def test_each_hyperparameter_names_the_page_it_is_from():
-    facts = recipe(hyperparameters={"learning_rate": 1e-4, "weight_decay": 0.1})
-    facts["slots"]["hyperparameters"]["origins"] = {"weight_decay": "https://huggingface.co/card"}
-    assert adopt.from_recipe(config(), facts, {}).urls == {
-        "learning_rate": URL,
-        "weight_decay": "https://huggingface.co/card",
+def training(values: dict | None = None, **more) -> dict:
+    """A training that fits an image classifier of three epochs, unless `more` says otherwise."""
+    known = {
+        "url": URL,
+        "priority": 3,
+        "start": "pretrained",
+        "objective": "supervised",
+        "adapter": "none",
+        "devices": 1,
     }
+    return {"values": {**STATED, **(values or {})}, **known, **more}
+
+
+def adopted(config: RunConfig, *trainings: dict) -> adopt.Found:
+    return adopt.from_recipe(config, {**recipe(), "trainings": list(trainings)}, VIT)
+
+
+def test_a_training_that_fits_is_adopted_as_a_whole_and_the_dataset_s_own_numbers_are_not():
+    said = adopted(config(), training({"optim": "sgd", "warmup_steps": 0.1, "beta": 0.5}))
+    assert said.values == {
+        "learning_rate": 1e-4,
+        "per_device_train_batch_size": 16,
+        "gradient_accumulation_steps": 1,
+        "optim": "sgd",
+        "warmup_steps": 0.1,
+    }
+    assert set(said.urls.values()) == {URL}
+    assert said.left == [f"hyperparameters not taken: num_train_epochs = 3, beta = 0.5 ({URL})"]
+
+
+@pytest.mark.parametrize(
+    ("values", "more", "why"),
+    [
+        ({}, {"priority": 6}, "gives no rate"),
+        ({}, {"priority": 0}, "gives no rate"),
+        ({}, {"start": None}, "not seen to start from pretrained weights"),
+        ({}, {"start": "scratch"}, "trains from scratch"),
+        ({}, {"objective": "dpo"}, "it is dpo training, this run's is supervised"),
+        ({}, {"objective": None}, "objective is not clear"),
+        ({}, {"adapter": "lora"}, "it trains a LoRA adapter, this run trains all weights"),
+        ({}, {"adapter": None}, "not clear which weights"),
+        ({}, {"unread": ["gradient_accumulation_steps"]}, "gradient_accumulation_steps cannot be read"),
+        ({}, {"unread": ["optim"]}, "optim cannot be read"),
+        ({}, {"devices": None}, "how many devices it ran on is not known"),
+        ({"num_train_epochs": 10}, {}, "for 10 epochs, this run has 3"),
+        ({"num_train_epochs": 0.9}, {}, "for 0.9 epochs, this run has 3"),
+        ({"max_steps": 1000}, {}, "max_steps = 1000 ends it"),
+    ],
+)
+def test_a_training_that_does_not_fit_gives_nothing_and_is_named_with_why(values, more, why):
+    said = adopted(config(), training(values, **more))
+    assert said.values == {} and len(said.left) == 1
+    note = said.left[0]
+    assert note.startswith("hyperparameters not adopted: learning_rate = 0.0001") and why in note and URL in note
+
+
+@pytest.mark.parametrize("key", STATED)
+def test_a_rate_without_its_epochs_or_its_batch_is_no_rate(key):
+    stated = training()
+    del stated["values"][key]
+    said = adopted(config(), stated)
+    assert said.values == {} and f"does not state {key}" in said.left[0]
+
+
+@pytest.mark.parametrize(("epochs", "fits"), [(1, True), (9, True), (0.99, False), (9.1, False)])
+def test_epochs_may_be_three_times_apart_in_both_directions(epochs, fits):
+    assert bool(adopted(config(), training({"num_train_epochs": epochs})).values) is fits
+
+
+def test_the_next_training_counts_where_the_first_does_not_fit_and_nothing_is_mixed():
+    other = training({"weight_decay": 0.3, "gradient_accumulation_steps": 4, "learning_rate": 5e-3}, start="scratch")
+    said = adopted(config(), other, training({"learning_rate": 2e-4}, url="https://x/docs.md", priority=4))
+    assert said.values == {"learning_rate": 2e-4, "per_device_train_batch_size": 16, "gradient_accumulation_steps": 1}
+    assert set(said.urls.values()) == {"https://x/docs.md"} and "0.005" in said.left[0]
+
+
+@pytest.mark.parametrize(
+    ("method", "objective", "adapter"),
+    [("full", "supervised", "none"), ("lora", "supervised", "lora"), ("dpo", "dpo", "lora"), ("grpo", "grpo", "lora")],
+)
+@pytest.mark.parametrize("ours", ["full", "lora", "dpo", "grpo"])
+def test_each_method_takes_its_own_alone(method, objective, adapter, ours):
+    said = adopted(config("text-generation", ours), training(objective=objective, adapter=adapter))
+    assert bool(said.values) is (method == ours)
+
+
+def test_devices_of_the_source_count_in_its_batch():
+    several = training({"gradient_accumulation_steps": 2}, devices=8)
+    assert adopted(config(), several).values["gradient_accumulation_steps"] == 16
+    assert adopted(config(gpu_count=4), several).values["gradient_accumulation_steps"] == 4
+    said = adopted(config(gpu_count=3), several)
+    assert said.values == {} and "cannot be divided among 3" in said.left[0]
+
+
+def test_the_answers_of_grpo_must_fit_the_batch():
+    stated = {"per_device_train_batch_size": 4, "gradient_accumulation_steps": 3}
+    asked = {"objective": "grpo", "adapter": "lora"}
+    said = adopted(config("text-generation", "grpo"), training(stated, **asked))
+    assert said.values == {} and "batch of 12 cannot be divided by num_generations = 8" in said.left[0]
+    assert adopted(config("text-generation", "grpo", num_generations=6), training(stated, **asked)).values
+    assert adopted(config("text-generation", "grpo"), training({**stated, "num_generations": 4}, **asked)).values
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [("learning_rate", 1e-3), ("per_device_train_batch_size", 32), ("gradient_accumulation_steps", 2)],
+)
+def test_what_is_set_here_keeps_the_rest_of_another_training_out(key, value):
+    said = adopted(config(**{key: value}), training({"weight_decay": 0.2}))
+    assert said.values == {} and f"{key} = {value} is set here" in said.left[0]
+    assert (
+        adopted(config(weight_decay=0.5), training()).values["learning_rate"] == 1e-4
+    )  # which is no part of the batch
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "why"),
+    [
+        ("lr_scheduler_type", "reduce_lr_on_plateau", "needs arguments of its own"),
+        ("lr_scheduler_type", "cosine_with_min_lr", "needs arguments of its own"),
+        ("lr_scheduler_type", "warmup_stable_decay", "needs arguments of its own"),
+        ("optim", "adamw_bnb_8bit", "needs bitsandbytes"),
+        ("warmup_steps", 500, "whose total is not known"),
+    ],
+)
+def test_a_value_that_cannot_be_used_here_is_left_out_with_its_reason(key, value, why):
+    said = adopted(config(), training({key: value}))
+    assert said.values["learning_rate"] == 1e-4 and key not in said.values
+    assert any(f"{key} = " in note and why in note and URL in note for note in said.left)
+
+
+def test_settings_of_which_nothing_more_is_known_are_not_adopted():
+    said = found(config(), hyperparameters=STATED)
+    assert said.values == {} and "not seen to start from pretrained weights" in said.left[0]
+
+
+def test_many_refusals_are_counted_not_listed():
+    said = adopted(config(), *[training(start="scratch")] * 9)
+    assert len(said.left) == adopt.MAX_REFUSED + 1 and "of 5 more trainings" in said.left[-1]
 
 
 def test_lora_alpha_keeps_its_ratio_and_modules_are_this_model_s():

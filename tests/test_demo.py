@@ -41,6 +41,11 @@ def test_its_choices_are_arguments_of_the_tools():
     assert RunConfig(model_id=demo.MODEL, dataset_id=demo.DATASET)
 
 
+def test_its_rate_is_the_project_s_own():
+    """A demo that sets its own rate would hide what everybody else's run trains with."""
+    assert "learning_rate" not in demo.CHOICES["render_project"]["overrides"]
+
+
 def test_every_package_is_pinned():
     assert all(re.fullmatch(r"[a-z0-9-]+==[0-9.]+", package) for package in demo.PACKAGES)
 

@@ -31,6 +31,14 @@ def test_one_release_alone_either_way():
     assert parse(columns) == parse(rows) == {"26.03": Facts("26.03", None, "13.2")}
 
 
+@pytest.mark.parametrize(
+    "label", ["NVIDIA CUDA", "NVIDIA CUDA®", "NVIDIA® CUDA®", "NVIDIA CUDA Toolkit®", "CUDA™ Version"]
+)
+def test_a_trademark_s_sign_changes_no_label(label):
+    rows = f"<tr><th>Release</th><th>26.03</th></tr><tr><td>{label}</td><td>NVIDIA CUDA 13.2</td></tr>"
+    assert parse(f"<table>{rows}</table>") == {"26.03": Facts("26.03", None, "13.2")}
+
+
 def test_a_second_header_within_a_table():
     rows = (
         ("Release", "26.03", "25.12"),

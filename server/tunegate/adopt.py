@@ -1,20 +1,21 @@
 """What research found and the user asked for, made to fit: the scaffold's knobs and today's keywords. Pure.
 
 A page's value is taken where config.yaml has a key for it; code of a page never is. What is not taken is said, with its URL.
-The user's own value always stands.
+Hyperparameters are those of one training (recipe/trainings.py), or the scaffold's. The user's own value always stands.
 """
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from tunegate import config as config_module
 from tunegate import renames, render
+from tunegate.adopt_training import batch, judged, short, shown, unfit
 from tunegate.config import RunConfig
 from tunegate.errors import ToolFailure
+from tunegate.recipe.trainings import Training
 
 # training_arguments that no project can have -> what to do instead
 NEVER = {
@@ -31,6 +32,9 @@ NEVER = {
         "push_hub pushes, when gate 5 is open: remove it, and set hf_model_repo",
     ),
 }
+
+
+MAX_REFUSED = 4  # trainings that are named one by one; meta/recipe.md names them all
 
 
 class Found(NamedTuple):
@@ -67,6 +71,7 @@ def current_arguments(config: RunConfig, given: dict[str, Any]) -> tuple[RunConf
 def from_recipe(config: RunConfig, recipe: dict[str, Any], model: dict[str, Any]) -> Found:
     """The slots of fetch_recipe's facts -> values for this config's keys. model: probe_model's facts."""
     found = Found({}, {}, [])
+    _hyperparameters(found, config, recipe)
     for name, read in SLOTS.items():
         slot = recipe["slots"].get(name) or {}
         if slot.get("value") is not None:
@@ -82,14 +87,10 @@ def told(found: Found, before: RunConfig, after: RunConfig) -> list[str]:
         now = after.training_arguments.get(key) if key not in RunConfig.model_fields else getattr(after, key)
         was = before.training_arguments.get(key) if key not in RunConfig.model_fields else getattr(before, key)
         said = kept if was is not None and was != value else taken
-        said.setdefault(found.urls[key], []).append(f"{key} = {_short(now if said is taken else value)}")
+        said.setdefault(found.urls[key], []).append(f"{key} = {short(now if said is taken else value)}")
     notes = [f"from research: {', '.join(items)} ({url})" for url, items in taken.items()]
     notes += [f"set otherwise here, so not taken: {', '.join(items)} ({url})" for url, items in kept.items()]
     return notes + found.left
-
-
-def _short(value: Any) -> str:
-    return json.dumps(value)[:80]
 
 
 # The slots, one by one -------------------------------------------------------------------------------------------------
@@ -119,15 +120,34 @@ def _take(found: Found, key: str, value: Any, url: str) -> None:
     found.values[key], found.urls[key] = value, url
 
 
-def _hyperparameters(found: Found, value: Any, about: Context) -> None:
+def _hyperparameters(found: Found, config: RunConfig, recipe: dict[str, Any]) -> None:
+    """Those of the first training that fits this run, as a whole; else none, and the scaffold's stay."""
+    stated = judged(config, recipe)
+    fits = next((training for training, why in stated if why is None), None)
+    refused = stated[: next((index for index, (_, why) in enumerate(stated) if why is None), len(stated))]
+    for training, why in refused[:MAX_REFUSED]:
+        found.left.append(f"hyperparameters not adopted: {shown(training.values)}: {why} ({training.url})")
+    if len(refused) > MAX_REFUSED:
+        found.left.append(
+            f"hyperparameters of {len(refused) - MAX_REFUSED} more trainings not adopted: see meta/recipe.md"
+        )
+    if fits:
+        _adopt(found, config, fits)
+
+
+def _adopt(found: Found, config: RunConfig, training: Training) -> None:
     """Their number of epochs or steps is not taken: it belongs to their dataset, and n_epochs is the user's."""
-    keys = (*_keys(about), *render.RECIPE_ARGUMENTS)
-    origins = about.slot.get("origins") or {}
-    for key, number in value.items():
-        if key in keys:
-            _take(found, key, number, origins.get(key, about.url))
-    if others := [f"{key} = {_short(number)}" for key, number in value.items() if key not in keys]:
-        found.left.append(f"hyperparameters not taken: {', '.join(others)} ({about.url})")
+    keys = (*render.training_defaults(config.task, config.training_method), *render.RECIPE_ARGUMENTS)
+    others = []
+    for key, value in {**training.values, **batch(training, config)}.items():
+        if why := unfit(key, value):
+            found.left.append(f"hyperparameters not adopted: {key} = {short(value)}: {why} ({training.url})")
+        elif key in keys:
+            _take(found, key, value, training.url)
+        else:
+            others.append(f"{key} = {short(value)}")
+    if others:
+        found.left.append(f"hyperparameters not taken: {', '.join(others)} ({training.url})")
 
 
 def _lora(found: Found, value: Any, about: Context) -> None:
@@ -230,11 +250,11 @@ def _flip(found: Found, steps: list[dict], crops: list[dict], about: Context) ->
         _take(found, "horizontal_flip", chances[0] != 0, about.url)
         if _number(chances[0]) and chances[0] not in (0, 0.5):
             found.left.append(f"train_transforms: a flip has a chance of 0.5 here, not {chances[0]} ({about.url})")
-    elif any(step["name"] == "RandomResizedCrop" for step in crops) and not _cut_short(about):
+    elif any(step["name"] == "RandomResizedCrop" for step in crops) and not _cutshort(about):
         _take(found, "horizontal_flip", False, about.url)
 
 
-def _cut_short(about: Context) -> bool:
+def _cutshort(about: Context) -> bool:
     return any(note.startswith(about.url) and "was left out" in note for note in about.notes)
 
 
@@ -313,7 +333,7 @@ def _processor_kwargs(found: Found, value: Any, about: Context) -> None:
         if key == "size" and isinstance(side, int) and "image_size" in _keys(about):
             _size(found, _steps([{"name": "Resize", "args": [side]}]), about)
         elif key not in OURS_TO_SET:
-            found.left.append(f"processor keyword not rendered: {key} = {_short(given)} ({url})")
+            found.left.append(f"processor keyword not rendered: {key} = {short(given)} ({url})")
 
 
 # task -> (what our collator does, the keys of a batch that it makes, library collators that do the same)
@@ -385,7 +405,6 @@ def _metrics(found: Found, value: Any, about: Context) -> None:
 
 
 SLOTS: dict[str, Callable[[Found, Any, Context], None]] = {
-    "hyperparameters": _hyperparameters,
     "lora": _lora,
     "processor_kwargs": _processor_kwargs,
     "train_transforms": _train_transforms,

@@ -43,7 +43,6 @@ CHOICES: dict[str, dict[str, Any]] = {
             "image_size": 64,
             "horizontal_flip": False,  # digits have a left and a right
             "crop_scale_min": 0.8,
-            "learning_rate": 1e-3,
             "per_device_train_batch_size": 32,
             "gradient_accumulation_steps": 1,
         }

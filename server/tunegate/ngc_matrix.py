@@ -26,10 +26,11 @@ _CUDA, _TORCH = re.compile(rf"\b{_A_CUDA}\b"), re.compile(rf"\b{_A_TORCH}")
 # "requires NVIDIA Driver release 580 or later", "580.95 or newer", "driver version 580+": the first is the general one, those
 # for data-centre GPUs follow it
 _DRIVER = re.compile(r"\b([3-9]\d\d)(?:\.\d+)*(?:\.xx)?\s*(?:\+|or (?:later|newer|higher|above))", re.I)
+_MARK = "[®™]?"  # of a trademark, which NVIDIA puts behind some names
 _ATTRIBUTES = (  # which rows count: label -> field, value
     ("driver", re.compile(r"\bdriver", re.I), _DRIVER),
-    ("cuda", re.compile(r"^(?:nvidia )?cuda(?: toolkit| version)?$", re.I), _CUDA),
-    ("torch", re.compile(r"^(?:nvidia )?pytorch(?: version)?$", re.I), _TORCH),
+    ("cuda", re.compile(rf"^(?:nvidia{_MARK} )?cuda{_MARK}(?: toolkit| version)?{_MARK}$", re.I), _CUDA),
+    ("torch", re.compile(rf"^(?:nvidia{_MARK} )?pytorch{_MARK}(?: version)?$", re.I), _TORCH),
 )
 Grid = list[list[str]]
 

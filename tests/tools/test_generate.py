@@ -224,7 +224,11 @@ def researched(run: Run, **values) -> None:
     slots = {name: {"value": value, "source": sealed.ORIGIN, "status": "live"} for name, value in values.items()}
     slots = {name: slots.get(name, {"value": None, "source": None, "status": "scaffold"}) for name in SLOTS}
     notes = [fallback_note(name) for name in SLOTS if name not in values]
-    sealed.write(run, "recipe", {**sealed.FACTS["recipe"], "slots": slots, "notes": notes}, run.config())
+    facts = {**sealed.FACTS["recipe"], "slots": slots, "notes": notes}
+    if stated := values.get("hyperparameters"):
+        fits = {"start": "pretrained", "objective": "supervised", "adapter": "none", "devices": 1}
+        facts["trainings"] = [{"values": stated, "url": sealed.ORIGIN["url"], "priority": 2, **fits}]
+    sealed.write(run, "recipe", facts, run.config())
 
 
 def test_research_fills_the_scaffold_s_knobs_and_the_answer_says_so(call, run):
@@ -238,10 +242,11 @@ def test_research_fills_the_scaffold_s_knobs_and_the_answer_says_so(call, run):
 
 
 def test_newer_research_counts_and_what_the_user_set_stays(call, run):
-    researched(run, hyperparameters={"learning_rate": 1e-3, "weight_decay": 0.2, "optim": "sgd"})
+    stated = {"num_train_epochs": 3, "per_device_train_batch_size": 16}
+    researched(run, hyperparameters={**stated, "learning_rate": 1e-3, "weight_decay": 0.2, "optim": "sgd"})
     render(call, overrides={"weight_decay": 0.5})
     assert run.config().training_arguments == {"optim": "sgd"}
-    researched(run, hyperparameters={"learning_rate": 2e-3, "weight_decay": 0.3})
+    researched(run, hyperparameters={**stated, "learning_rate": 2e-3, "weight_decay": 0.3})
     found = render(call)
     config = run.config()
     assert (config.learning_rate, config.weight_decay, config.training_arguments) == (2e-3, 0.5, {})
@@ -250,9 +255,26 @@ def test_newer_research_counts_and_what_the_user_set_stays(call, run):
     ]
     assert any(note.startswith("set otherwise here, so not taken: weight_decay = 0.3") for note in found["notes"])
     render(call, overrides={"learning_rate": 2e-3})  # what the user names is the user's, even at the same value
-    researched(run, hyperparameters={"learning_rate": 3e-3})
-    render(call)
+    researched(run, hyperparameters={**stated, "learning_rate": 3e-3})
+    found = render(call)
     assert run.config().learning_rate == 2e-3
+    assert run.config().per_device_train_batch_size == 32  # the scaffold's: 16 belonged to the other rate
+    assert any("learning_rate = 0.002 is set here" in note for note in found["notes"])
+
+
+def test_what_was_not_adopted_is_said_in_the_notes_and_on_the_recipe_s_page(call, run):
+    researched(run, hyperparameters={"learning_rate": 1e-5})
+    found = render(call)
+    assert run.config().learning_rate == 5e-4  # the scaffold's
+    note = f"hyperparameters not adopted: learning_rate = 1e-05: it does not state num_train_epochs, per_device_train_batch_size ({sealed.ORIGIN['url']})"
+    assert note in found["notes"] and note in run.config().notes
+    page = (run.meta / "recipe.md").read_text()
+    assert (
+        '`{"learning_rate": 1e-05}`: not adopted: it does not state' in page and "scaffold's own settings stay" in page
+    )
+    researched(run, hyperparameters={"learning_rate": 1e-5, "num_train_epochs": 3, "per_device_train_batch_size": 8})
+    assert note not in render(call)["notes"] and note not in run.config().notes
+    assert ": **adopted**" in (run.meta / "recipe.md").read_text() and run.config().learning_rate == 1e-5
 
 
 def test_old_keywords_are_mapped_and_noted(call, run):

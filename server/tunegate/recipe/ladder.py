@@ -23,6 +23,7 @@ from tunegate.recipe.pyfacts import Extraction
 from tunegate.recipe.slots import (
     FALLBACK,
     MAX_NOTES,
+    ORDER,
     SELDOM,
     Candidate,
     Origin,
@@ -35,11 +36,14 @@ from tunegate.recipe.slots import (
     slots_of,
 )
 from tunegate.recipe.task_sources import TASKS, TaskSources
+from tunegate.recipe.trainings import Training, in_order, other_method
 from tunegate.web import CACHED, Page, Web, WebError
 
 OF_FINE_TUNING = ("hyperparameters", "train_transforms")  # what a training from scratch does much more strongly
 MAX_SCRIPTS = 3  # of an author's links, and of a search's results
 MAX_FOLDERS = 2
+MAX_TRAININGS = 40  # of one recipe
+RATES = ("hyperparameters", "lora")  # what no stranger's page may set
 ADAPTING = ("lora", "qlora", "dpo", "grpo")  # methods that train a LoRA adapter
 _SHA = re.compile(r"[0-9a-f]{40}")
 COMMITS = "https://api.github.com/repos/{repo}/commits/main"
@@ -63,6 +67,7 @@ class _Walk:
     titles: dict[str, str] = field(default_factory=dict)
     tried: list[Tried] = field(default_factory=list)
     candidates: list[Candidate] = field(default_factory=list)
+    trainings: list[Training] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)  # what the user should hear
     asides: list[str] = field(default_factory=list)  # what only the record needs
     read: dict[str, Extraction] = field(default_factory=dict)
@@ -104,14 +109,24 @@ class _Walk:
     def take(self, page: Page, priority: int, found: Extraction) -> None:
         """Turn what a page says into candidates, and what it could not say into notes."""
         self.read[page.url] = found
+        source = {"url": page.url, "priority": priority}
+        stated = in_order([t.model_copy(update=source) for t in found.trainings], self.method, ORDER["method"])
+        self.trainings += stated
         for finding in found.findings.values():
+            if priority == 6 and finding.slot in RATES:
+                self.asides.append(f"{page.url} is a stranger's page: its {finding.slot} were not taken")
+                continue
             if finding.slot in OF_FINE_TUNING and priority in (3, 6) and not found.finetunes:
                 self.notes.append(
                     f"{page.url} is not seen to start from pretrained weights: its {finding.slot} were not taken"
                 )
                 continue
+            fits = True
+            if finding.slot == "hyperparameters" and stated:
+                finding = finding._replace(value=stated[0].values, lines=stated[0].lines)
+                fits = other_method(stated[0], self.method) is None
             origin = Origin(url=page.url, sha256=page.sha256, priority=priority, lines=finding.lines)
-            self.candidates.append(Candidate(finding.slot, finding.value, origin))
+            self.candidates.append(Candidate(finding.slot, finding.value, origin, fits))
         self.asides += [f"{page.url}: {problem}" for problem in found.problems[:10]]
         if found.outdated and self.version.split(".")[0] not in ("3", "4"):
             rows = [renames.find(name, *renames.OF_TRAINER) for name in sorted(found.outdated)]
@@ -353,6 +368,8 @@ def research(
     for name, (value, url) in given.items():
         page, priority = _cited(walk, name, url)
         cite(slots, conflicts, notes, name, value, page, priority)
+        if name == "hyperparameters":
+            walk.trainings = [_cited_training(walk, value, page, priority)]
     warnings = [note for note in [*notes, _replayed(walk), *walk.notes] if note and not note.startswith(FALLBACK)]
     kept = [note for note in [*warnings, *walk.asides] if note not in notes]
     return RecipeFacts(
@@ -364,6 +381,7 @@ def research(
         sources=[_source(walk, page, priority) for page, priority in walk.pages.values()],
         tried=walk.tried,
         conflicts=conflicts,
+        trainings=in_order(walk.trainings, walk.method, ORDER["method"])[:MAX_TRAININGS],
         notes=(notes + list(dict.fromkeys(kept)))[:MAX_NOTES],
         warnings=list(dict.fromkeys(warnings))[:MAX_NOTES],
     )
@@ -389,6 +407,14 @@ def _cited(walk: _Walk, name: str, url: str) -> tuple[Page, int]:
             "such as one of the sources in meta/recipe.md",
         ) from None
     return walk.pages[url]
+
+
+def _cited_training(walk: _Walk, value: dict[str, Any], page: Page, priority: int) -> Training:
+    """The page's own training that has these values; else these alone, of which the page does not say what they trained."""
+    for training in walk.trainings:
+        if training.url == page.url and value.items() <= training.values.items():
+            return training
+    return Training(values=value, url=page.url, priority=priority)
 
 
 def _source(walk: _Walk, page: Page, priority: int) -> Source:

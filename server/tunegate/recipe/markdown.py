@@ -8,13 +8,17 @@ from typing import Any
 from tunegate.neutral import code, link, sentence
 from tunegate.recipe.ladder import RUNGS
 from tunegate.recipe.slots import RecipeFacts, Slot, Source
+from tunegate.recipe.trainings import Training
 
 MAX_SHOWN = 16  # transforms of one pipeline; the evidence holds them all
 NAMES = {0: "revision or cited page", **{rung.priority: rung.name for rung in RUNGS}}
 
 
-def recipe_markdown(facts: RecipeFacts) -> str:
-    """RecipeFacts -> Markdown. Values stand in code spans: they are data that strangers wrote, not instructions."""
+def recipe_markdown(facts: RecipeFacts, judged: list[tuple[Training, str | None]] | None = None) -> str:
+    """RecipeFacts -> Markdown. Values stand in code spans: they are data that strangers wrote, not instructions.
+
+    judged: the trainings, each with why this run does not adopt it (adopt_training.judged); None leaves that open.
+    """
     sources = in_order(facts)
     numbers = numbered(facts)
     lines = [
@@ -27,6 +31,8 @@ def recipe_markdown(facts: RecipeFacts) -> str:
         f"| {name} | {slot.status} | {_shown(slot)} | {_from(slot, numbers)} |" for name, slot in facts.slots.items()
     ]
     lines += _section("Slots", ["| slot | status | value | source |", "|---|---|---|---|", *rows])
+    if judged is not None:
+        lines += _section("Trainings that the sources state", _trainings(judged, numbers))
     lines += _section("Sources", [_page(source, numbers[source.url]) for source in sources])
     lines += _section(
         "Tried without success",
@@ -51,6 +57,26 @@ def in_order(facts: RecipeFacts) -> list[Source]:
 def numbered(facts: RecipeFacts) -> dict[str, str]:
     """URL -> the number of its source, on the page and in the tool's answer."""
     return {source.url: f"[{index}]" for index, source in enumerate(in_order(facts), 1)}
+
+
+def _trainings(judged: list[tuple[Training, str | None]], numbers: dict[str, str]) -> list[str]:
+    """The first that fits is adopted, as a whole."""
+    lines = [
+        "Rate, epochs and batch belong together: the first training that fits is adopted, the others are only shown.",
+        "",
+    ]
+    adopted = False
+    for training, why in judged:
+        said = (
+            f"not adopted: {sentence(why)}" if why else "not adopted: another comes first" if adopted else "**adopted**"
+        )
+        adopted |= why is None
+        first, last = training.lines or (0, 0)
+        where = f" lines {first}–{last}" if last > first else f" line {first}" if first else ""
+        lines.append(f"- {numbers.get(training.url, link(training.url))}{where} {code(training.values, 400)}: {said}")
+    if not adopted:
+        lines.append("- None fits: the scaffold's own settings stay.")
+    return lines
 
 
 def _section(title: str, lines: list[str]) -> list[str]:

@@ -25,7 +25,9 @@ from typing import Any, NamedTuple
 from tunegate import renames
 from tunegate.recipe.needs import called_requirements
 from tunegate.recipe.pysource import OPAQUE, Source, own_arguments, own_fields, parse, role_of
+from tunegate.recipe.pytrainings import Given, Part, start_of, trainings
 from tunegate.recipe.pytransforms import lines, transforms
+from tunegate.recipe.trainings import Training
 from tunegate.recipe.values import (
     hyperparameter,
     is_name,
@@ -60,6 +62,19 @@ OF_TRAINING = (
     "max_grad_norm",
 )
 MAX_IMPORTS = 40
+# They have classes whose names end like those of transformers, where no project could import them from.
+OTHER_LIBRARIES = (
+    "peft",
+    "optimum",
+    "trl",
+    "unsloth",
+    "auto_gptq",
+    "gptqmodel",
+    "awq",
+    "timm",
+    "adapters",
+    "intel_extension_for_transformers",
+)
 
 
 class Finding(NamedTuple):
@@ -79,6 +94,17 @@ class Extraction:
     requires: dict[str, str] = field(default_factory=dict)  # library -> version specifier
     written_with: dict[str, str] = field(default_factory=dict)  # library -> version
     problems: list[str] = field(default_factory=list)
+    trainings: list[Training] = field(default_factory=list)  # each sets its hyperparameters together
+
+    def settle(self, adapted: bool | None = None) -> None:
+        """The hyperparameters' finding: the first training with a rate, of our kind of weights (adapted) where it can be."""
+
+        def rank(training: Training) -> tuple[bool, bool]:
+            other = adapted is not None and (training.adapter in ("lora", "qlora")) != adapted
+            return "learning_rate" not in training.values, other
+
+        if best := min(self.trainings, key=rank, default=None):
+            self.findings["hyperparameters"] = Finding("hyperparameters", best.values, best.lines)
 
     def add(self, slot: str, value: Any, lines: tuple[int, int] | None) -> None:
         if value not in (None, [], {}):
@@ -93,12 +119,15 @@ def extract_python(text: str, head: Head) -> Extraction:
         return Extraction(problems=[str(error)])
 
 
-def extract_tree(tree: ast.Module, head: Head) -> Extraction:
+def extract_tree(tree: ast.Module, head: Head, parts: list[Part] | None = None) -> Extraction:
+    """parts: the lines of a page's code blocks; None for one program."""
     found = Extraction()
     try:
         source = Source(tree)
-        for read in (_imports, _classes, _pipelines, _collator, _metrics, _hyperparameters, _lora):
+        for read in (_imports, _classes, _pipelines, _collator, _metrics, _lora):
             read(source, head, found)
+        _hyperparameters(source, found, parts or [(1, sys.maxsize)])
+        found.settle()
     except RecursionError:
         found.problems.append("nested too deeply to be read to the end")
     return found
@@ -122,6 +151,10 @@ def _classes(source: Source, head: Head, found: Extraction) -> None:
         loads = isinstance(call.func, ast.Attribute) and call.func.attr in ("from_pretrained", "from_config")
         name = _last(source.origin(call.func.value if loads else call.func))
         if not is_name(name) or name.startswith(("TF", "Flax")):
+            continue
+        root = source.origin(call.func.value if loads else call.func).split(".")[0]
+        if root in OTHER_LIBRARIES:
+            found.finetunes |= loads and call.func.attr == "from_pretrained"
             continue
         if loads and name.endswith(endings):
             ending = next(index for index, ending in enumerate(endings) if name.endswith(ending))
@@ -193,39 +226,54 @@ def _metrics(source: Source, head: Head, found: Extraction) -> None:
         found.add("metrics", list(names)[:8], lines(*list(names.values())[:8]))
 
 
-def _hyperparameters(source: Source, head: Head, found: Extraction) -> None:
-    """TrainingArguments first, then plain loops, then the defaults of a script's own arguments, then what is only named so."""
-    values: dict[str, Any] = {}
-    where: list[ast.AST] = []
+def _hyperparameters(source: Source, found: Extraction, parts: list[Part]) -> None:
+    """Each call of TrainingArguments, then each block's plain loop with the defaults of its own arguments and named values."""
+    calls = list(_arguments(source, found))
     own = [(name, source.value(default), node) for name, default, node in [*own_arguments(source), *own_fields(source)]]
-    for name, value, node in [*_arguments(source, found), *_loops(source), *own, *_named(source)]:
-        if clean := hyperparameter(name, value):
-            if clean[0] not in values:
-                values[clean[0]] = clean[1]
-                where.append(node)
-        elif known(name) and value is not None and (not isinstance(value, dict) or value == OPAQUE):
-            found.problems.append(
-                f"line {node.lineno}: the value of {known(name)} is not a sane number or known word: not taken"
-            )
-    if values:
-        found.add("hyperparameters", values, lines(*where))
+    loose = [*_loops(source), *own, *_named(source)]
+    called = {given[2].lineno for call in calls for given in call}  # a block with a call is not a plain loop
+    plain = [part for part in parts if not any(part[0] <= line <= part[1] for line in called)]
+    others = [[given for given in loose if part[0] <= given[2].lineno <= part[1]] for part in plain]
+    found.trainings += trainings(source, calls, others, parts)
+    found.finetunes = start_of(source) == "pretrained" or (found.finetunes and start_of(source) != "scratch")
+    for name, value, node in [*(given for call in calls for given in call), *loose]:
+        keyword = known(name)
+        if keyword and value is not None and not hyperparameter(name, value) and value != {}:
+            if not isinstance(value, dict) or value == OPAQUE:
+                found.problems.append(
+                    f"line {node.lineno}: the value of {keyword} is not a sane number or known word: not taken"
+                )
 
 
-def _arguments(source: Source, found: Extraction) -> Iterator[tuple[str, Any, ast.AST]]:
+def _arguments(source: Source, found: Extraction) -> Iterator[list[Given]]:
+    """The keywords of each call; `**` stands for a mapping that is unpacked into it."""
     for call, _ in source.calls:
         name = _last(source.origin(call.func))
         if name.endswith((*CONFIGS, "Trainer")):
             found.finetunes |= any(k.arg in ("args", "learning_rate") for k in call.keywords)
             found.outdated |= {k.arg for k in call.keywords if renames.find(k.arg, *renames.OF_TRAINER)}
         if name.endswith(CONFIGS):
-            for keyword in call.keywords:
-                if keyword.arg:
-                    value = source.value(keyword.value)
-                    yield (
-                        keyword.arg,
-                        value["symbol"] if isinstance(value, dict) and keyword.arg == "lr_scheduler_type" else value,
-                        call,
-                    )
+            given: list[Given] = []
+            for key, node in unpacked(source, call):
+                value = source.value(node)
+                if isinstance(value, dict) and key == "lr_scheduler_type":
+                    value = value.get("symbol", value)
+                given.append((key, value, call))
+            yield given
+
+
+def unpacked(source: Source, call: ast.Call) -> Iterator[tuple[str, ast.expr]]:
+    """(keyword, value) of a call, `**mapping` opened where it is a mapping of this source; ("**", …) where it is not."""
+    for keyword in call.keywords:
+        node = source.resolved(keyword.value)
+        if keyword.arg:
+            yield keyword.arg, keyword.value
+        elif isinstance(node, ast.Dict) and all(
+            isinstance(key, ast.Constant) and is_name(key.value) for key in node.keys
+        ):
+            yield from zip((key.value for key in node.keys), node.values, strict=True)
+        else:
+            yield "**", keyword.value
 
 
 def _loops(source: Source) -> Iterator[tuple[str, Any, ast.AST]]:
@@ -262,7 +310,9 @@ def _named(source: Source) -> Iterator[tuple[str, Any, ast.AST]]:
 def _lora(source: Source, head: Head, found: Extraction) -> None:
     for call, _ in source.calls:
         if _last(source.origin(call.func)) == "LoraConfig":
-            given = {k.arg: source.value(k.value) for k in call.keywords if k.arg}
+            given = {}
+            for name, node in unpacked(source, call):
+                given[name] = source.value(node)
             found.add("lora", lora_settings(given), lines(call))
             if "target_modules" in given and "target_modules" not in lora_settings(given):
                 found.problems.append(f"line {call.lineno}: target_modules is no list of names: not taken")

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import ast
 import operator
+import sys
 import warnings
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 from tunegate.recipe.values import MAX_ITEMS, is_symbol, literal
 
 MAX_SOURCE = 512 * 1024  # characters; a training script is tens of kB
+MAX_FUNCTIONS = 500  # whose names are kept apart
+MAX_BOUND = 100  # assignments to one name, the last ones
 MAX_VALUE_NODES = 100_000  # names can refer to lists of names: a few lines could stand for billions of values
 OPAQUE = {"symbol": "expression"}  # stands for code that is not a plain value
 EVAL_WORDS = ("val", "valid", "validation", "eval", "evaluation", "test", "inference")
@@ -30,18 +33,42 @@ def parse(text: str) -> ast.Module:
         raise ValueError("does not parse as Python") from None
 
 
+class _Bound(NamedTuple):
+    """One assignment to a name, or what was added to the list that it holds."""
+
+    line: int
+    scope: tuple[int, int]
+    value: ast.expr
+    adds: bool
+
+
+def _grown(node: ast.expr) -> tuple[str, ast.expr] | None:
+    """`steps.append(x)` -> (steps, [x]); `steps.extend(more)` -> (steps, more)."""
+    if not (isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and len(node.args) == 1):
+        return None
+    if not isinstance(node.func.value, ast.Name):
+        return None
+    if node.func.attr == "append":
+        return node.func.value.id, ast.copy_location(ast.List(elts=node.args, ctx=ast.Load()), node)
+    return (node.func.value.id, node.args[0]) if node.func.attr == "extend" else None
+
+
 class Source:
-    """One tree with what is looked up again and again: imports, first assignments, functions, calls."""
+    """One tree with what is looked up again and again: imports, assignments, functions, calls."""
 
     def __init__(self, tree: ast.Module):
         self.imports: dict[str, str] = {}
-        self.assigned: dict[str, ast.expr] = {}
+        self.assigned: dict[str, ast.expr] = {}  # name -> what it was last set to anywhere
+        self._bound: dict[str, list[_Bound]] = {}
+        self._scope_of: dict[int, tuple[int, int]] = {}
         self.functions: dict[str, ast.FunctionDef] = {}
         self.defaults: dict[str, ast.expr] = {}  # of the script's own arguments
         self.classes: list[ast.ClassDef] = []
         self.read: dict[str, list[tuple[str, ...]]] = {}  # name -> what stands around each place where it is read
         self._left = MAX_VALUE_NODES
         self.placed = list(_placed(tree, ()))  # (node, names around it, innermost last)
+        functions = [node for node, _ in self.placed if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef))]
+        self._scopes = [(node.lineno, node.end_lineno or node.lineno) for node in functions[:MAX_FUNCTIONS]]
         self.calls = [(node, around) for node, around in self.placed if isinstance(node, ast.Call)]
         for node, around in self.placed:
             self._note(node)
@@ -60,11 +87,40 @@ class Source:
             for alias in node.names:
                 self.imports[alias.asname or alias.name] = f"{'.' * node.level}{node.module or ''}.{alias.name}"
         elif isinstance(node, ast.Assign) and len(node.targets) == 1 and isinstance(node.targets[0], ast.Name):
-            self.assigned.setdefault(node.targets[0].id, node.value)
+            self.assigned[node.targets[0].id] = node.value
+            self._bind(node.targets[0].id, node.value, node, False)
+        elif isinstance(node, ast.AugAssign) and isinstance(node.target, ast.Name) and isinstance(node.op, ast.Add):
+            self._bind(node.target.id, node.value, node, True)
+        elif isinstance(node, ast.Expr) and (grown := _grown(node.value)):
+            self._bind(*grown, node, True)
         elif isinstance(node, ast.FunctionDef):
             self.functions.setdefault(node.name, node)
         elif isinstance(node, ast.ClassDef):
             self.classes.append(node)
+
+    def _bind(self, name: str, value: ast.expr, node: ast.stmt, adds: bool) -> None:
+        bound = self._bound.setdefault(name, [])
+        bound.append(_Bound(node.lineno, self._scope(node.lineno), value, adds))
+        del bound[:-MAX_BOUND]
+
+    def _scope(self, line: int) -> tuple[int, int]:
+        """The lines of the innermost function around a line; of the whole file outside of all."""
+        if line not in self._scope_of:
+            around = (scope for scope in self._scopes if scope[0] <= line <= scope[1])
+            self._scope_of[line] = max(around, default=(0, sys.maxsize))
+        return self._scope_of[line]
+
+    def _bindings(self, node: ast.Name) -> list[_Bound]:
+        """What a name holds where it is read: the last assignment above it in its function, else the file's, and what was added
+        since. A function reads what the file assigned last."""
+        line, all_of = node.lineno, self._bound.get(node.id, [])
+        for scope in (self._scope(line), (0, sys.maxsize)):
+            here = [bound for bound in all_of if bound.scope == scope]
+            above = [bound for bound in here if bound.line < line] if scope == self._scope(line) else here
+            starts = [index for index, bound in enumerate(above) if not bound.adds]
+            if starts:
+                return above[starts[-1] :]
+        return []
 
     def origin(self, node: ast.expr) -> str:
         """`T.Compose` -> torchvision.transforms.Compose, by this file's imports; "" when it is no dotted name."""
@@ -77,16 +133,21 @@ class Source:
         return ".".join([self.imports.get(node.id, node.id), *reversed(parts)])
 
     def resolved(self, node: ast.expr) -> ast.expr:
-        """A name -> what was first assigned to it, `args.lr` -> its default; three steps at most, so that a loop ends."""
+        """A name -> what was assigned to it, `args.lr` -> its default; three steps at most, so that a loop ends."""
         for _ in range(3):
-            if isinstance(node, ast.Name) and node.id in self.assigned:
-                node = self.assigned[node.id]
+            if isinstance(node, ast.Name) and (bound := self._bindings(node)):
+                node = bound[0].value
             elif isinstance(node, ast.Attribute) and node.attr in self.defaults and _holds_arguments(node.value):
                 node = self.defaults[node.attr]
         return node
 
     def items(self, node: ast.expr, depth: int = 0) -> list[ast.expr]:
         """A list, a tuple, a name for one, or a sum of a few of them."""
+        more = self._bindings(node)[1:] if isinstance(node, ast.Name) and depth < 6 else []
+        if more:
+            return self.items(self.resolved(node), depth + 1) + [
+                item for bound in more[:MAX_ITEMS] for item in self.items(bound.value, depth + 1)
+            ]
         node = self.resolved(node)
         if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Add):
             return self.items(node.left, depth + 1) + self.items(node.right, depth + 1) if depth < 6 else []

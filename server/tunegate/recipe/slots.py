@@ -12,6 +12,7 @@ from typing import Any, Literal, NamedTuple
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
 from tunegate.errors import ToolFailure
+from tunegate.recipe.trainings import Training
 from tunegate.recipe.values import ALIASES, hyperparameter, is_name, literal, lora_settings, processor_settings
 from tunegate.web import Page
 
@@ -27,6 +28,7 @@ SLOTS: dict[str, Literal["api", "method"]] = {
     "lora": "method",
 }
 ADAPTED = ("image-text-to-text", "text-generation")  # the tasks that are trained through an adapter
+OF_IMAGES = ("processor_class", "processor_kwargs", "train_transforms", "eval_transforms")
 ORDER = {"api": (2, 4, 1, 3, 6), "method": (3, 1, 2, 4, 6)}  # priorities, first word first
 RULES = {
     "api": "API calls follow the installed signatures, then the newer library (example, docs, card, author, search)",
@@ -58,7 +60,7 @@ class Slot(_Model):
     value: JsonValue = Field(None, description="what the source says, as data; null: the scaffold's own choice")
     source: Origin | None = None
     status: Literal["live", "scaffold", "agent"]
-    origins: dict[str, str] = Field(default_factory=dict, description="hyperparameters: keyword -> URL, one by one")
+    origins: dict[str, str] = Field(default_factory=dict, description="keyword -> URL, one by one")
 
 
 class Source(_Model):
@@ -105,6 +107,10 @@ class RecipeFacts(_Model):
     tried: list[Tried]
     conflicts: list[Conflict]
     notes: list[str]
+    trainings: list[Training] = Field(
+        default_factory=list,
+        description="the hyperparameters of each training that a page states, the best fitting first",
+    )
     warnings: list[str] = Field(default_factory=list, description="those of the notes that the user should hear")
 
 
@@ -112,11 +118,13 @@ class Candidate(NamedTuple):
     slot: str
     value: Any
     origin: Origin
+    fits: bool = True  # hyperparameters: of a training of our method
 
 
 def slots_of(task: str) -> list[str]:
     """The slots that a task's recipe has."""
-    return [name for name in SLOTS if name != "lora" or task in ADAPTED]
+    absent = () if task in ADAPTED else ("lora",)
+    return [name for name in SLOTS if name not in (*absent, *(OF_IMAGES if task == "text-generation" else ()))]
 
 
 def fallback_note(slot: str) -> str:
@@ -133,7 +141,10 @@ def fill(
     conflicts: list[Conflict] = []
     for name in wanted:
         kind = SLOTS[name]
-        ranked = sorted((c for c in candidates if c.slot == name), key=lambda c: ORDER[kind].index(c.origin.priority))
+        ranked = sorted(
+            (c for c in candidates if c.slot == name),
+            key=lambda c, kind=kind: (not c.fits, ORDER[kind].index(c.origin.priority)),
+        )
         if not ranked:
             slots[name] = Slot(status="scaffold")
             notes.append(fallback_note(name))
@@ -164,11 +175,13 @@ def _current(candidate: Candidate, version: str, notes: list[str]) -> Candidate:
 
 
 def _merged(slot: str, ranked: list[Candidate], conflicts: list[Conflict]) -> Slot:
-    """Hyperparameters come keyword by keyword, each from the best source that names it."""
+    """Keyword by keyword, each from the best source that names it; hyperparameters, which belong together, from one alone."""
     value: dict[str, Any] = {}
     origins: dict[str, str] = {}
     for candidate in ranked:
         for keyword, number in candidate.value.items():
+            if keyword not in value and slot == "hyperparameters" and candidate is not ranked[0]:
+                continue
             if keyword not in value:
                 value[keyword], origins[keyword] = number, candidate.origin.url
             elif number != value[keyword]:

@@ -9,7 +9,19 @@ from mcp.server.mcpserver import Context, Elicit, ElicitationResult, Resolve
 from mcp.types import CallToolResult
 from pydantic import Field
 
-from tunegate import adopt, approvals, evidence, fit, fixes, gates, progress_log, renames, render, workarounds
+from tunegate import (
+    adopt,
+    adopt_training,
+    approvals,
+    evidence,
+    fit,
+    fixes,
+    gates,
+    progress_log,
+    renames,
+    render,
+    workarounds,
+)
 from tunegate import config as config_module
 from tunegate.approvals import Approval
 from tunegate.config import RunConfig
@@ -77,7 +89,8 @@ def render_project(
         before = _overridden(_unfilled(run.config(), overrides or {}, last), overrides or {})
         before, renamed = adopt.current_arguments(before, overrides or {})
         before, settings = fixes.with_settings(workarounds.review(run, before), last.get("workarounds", {}))
-        found = adopt.from_recipe(before, evidence.read(run, "recipe").facts, evidence.read(run, "model").facts)
+        recipe = evidence.read(run, "recipe").facts
+        found = adopt.from_recipe(before, recipe, evidence.read(run, "model").facts)
         config = render.with_defaults(before, found.values)
         told = adopt.told(found, before, config)
         config, folded = _in_fewer_passes(run, before, config)
@@ -90,6 +103,7 @@ def render_project(
             _refuse_to_lose_edits(run, files, config)
         for name, text in files.items():
             atomic_write(run.path / name, text)
+        atomic_write(run.meta / "recipe.md", _recipe_page(before, recipe))
         run.save_config(config)
         facts = {
             "files": {name: hashlib.sha256(text.encode()).hexdigest() for name, text in files.items()},
@@ -110,6 +124,13 @@ def render_project(
             preflight=gates.preflight(seen),
         )
     )
+
+
+def _recipe_page(config: RunConfig, recipe: dict[str, Any]) -> str:
+    """meta/recipe.md with what this rendering adopted of it, and why not the rest."""
+    from tunegate.recipe import RecipeFacts, recipe_markdown
+
+    return recipe_markdown(RecipeFacts.model_validate(recipe), adopt_training.judged(config, recipe))
 
 
 def _in_fewer_passes(run: Run, before: RunConfig, config: RunConfig) -> tuple[RunConfig, list[str]]:

@@ -9,9 +9,10 @@ from mcp.server.mcpserver import Context
 from mcp.types import CallToolResult
 from pydantic import Field
 
-from tunegate import evidence, gates, workarounds
+from tunegate import adopt_training, evidence, fixes, gates, workarounds
+from tunegate.config import RunConfig
 from tunegate.recipe.slots import FALLBACK, RecipeFacts
-from tunegate.rundir import atomic_write
+from tunegate.rundir import Run, atomic_write
 from tunegate.tools.answer import answer
 from tunegate.tools.base import OutputDir, Result, keep, next_for, recorded, tool, workspace
 
@@ -63,10 +64,19 @@ def fetch_recipe(
                 "notes": list(dict.fromkeys([*config.notes, *_logged(facts)])),
             }
         )
-        atomic_write(run.meta / "recipe.md", recipe.recipe_markdown(facts))
+        atomic_write(
+            run.meta / "recipe.md",
+            recipe.recipe_markdown(facts, adopt_training.judged(_asked(run, config), facts.model_dump(mode="json"))),
+        )
         run.save_config(config)
         keep(run, "recipe", facts.model_dump(mode="json"), config, wrote, sources=facts.sources)
     return answer(report(facts, output_dir=str(run.path), recipe=str(run.meta / "recipe.md"), next=next_for(run)))
+
+
+def _asked(run: Run, config: RunConfig) -> RunConfig:
+    """config without what an earlier rendering filled in by itself."""
+    last = evidence.read(run, "project")
+    return fixes.taken_back(config, last.facts.get("filled", {})) if last else config
 
 
 def _logged(facts: RecipeFacts) -> list[str]:
