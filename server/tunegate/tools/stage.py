@@ -117,6 +117,7 @@ def _running(run: Run, stage: str, stop: bool) -> StageReport:
         tool="docker_run",
         arguments={"output_dir": str(run.path), "stage": stage, **({"stop": True} if stop else {})},
         why=f"{stage} is {'saving what it has' if stop else 'running'}: follow it",
+        follow=True,
     )
     seen = stages.progress(run, stage)
     return StageReport(
