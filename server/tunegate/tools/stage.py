@@ -12,6 +12,7 @@ from pydantic import Field
 
 from tunegate import activations, approvals, evidence, fit, gates, jobs, ledger, playbook, stages
 from tunegate.approvals import Approval
+from tunegate.config import RunConfig
 from tunegate.errors import NextCall, ToolFailure
 from tunegate.rundir import Run
 from tunegate.stages import StageName
@@ -194,7 +195,7 @@ def _advance(run: Run, arguments: dict[str, Any], begin: Callable[[dict], None] 
                 arguments["stopped"] = True
             elif not found.facts["passed"]:
                 arguments["failed"] = stages.signature(found.facts["problems"])
-        elif stages.passed(run, config, stage, ledger.latest(run)) and not stages.image_gone(run, config, stage):
+        elif _still_passed(run, config, stage):
             found = evidence.read(run, f"stages/{stage}")
         elif begin:
             begin(arguments)
@@ -206,6 +207,13 @@ def _advance(run: Run, arguments: dict[str, Any], begin: Callable[[dict], None] 
     if not found.facts["passed"]:
         raise _failed(run, stage, found.facts)
     return _passed(run, stage, found.facts, _notes(found.facts))
+
+
+def _still_passed(run: Run, config: RunConfig, stage: str) -> bool:
+    """Whether the stage has passed, and nothing came since that it would have to see."""
+    if not stages.passed(run, config, stage, ledger.latest(run)) or stages.image_gone(run, config, stage):
+        return False
+    return stage != "check_api" or not gates.added_modules(gates.view(run))
 
 
 def _notes(facts: dict[str, Any]) -> list[str]:
