@@ -382,10 +382,17 @@ def diagnose(
     again = NextCall(tool="docker_run", arguments={"output_dir": str(run.path), "stage": stage}, why="after the fix")
     if findings and findings[0].overrides:
         again = _render(run, findings[0])
+    unknown = bool(problems) and not findings
+    question = (
+        f"{stage} failed ({problems[0][:300]}), and nothing known matches: which change shall be tried before {stage} runs again?"
+        if unknown
+        else None
+    )
     return answer(
         Diagnosis(
             output_dir=str(run.path),
-            next=again if problems else next_for(run),
+            next=None if unknown else again if problems else next_for(run),
+            ask_user=question,
             stage=stage,
             problems=problems,
             findings=findings,
