@@ -22,7 +22,7 @@ $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)
 
 $(VENV)/demo: $(VENV)/bin/python pyproject.toml
-	$(BIN)/pip install --disable-pip-version-check -q -e '.[demo]'
+	$(BIN)/pip install --disable-pip-version-check -q -e .
 	touch $@
 
 $(VENV)/test: $(VENV)/bin/python pyproject.toml

@@ -33,6 +33,7 @@ from mcp.client.stdio import StdioServerParameters
 from tunegate import demo
 from tunegate.embedded import web as recorded_web
 from tunegate.embedded.hub import EmbeddedHub
+from tunegate.tools.answer import content_of
 
 TOKEN = "hf_" + "Kills" * 8
 PATIENCE_S = 240  # from a kill to a training that runs again
@@ -93,7 +94,7 @@ class Agent:
     def call(self, tool: str, **arguments) -> dict[str, Any]:
         async def go():
             async with Client(self.server) as client:
-                return (await client.call_tool(tool, {"output_dir": "run", **arguments})).structured_content
+                return content_of(await client.call_tool(tool, {"output_dir": "run", **arguments}))
 
         return anyio.run(go)
 

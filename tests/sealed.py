@@ -119,7 +119,8 @@ def build(
     """
     put(run, {"train.py": HEADER, **(files or {})})
     run.save_config(config)
-    for name, found in (FACTS | {"project": project(run)} | dict(facts or {})).items():
+    own = {"project": project(run), "stages/check_api": {"passed": True, "checked": hash_files(run.path, ("*.py",))}}
+    for name, found in (FACTS | own | dict(facts or {})).items():
         stage = stages.STAGES.get(name.removeprefix("stages/"))
         write(run, name, found, config, files=hash_files(run.path, stage.makes) if stage else None)
         if name == until:

@@ -29,6 +29,7 @@ from tunegate import jobs, skill
 from tunegate.embedded import web as recorded_web
 from tunegate.embedded.hub import EmbeddedHub
 from tunegate.rundir import Run
+from tunegate.tools.answer import content_of
 
 TOKEN = "hf_" + "Path" * 9
 CHOICES = {
@@ -91,11 +92,11 @@ class Agent:
         return anyio.run(go)
 
     def call(self, name: str, **arguments) -> dict[str, Any]:
-        return self.session(lambda client: client.call_tool(name, arguments)).structured_content
+        return content_of(self.session(lambda client: client.call_tool(name, arguments)))
 
     async def follow(self, client: Client, name: str, arguments: dict[str, Any]) -> dict[str, Any]:
         while True:
-            content = (await client.call_tool(name, {**arguments, **CHOICES.get(name, {})})).structured_content
+            content = content_of(await client.call_tool(name, {**arguments, **CHOICES.get(name, {})}))
             if content.get("state") != "running" and content.get("verified") != "running":
                 return content
 

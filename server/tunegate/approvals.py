@@ -55,6 +55,7 @@ def settle(answer: ElicitationResult[Approval], substitution: str | None, argume
         "approval_required",
         f"only the user can decide this: {substitution}. Ask them; if they agree, make the same call with "
         f"confirm={substitution!r} (a client with elicitation asks them itself)",
+        ask_user=f"{substitution}?",
     )
 
 

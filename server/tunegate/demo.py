@@ -26,6 +26,7 @@ from tunegate.embedded import web as recorded_web
 from tunegate.embedded.hub import EmbeddedHub
 from tunegate.errors import ToolFailure
 from tunegate.paths import cache_dir
+from tunegate.tools.answer import content_of
 
 MODEL, DATASET = "tunegate-demo/efficientnet-lite0", "tunegate-demo/mnist-5k"
 TASK = "image-classification"
@@ -150,7 +151,7 @@ async def drive(
             arguments = {**call["arguments"], **choices.get(name, {})}
             began = time.monotonic()
             result = await client.call_tool(name, arguments, progress_callback=_show)
-            content = result.structured_content
+            content = content_of(result)
             label = f"{name}({arguments['stage']})" if "stage" in arguments else name
             if result.is_error:  # returned, not raised: the client would wrap it in its task group's exception
                 return [*answers, {"label": label, "error": content["error"]}]
@@ -159,7 +160,7 @@ async def drive(
             done = until and arguments.get("stage") == until and content["state"] == "passed"
             call = None if done else content["next"]
         status = await client.call_tool("gate_status", {"output_dir": str(run)})
-        answers.append({"label": "gate_status", **status.structured_content})
+        answers.append({"label": "gate_status", **content_of(status)})
     return answers
 
 

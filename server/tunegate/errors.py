@@ -23,7 +23,7 @@ from __future__ import annotations
 
 from typing import Any, Literal, get_args
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, model_validator
 
 Code = Literal[
     "invalid_input",
@@ -43,6 +43,14 @@ Code = Literal[
     "internal",
 ]
 CODES: tuple[str, ...] = get_args(Code)
+USER_DECIDES = {"access_denied", "out_of_scope", "rejected", "ambiguous", "approval_required", "disk_full"}
+
+
+ASK_USER: Any = Field(
+    default=None,
+    exclude_if=lambda question: question is None,  # an agent pays for each null
+    description="what to ask the user where no call can help",
+)
 
 
 class NextCall(BaseModel):
@@ -51,6 +59,11 @@ class NextCall(BaseModel):
     tool: str = Field(description="tool to call")
     arguments: dict[str, Any] = Field(default_factory=dict, description="its arguments")
     why: str = Field(default="", description="one short reason")
+    follow: bool = Field(
+        default=False,
+        exclude_if=lambda follow: not follow,
+        description="true: what the same call started is still running; call it again",
+    )
 
 
 class Failure(BaseModel):
@@ -61,6 +74,14 @@ class Failure(BaseModel):
     gate: int | None = Field(default=None, description="the gate (1-6) that is closed, if that is the reason")
     missing: list[str] = Field(default_factory=list, description="what the gate still lacks")
     next: NextCall | None = None
+    ask_user: str | None = ASK_USER
+
+    @model_validator(mode="after")
+    def _someone_can_act(self) -> Failure:
+        """What only the user can fix is a question to the user, unless a call comes first."""
+        if self.code in USER_DECIDES and self.next is None and self.ask_user is None:
+            self.ask_user = self.message
+        return self
 
 
 class ToolFailure(Exception):
@@ -74,9 +95,12 @@ class ToolFailure(Exception):
         gate: int | None = None,
         missing: list[str] | None = None,
         next: NextCall | None = None,
+        ask_user: str | None = None,
     ):
         super().__init__(message)
-        self.failure = Failure(code=code, message=message, gate=gate, missing=missing or [], next=next)
+        self.failure = Failure(
+            code=code, message=message, gate=gate, missing=missing or [], next=next, ask_user=ask_user
+        )
 
     @property
     def code(self) -> str:

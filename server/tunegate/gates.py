@@ -8,26 +8,13 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from tunegate import evidence, extras, fixes, jobs, ledger, stages
+from tunegate import added, evidence, extras, fixes, jobs, ledger, stages
 from tunegate.config import RunConfig
 from tunegate.errors import NextCall, ToolFailure
 from tunegate.recipe.slots import RecipeFacts, gate_problems
 from tunegate.render import HEADER
 from tunegate.rundir import Run, file_sha256
 
-NOT_CODE = (
-    "data",
-    "checkpoints",
-    "logs",
-    "reports",
-    "meta",
-    "skills",
-    "tests",
-    ".cache",
-    ".verify",
-    ".venv",
-    "__pycache__",
-)
 NAMES = {1: "qualify", 2: "hardware", 3: "research", 4: "generate", 5: "train", 6: "publish"}
 
 
@@ -219,13 +206,27 @@ def guarded_edits(view: View) -> list[str]:
 
 
 def _added_code(view: View) -> Check:
-    """Python that nobody rendered and check_api has not seen: a script would import it before any library of that name."""
-    known = {*view.facts("project").get("files", {}), *view.facts("stages/check_api").get("checked", {})}
-    added = sorted({path.name for path in view.run.path.glob("*.py")} - known)
-    added += sorted(f"{path.parent.name}/" for path in view.run.path.glob("*/*.py") if path.parent.name not in NOT_CODE)
-    added += sorted(path.name for path in view.run.path.glob("*.so"))
-    detail = f"{', '.join(added[:3])} added since: remove it, or have docker_run(stage='check_api') check it"
-    return Check(name="added_code", ok=not added, detail=detail if added else "none")
+    """What a script could import and check_api has not seen; anything else in the run is said, and not part of the project."""
+    found = _added(view)
+    wrong = list(found.shadows)
+    if found.unchecked:
+        wrong.append(
+            f"{', '.join(found.unchecked[:3])} added since: docker_run(stage='check_api') checks it, or remove it"
+        )
+    more = f", and {len(found.ignored) - 5} more" if len(found.ignored) > 5 else ""
+    ignored = f"not part of the project: {', '.join(found.ignored[:5])}{more}" if found.ignored else "none"
+    return Check(name="added_code", ok=not wrong, detail="; ".join(wrong[:3]) or ignored)
+
+
+def _added(view: View) -> added.Added:
+    rendered = view.facts("project").get("files", {})
+    known = {name: "" for name in rendered if name.endswith(".py")} if not view.facts("stages/check_api") else {}
+    return added.look(view.run, rendered, known | view.facts("stages/check_api").get("checked", {}))
+
+
+def added_modules(view: View) -> list[str]:
+    """The modules beside the scripts for which check_api must run again, although it passed."""
+    return _added(view).unchecked
 
 
 def _train(view: View) -> list[Check]:

@@ -44,6 +44,7 @@ class HostFacts(BaseModel):
     engine: dict[str, Any] | None = None
     hard_failures: list[str] = []
     install_plan: list[str] = []
+    without: dict[str, Any] = {}  # arguments of probe_model with which the run needs nothing that is missing here
     warnings: list[str] = []
     notes: list[str] = []
 
@@ -66,6 +67,8 @@ def audit(config: RunConfig, run_path: Path, *, token_present: bool) -> HostFact
     )
     if config.platform == "local-docker":
         docker_audit.look(facts, seen, config, run_path)
+        if facts.hard_failures:
+            facts.without["platform"] = "local-process"
     else:
         facts.notes.append(NO_GPU)
         if seen.gpus:
@@ -81,8 +84,9 @@ def audit(config: RunConfig, run_path: Path, *, token_present: bool) -> HostFact
     if config.push_to_hub and not token_present:
         facts.hard_failures.append(
             "push_to_hub is true and no Hub token was found: set HF_TOKEN in the server's environment (or run `hf auth login`), "
-            "or set push_to_hub: false in config.yaml; then call audit_gpu again"
+            "then call audit_gpu again; or keep the model on this machine (probe_model with push_to_hub: false)"
         )
+        facts.without["push_to_hub"] = False
     return facts
 
 

@@ -10,13 +10,14 @@ from typing import Any
 from mcp.server import MCPServer
 from mcp.server.mcpserver import Context
 from mcp.server.mcpserver.exceptions import ResourceNotFoundError, ToolError
+from mcp.types import CallToolResult
 from pydantic import ValidationError
 
 from tunegate import __version__, evidence, jobs, rundir, seal, skill
 from tunegate.errors import Failure, ToolFailure
 from tunegate.rundir import Run
 from tunegate.stages import STAGES
-from tunegate.tools import generate, hardware, publish, qualify, research, stage, status
+from tunegate.tools import generate, hardware, onward, publish, qualify, research, stage, status
 from tunegate.tools.answer import refusal
 from tunegate.tools.base import TOOLS, Workspace
 
@@ -37,13 +38,17 @@ INSTRUCTIONS = (
 
 
 class Server(MCPServer):
-    """MCPServer whose refusals are structured: `{error: {code, message, gate, missing, next}}` with is_error."""
+    """MCPServer whose refusals are JSON, `{error: {code, message, gate, missing, next, ask_user}}` with is_error."""
+
+    root: Path
 
     async def call_tool(self, name: str, arguments: dict[str, Any], context: Context | None = None):
         try:
-            return await super().call_tool(name, arguments, context)
+            result = await super().call_tool(name, arguments, context)
         except ToolError as error:
-            return refusal(_failure(name, error))
+            result = refusal(_failure(name, error))
+        # what is no result asks the client first (for the user's approval)
+        return onward.checked(result, name, arguments, self.root) if isinstance(result, CallToolResult) else result
 
 
 def _failure(name: str, error: ToolError) -> Failure:
@@ -85,6 +90,7 @@ def build(workspace: Workspace) -> Server:
         lifespan=lifespan,
         log_level="WARNING",
     )
+    server.root = workspace.root
     names = [domain.__name__ for domain in DOMAINS]
     for declared in sorted(TOOLS, key=lambda declared: names.index(declared.function.__module__)):
         server.add_tool(declared.function, title=declared.title, annotations=declared.annotations)

@@ -9,6 +9,7 @@ from tests.tiny import DATASET, TOKEN, VIT, dataset_files, model_files, parquet,
 from tunegate import mcp_server
 from tunegate.embedded import web as recorded_web
 from tunegate.hub import Hub
+from tunegate.tools.answer import content_of
 from tunegate.tools.base import Workspace
 from tunegate.web import HttpWeb
 
@@ -60,7 +61,7 @@ def call(workspace):
             async with Client(built, mode=mode, elicitation_callback=answer if user is not None else None) as client:
                 return await client.call_tool(tool, arguments)
 
-        content = anyio.run(go).structured_content
+        content = content_of(anyio.run(go))
         return {**content, "asked": asked} if user is not None else content
 
     ask.workspace, ask.recorded_web = workspace, recorded_web

@@ -50,11 +50,21 @@ def test_the_order_is_enforced(call, run):
 def test_a_hard_failure_closes_the_gate_and_a_second_audit_opens_it(call, run, server, monkeypatch):
     call.workspace._made["hub"] = Hub(server.url)  # no token, and the push is on
     audit = call("audit_gpu", output_dir="run")
-    assert "HF_TOKEN" in audit["hard_failures"][0] and audit["next"]["tool"] == "audit_gpu"
+    assert "HF_TOKEN" in audit["hard_failures"][0] and audit["next"] is None
+    assert f'probe_model(model_id="me/vit", output_dir="{run.path}", push_to_hub=false)' in audit["ask_user"]
     error = call("fetch_recipe", output_dir="run")["error"]
     assert error["gate"] == 2 and "HF_TOKEN" in error["missing"][0]
     call.workspace._made["hub"] = Hub(server.url, token=TOKEN)
     assert call("audit_gpu", output_dir="run")["next"]["tool"] == "pick_ngc_image"
+
+
+def test_a_user_without_a_token_keeps_the_model_here(call, run, server):
+    call.workspace._made["hub"] = Hub(server.url)
+    call("audit_gpu", output_dir="run")
+    call("probe_model", model_id="me/vit", output_dir="run", push_to_hub=False)
+    assert not run.config().push_to_hub
+    audit = call("audit_gpu", output_dir="run")
+    assert audit["hard_failures"] == [] and audit["next"]["tool"] == "pick_ngc_image" and "ask_user" not in audit
 
 
 def test_without_a_push_no_token_is_needed(call, run, server):
@@ -88,7 +98,8 @@ def test_on_local_docker_a_container_shows_what_the_run_gets(call, run, monkeypa
         server.refuse("POST", "0002/start$", 500, NO_GPU)  # the first asks for no GPU
         server.on_start = lambda container: gpu_container(server, container)
         audit = call("audit_gpu", output_dir="run")
-        assert audit["gpu_count"] == 0 and audit["next"]["tool"] == "audit_gpu" and audit["install_plan"]
+        assert audit["gpu_count"] == 0 and audit["next"] is None and audit["install_plan"]
+        assert 'platform="local-process"' in audit["ask_user"] and "Container Toolkit" in audit["ask_user"]
         assert "NVIDIA Container Toolkit" in audit["hard_failures"][0]
         audit = call("audit_gpu", output_dir="run")
         assert audit["hard_failures"] == audit["install_plan"] == [] and audit["next"]["tool"] == "pick_ngc_image"

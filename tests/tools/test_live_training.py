@@ -17,6 +17,7 @@ from tunegate import jobs, mcp_server, render, stages
 from tunegate.config import RunConfig
 from tunegate.rundir import Run
 from tunegate.tools import base
+from tunegate.tools.answer import content_of
 from tunegate.tools.base import Workspace
 
 VALUES = {
@@ -89,7 +90,7 @@ def train(workspace: Workspace, wait_s: float = 100, **arguments) -> tuple[dict,
             asked = {"output_dir": "run", "stage": "train", "wait_s": wait_s, **arguments}
             return await client.call_tool("docker_run", asked, progress_callback=keep)
 
-    return anyio.run(go).structured_content, told
+    return content_of(anyio.run(go)), told
 
 
 def test_wrong_labels_are_reported_while_it_trains_and_end_it(call, begin, tmp_path):

@@ -178,7 +178,7 @@ def test_a_verification_that_was_killed_is_told_and_can_be_made_again(call):
     push(call)
     error = emit(call, verify=True)["error"]
     assert error["code"] == "stage_failed" and "was killed" in error["message"]
-    assert error["next"]["arguments"]["verify"] and jobs.look(run, rerun.JOB).state == "ended"
+    assert error["next"] is None and "was killed" in error["ask_user"] and jobs.look(run, rerun.JOB).state == "ended"
     sealed.rendered(run, {"infer.py": sealed.script("print(1)")})
     assert emit(call, verify=True)["verified"] == "passed"
 

@@ -23,7 +23,7 @@ N_TYPED = 500  # rows from which the types of csv and jsonl columns are told
 N_TABLE_ROWS = 200  # rows of parquet and arrow, which hold the images themselves
 MAX_BATCH = 512 * 1024 * 1024  # uncompressed bytes of a row group that is looked into
 BATCH = 64
-PYARROW = "reading parquet and arrow files needs pyarrow in the server's environment: `pip install 'tunegate[data]'` and call again"
+PYARROW = "reading parquet and arrow files needs pyarrow, which tunegate depends on: install it again in the server's environment (`pip install pyarrow`)"
 
 
 def read(path: Path, kind: str) -> Table:

@@ -14,7 +14,7 @@ from tunegate.probe.pictures import Picture, decoded
 MAX_VALUES = 4096  # different values that are told apart in one mask
 MAX_SHOWN = 40
 SMEARED = 0.5  # share of a JPEG mask's possible grey values from which compression, not classes, made them
-NO_PILLOW = "masks and depth maps were not looked into: that needs Pillow (`pip install 'tunegate[data]'`)"
+NO_PILLOW = "masks and depth maps were not looked into: that needs Pillow, which tunegate depends on: install it again (`pip install pillow`)"
 
 
 class MaskFacts(BaseModel):

@@ -16,7 +16,7 @@ from pydantic import BaseModel, Field
 
 from tunegate import evidence, gates, jobs, ledger, nofollow, progress_log, rundir
 from tunegate.config import RunConfig
-from tunegate.errors import NextCall, ToolFailure
+from tunegate.errors import ASK_USER, NextCall, ToolFailure
 from tunegate.rundir import Run
 
 if TYPE_CHECKING:
@@ -73,7 +73,10 @@ class Result(BaseModel):
 
     output_dir: str
     notes: list[str] = Field(default_factory=list, description="what to tell the user")
-    next: NextCall | None = Field(description="the call that makes sense now; null when the run is complete")
+    next: NextCall | None = Field(
+        description="the call that makes sense now; null when the run is complete, or no call can help before the user answers"
+    )
+    ask_user: str | None = ASK_USER
 
 
 @dataclass(frozen=True)

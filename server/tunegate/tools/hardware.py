@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Annotated, Any
 
 from mcp.server.mcpserver import Context
@@ -11,6 +12,7 @@ from pydantic import Field
 from tunegate import engine as engines
 from tunegate import evidence, gates, host, ngc, render, workarounds
 from tunegate import fit as model_fit
+from tunegate.config import RunConfig
 from tunegate.errors import ToolFailure
 from tunegate.rundir import Run
 from tunegate.tools.answer import answer
@@ -72,12 +74,24 @@ def audit_gpu(ctx: Context, output_dir: OutputDir) -> Annotated[CallToolResult, 
         HostReport(
             output_dir=str(run.path),
             notes=facts.notes,
-            next=next_for(run),
+            next=None if facts.hard_failures else next_for(run),
+            ask_user=_question(run, config, facts),
             platform=config.platform,
             engine=_engine(facts),
             **facts.model_dump(include=set(HostReport.model_fields) - {"notes", "engine"}),
         )
     )
+
+
+def _question(run: Run, config: RunConfig, facts: host.HostFacts) -> str | None:
+    """What the user decides after a hard failure: to fix it, or to go on without what is missing, by exactly which call."""
+    if not facts.hard_failures:
+        return None
+    if not facts.without:
+        return f"{'; '.join(facts.hard_failures)}. Please fix this; shall audit_gpu be called again then?"
+    given = {"model_id": config.model_id, "output_dir": str(run.path), **facts.without}
+    call = f"probe_model({', '.join(f'{name}={json.dumps(value)}' for name, value in given.items())})"
+    return f"{'; '.join(facts.hard_failures)}. Will you fix this (then: audit_gpu), or go on without it (then: {call})?"
 
 
 def _engine(facts: host.HostFacts) -> str | None:

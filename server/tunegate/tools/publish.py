@@ -130,7 +130,7 @@ def _push(
     keep(run, "push", facts, config, wrote, files=used)
     if wrong:
         message = f"the repository read back differs from what was sent: {wrong[0]}: call push_hub again"
-        raise ToolFailure("stage_failed", message, gate=6, missing=wrong)
+        raise ToolFailure("stage_failed", message, gate=6, missing=wrong, ask_user=f"{message}. Shall I?")
     return {**done, "files": len(files)}
 
 
@@ -210,10 +210,10 @@ def _emit(run: Run, arguments: dict[str, Any]) -> RerunReport | None:
 
 def _report(run: Run, verified: str, measured: float | None) -> RerunReport:
     path, expected = rerun.skill_path(run), rerun.expected(run)
-    follow = _verify_again(run, "the verification is running: follow it")
+    again = _verify_again(run, "the verification is running: follow it").model_copy(update={"follow": True})
     return RerunReport(
         output_dir=str(run.path),
-        next=follow if verified == "running" else next_for(run),
+        next=again if verified == "running" else next_for(run),
         skill=str(run.path / path),
         verified=verified,
         metric=expected["metric"],

@@ -66,18 +66,27 @@ def approve_model(
     output_dir: str | None,
     task: str | None,
     training_method: str | None,
+    push_to_hub: bool | None,
+    skip_baseline: bool | None,
     confirm: str | None,
 ) -> Approval | Elicit[Approval]:
-    ws = workspace(ctx)
-    return approvals.ask(ctx, lambda: _model_substitution(ws, model_id, output_dir, task, training_method), confirm)
+    wanted = {"model_id": model_id, "task": task, "training_method": training_method}
+    decided = {"push_to_hub": push_to_hub, "skip_baseline": skip_baseline}
+    return approvals.ask(ctx, lambda: _model_substitution(workspace(ctx), output_dir, wanted, decided), confirm)
 
 
 def _model_substitution(
-    ws: Workspace, model_id: str, output_dir: str | None, task: str | None, training_method: str | None
+    ws: Workspace, output_dir: str | None, wanted: dict[str, Any], decided: dict[str, Any]
 ) -> str | None:
-    run = rundir.locate(ws.root, output_dir or default_output_dir(model_id))
-    wanted = {"model_id": model_id, "task": task, "training_method": training_method}
-    return approvals.substitution(run, "model", "probe_model", wanted)
+    """What of the call is the user's to decide: another model, task or method, a run without a baseline, a push after all."""
+    run = rundir.locate(ws.root, output_dir or default_output_dir(wanted["model_id"]))
+    before = run.config() if run.config_path.exists() else None
+    asked = [approvals.substitution(run, "model", "probe_model", wanted)]
+    if decided["skip_baseline"] and not (before and before.skip_baseline):
+        asked.append("measure no baseline (skip_baseline: true): nothing will show what the training changed")
+    if decided["push_to_hub"] and before and not before.push_to_hub:
+        asked.append("push the model to the Hub after all (push_to_hub was false)")
+    return "; ".join(filter(None, asked)) or None
 
 
 def default_output_dir(model_id: str) -> str:
@@ -96,6 +105,15 @@ def probe_model(
     platform: Annotated[
         Literal["local-process", "local-docker"] | None, Field(description="where the stages run")
     ] = None,
+    push_to_hub: Annotated[
+        bool | None, Field(description="false: the user wants the model kept on this machine (default true)")
+    ] = None,
+    skip_baseline: Annotated[
+        bool | None, Field(description="true, only with the user's approval: no metric of the untuned model")
+    ] = None,
+    min_disk_gb: Annotated[
+        int | None, Field(ge=0, description="free disk below which audit_gpu warns (default 100)")
+    ] = None,
     revision: str = "main",
     deep: Annotated[bool, Field(description="also ask the real AutoConfig, in a CPU container; needs Docker")] = False,
     confirm: Confirm = None,
@@ -104,21 +122,24 @@ def probe_model(
     """Start a run: identify the model from headers and configs alone (no weights, no remote code), detect its task, write config.yaml."""
     ws = workspace(ctx)
     run = rundir.locate(ws.root, output_dir or default_output_dir(model_id))
-    arguments = {
-        "model_id": model_id,
-        "output_dir": output_dir,
-        "task": task,
-        "training_method": training_method,
+    wanted = {"model_id": model_id, "task": task, "training_method": training_method}
+    decided = {
         "platform": platform,
+        "push_to_hub": push_to_hub,
+        "skip_baseline": skip_baseline,
+        "min_disk_gb": min_disk_gb,
+    }
+    arguments = {
+        **wanted,
+        "output_dir": output_dir,
+        **decided,
         "revision": revision,
         "deep": deep or None,
     }
     with recorded(run, "probe_model", arguments) as wrote:
-        notes = approvals.settle(
-            approval, _model_substitution(ws, model_id, output_dir, task, training_method), arguments
-        )
+        notes = approvals.settle(approval, _model_substitution(ws, output_dir, wanted, decided), arguments)
         facts = _probe(ws, run, model_id, task, revision, training_method, deep)
-        config = _model_config(run, facts, training_method, platform, notes)
+        config = _model_config(run, facts, training_method, decided, notes)
         run.save_config(config)
         kept = facts.model_dump(mode="json", exclude={"sources", "bytes_fetched"})
         keep(run, "model", kept, config, wrote, sources=facts.sources)
@@ -146,7 +167,10 @@ def probe_model(
 def _follow_deep(run: Run, arguments: dict[str, Any]) -> NextCall:
     given = {key: value for key, value in arguments.items() if value is not None and key != "approved"}
     return NextCall(
-        tool="probe_model", arguments={**given, "output_dir": str(run.path)}, why="the deep probe is still at work"
+        tool="probe_model",
+        arguments={**given, "output_dir": str(run.path)},
+        why="the deep probe is still at work",
+        follow=True,
     )
 
 
@@ -164,14 +188,14 @@ def _probe(ws: Workspace, run: Run, model_id: str, task: str | None, revision: s
 
 
 def _model_config(
-    run: Run, facts: Any, training_method: str | None, platform: str | None, notes: list[str]
+    run: Run, facts: Any, training_method: str | None, decided: dict[str, Any], notes: list[str]
 ) -> RunConfig:
-    """The run's config with what the probe found; a first call begins it."""
+    """The run's config with what the probe found and the user decided; a first call begins it."""
     found = {
         "model_id": facts.model_id,
         "model_revision": facts.revision,
         "task": facts.task,
-        **({"platform": platform} if platform else {}),
+        **{key: value for key, value in decided.items() if value is not None},
     }
     if run.config_path.exists():
         config = run.config().model_copy(update=found)
@@ -288,6 +312,7 @@ def _again(
         tool="probe_dataset",
         arguments={**given, "output_dir": str(run.path)},
         why="a container is still reading the dataset",
+        follow=True,
     )
 
 

@@ -12,6 +12,7 @@ from pydantic import Field
 
 from tunegate import activations, approvals, evidence, fit, gates, jobs, ledger, playbook, stages
 from tunegate.approvals import Approval
+from tunegate.config import RunConfig
 from tunegate.errors import NextCall, ToolFailure
 from tunegate.rundir import Run
 from tunegate.stages import StageName
@@ -117,6 +118,7 @@ def _running(run: Run, stage: str, stop: bool) -> StageReport:
         tool="docker_run",
         arguments={"output_dir": str(run.path), "stage": stage, **({"stop": True} if stop else {})},
         why=f"{stage} is {'saving what it has' if stop else 'running'}: follow it",
+        follow=True,
     )
     seen = stages.progress(run, stage)
     return StageReport(
@@ -198,7 +200,7 @@ def _advance(run: Run, arguments: dict[str, Any], begin: Callable[[dict], None] 
                 arguments["stopped"] = True
             elif not found.facts["passed"]:
                 arguments["failed"] = stages.signature(found.facts["problems"])
-        elif stages.passed(run, config, stage, ledger.latest(run)) and not stages.image_gone(run, config, stage):
+        elif _still_passed(run, config, stage):
             found = evidence.read(run, f"stages/{stage}")
         elif begin:
             begin(arguments)
@@ -210,6 +212,13 @@ def _advance(run: Run, arguments: dict[str, Any], begin: Callable[[dict], None] 
     if not found.facts["passed"]:
         raise _failed(run, stage, found.facts)
     return _passed(run, stage, found.facts, _notes(found.facts))
+
+
+def _still_passed(run: Run, config: RunConfig, stage: str) -> bool:
+    """Whether the stage has passed, and nothing came since that it would have to see."""
+    if not stages.passed(run, config, stage, ledger.latest(run)) or stages.image_gone(run, config, stage):
+        return False
+    return stage != "check_api" or not gates.added_modules(gates.view(run))
 
 
 def _notes(facts: dict[str, Any]) -> list[str]:
@@ -379,10 +388,17 @@ def diagnose(
     again = NextCall(tool="docker_run", arguments={"output_dir": str(run.path), "stage": stage}, why="after the fix")
     if findings and findings[0].overrides:
         again = _render(run, findings[0])
+    unknown = bool(problems) and not findings
+    question = (
+        f"{stage} failed ({problems[0][:300]}), and nothing known matches: which change shall be tried before {stage} runs again?"
+        if unknown
+        else None
+    )
     return answer(
         Diagnosis(
             output_dir=str(run.path),
-            next=again if problems else next_for(run),
+            next=None if unknown else again if problems else next_for(run),
+            ask_user=question,
             stage=stage,
             problems=problems,
             findings=findings,
