@@ -13,7 +13,7 @@ from tests.scaffolds.conftest import make_project
 from tunegate.probe import tasks
 
 BENCHMARKS = Path(__file__).resolve().parents[1] / "benchmarks"
-ON_THE_SERVER = ("server", "kills", "gpu_path", "probe", "reference_pipelines", "throughput")
+ON_THE_SERVER = ("kills", "gpu_path", "reference_pipelines", "throughput")  # those whose --help ends at once
 OF_VIEW = {  # functions of throughput_stage.py that import from a project -> its task
     "classification": "image-classification",
     "segmentation": "semantic-segmentation",
