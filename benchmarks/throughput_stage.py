@@ -93,7 +93,9 @@ def plain(cfg, batch, accumulation):
 
 def classification(cfg, processor, model):
     """As run_image_classification.py: torchvision's transforms, picture by picture."""
-    from data import collate, input_size, load_split
+    from data import collate
+    from pixels import input_size
+    from project import load_split
     from torchvision import transforms
 
     width, height = input_size(processor)
@@ -111,7 +113,8 @@ def classification(cfg, processor, model):
 def segmentation(cfg, processor, model):
     """Cropped and mirrored by PIL as in the project, then the processor for each picture."""
     import data
-    from data import collate, load_split, train_view
+    from data import collate, train_view
+    from project import load_split
 
     rows = train_view(load_split("train"), cfg, processor)
     data.to_bytes = functools.partial(floats, processor)  # instead of bytes
@@ -125,7 +128,8 @@ def segmentation(cfg, processor, model):
 
 def detection(cfg, processor, model):
     import data
-    from data import load_split, train_view
+    from data import train_view
+    from project import load_split
 
     data.to_bytes = functools.partial(floats, processor)
 
@@ -147,7 +151,8 @@ def detection(cfg, processor, model):
 
 
 def questions(cfg, processor, model):
-    from data import Collate, load_split, train_view
+    from data import Collate, train_view
+    from project import load_split
 
     return train_view(load_split("train"), processor), Collate(processor)
 

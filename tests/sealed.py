@@ -35,7 +35,7 @@ FACTS: dict[str, dict[str, Any]] = {
     "model": {"verdict": "accept", "licence": "apache-2.0", "parameters": 1000},
     "dataset": {"verdict": "accept"},
     "host": {"hard_failures": [], "gpu_count": 0, "cpu_count": 2, "memory_gb": 8.0},
-    "image": {"model_fit": "fits", "workarounds": []},
+    "image": {"fit": "fits", "model_fit": "fits", "workarounds": []},
     "recipe": {
         "task": "image-classification",
         "model_id": "org/m",

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import ast
 import subprocess
 import sys
 from pathlib import Path
@@ -9,6 +10,7 @@ import pytest
 from tests.sealed import CONFIG
 from tunegate import fit, render
 from tunegate.fit import Plan
+from tunegate.probe import tasks
 
 CONVNEXT = {
     "model_type": "convnext",
@@ -16,14 +18,27 @@ CONVNEXT = {
     "layout": {},
     "processor": {"size": {"shortest_edge": 224}},
 }
-DEFAULTS = render.training_defaults("image-classification")
+LLAMA_8B = {
+    "model_type": "llama",
+    "parameters": 8_030_261_248,
+    "layout": {
+        "hidden_size": 4096,
+        "intermediate_size": 14336,
+        "num_hidden_layers": 32,
+        "num_attention_heads": 32,
+        "num_key_value_heads": 8,
+        "vocab_size": 128256,
+        "tie_word_embeddings": False,
+    },
+}
+RTX_4090 = {"gpu_count": 1, "vram_gb_per_gpu": 24.0, "free_vram_gb": 23.6, "memory_gb": 64.0}
 GPU = {"gpu_count": 1, "vram_gb_per_gpu": 80.0, "free_vram_gb": 79.0, "memory_gb": 200.0}
 CPU = {"gpu_count": 0, "memory_gb": 16.0}
 
 
 def judge(model: dict, host: dict = GPU, **changes) -> fit.Fit:
     config = CONFIG.model_copy(update={"gpu_count": host["gpu_count"], **changes})
-    return fit.judge(model, host, config, DEFAULTS)
+    return fit.judge(model, host, config, render.plan_defaults(config))
 
 
 def bare(parameters: int | None) -> dict:
@@ -69,7 +84,7 @@ def test_the_terms_are_shown_and_the_batch_counts():
 def test_free_memory_decides_and_the_effective_batch_stays():
     found = judge(CONVNEXT, {**GPU, "free_vram_gb": 2.5}, per_device_train_batch_size=64)
     assert found.verdict.startswith("tight") and "against 2.5 GB of free GPU memory (of 80.0 GB)" in found.verdict
-    batch, accumulation = (int(word) for word in found.notes[0].split() if word.isdigit())
+    batch, accumulation = (int(word.strip(",")) for word in found.would_fit[0].split() if word.strip(",").isdigit())
     assert batch * accumulation == 64 and batch < 64
     again = judge(
         CONVNEXT,
@@ -91,10 +106,12 @@ def test_gradients_add_to_activations_only_with_accumulation():
 def test_lora_is_recommended_over_60_percent_and_never_switched_on():
     assert judge(bare(2_400_000_000)).recommend is None
     for parameters in (7_000_000_000, 30_000_000_000):
-        found = judge(bare(parameters))
-        assert found.recommend == "lora" and "Ask the user" in found.notes[-1] and "QLoRA" in found.notes[-1]
-        assert found.verdict.startswith("does not fit")
-    chosen = judge(bare(7_000_000_000), training_method="lora")
+        found = judge(bare(parameters), task="text-generation")
+        assert found.recommend == "lora" and "Ask the user" in found.notes[-1]
+        assert found.code == "too_large" and found.verdict.startswith("does not fit")
+        assert not any("qlora" in said.lower() for said in (*found.notes, *found.would_fit)), "it is not rendered yet"
+    assert judge(bare(7_000_000_000)).recommend is None, "no scaffold of image-classification trains an adapter"
+    chosen = judge(bare(7_000_000_000), task="text-generation", training_method="lora")
     assert chosen.verdict.startswith("fits") and chosen.recommend is None
     assert chosen.terms_gb["weights"] == pytest.approx(14, rel=0.05)
 
@@ -171,3 +188,96 @@ def test_it_needs_nothing_but_the_standard_library():
     server = Path(fit.__file__).parents[1]
     code = f"import sys; sys.path.insert(0, {str(server)!r}); import tunegate.fit; print(sys.modules.keys() & {{'pydantic', 'mcp', 'yaml'}})"
     assert subprocess.run([sys.executable, "-S", "-I", "-c", code], capture_output=True, text=True).stdout == "set()\n"
+
+
+def test_8b_lora_fits_on_24_gb_because_the_scaffold_checkpoints():
+    """Refused at 30.1 GB, as if train.py kept every activation."""
+    lora = judge(LLAMA_8B, RTX_4090, task="text-generation", training_method="lora")
+    assert lora.code == "tight" and lora.needed_gb > 24, "at the scaffold's batch of 8"
+    smaller = lora.would_fit[0]
+    assert smaller.startswith(
+        "per_device_train_batch_size 1 with gradient_accumulation_steps 16, the same effective batch"
+    )
+    off = judge(
+        LLAMA_8B,
+        RTX_4090,
+        task="text-generation",
+        training_method="lora",
+        training_arguments={"activation_checkpointing": False},
+    )
+    assert off.code == "too_large" and "30." in off.verdict
+    assert [said.split(" and ")[0] for said in off.would_fit] == [
+        "training_arguments {'activation_checkpointing': True}"
+    ]
+
+
+def test_what_would_fit_is_said_in_the_order_of_how_much_it_changes():
+    small = {**LLAMA_8B, "parameters": 1_200_000_000, "layout": {**LLAMA_8B["layout"], "num_hidden_layers": 8}}
+    on_gpu = {"gpu_count": 1, "vram_gb_per_gpu": 28.0, "free_vram_gb": 28.0, "memory_gb": 64.0}
+    arguments = {"activation_checkpointing": False}
+    found = judge(small, on_gpu, task="text-generation", training_method="full", training_arguments=arguments)
+    kinds = ["per_device", "training_arguments", "training_method lora"]
+    positions = [next(i for i, said in enumerate(found.would_fit) if said.startswith(kind)) for kind in kinds]
+    assert positions == sorted(positions) and found.code == "tight"
+    vision = judge(bare(1_100_000_000), CPU)
+    assert vision.code == "too_large" and vision.would_fit == [] and "a smaller model" in vision.notes[-1]
+
+
+def rendered(files: dict[str, str], name: str):
+    """What train.py gives its arguments class for a keyword: source text, or None."""
+    calls = [node for node in ast.walk(ast.parse(files["train.py"])) if isinstance(node, ast.Call)]
+    call = next(call for call in calls if any(given.arg == "output_dir" for given in call.keywords))
+    return next((ast.unparse(given.value) for given in call.keywords if given.arg == name), None)
+
+
+TRAININGS = [(task, method) for task, methods in tasks.METHODS.items() for method in methods]
+
+
+@pytest.mark.parametrize(
+    "own", [{}, {"activation_checkpointing": True}, {"activation_checkpointing": False, "bf16": False}]
+)
+@pytest.mark.parametrize("gpus", [0, 1])
+@pytest.mark.parametrize(("task", "method"), TRAININGS)
+def test_the_plan_is_what_is_rendered(task, method, gpus, own):
+    """Before anything is rendered, and after: the estimate is of the values that train.py will read."""
+    config = CONFIG.model_copy(
+        update={"task": task, "training_method": method, "gpu_count": gpus, "training_arguments": own, "lora_r": 8}
+    )
+    filled = render.with_defaults(config, {})
+    files, values = render.render_files(filled, {}), filled.model_dump()
+    before, after = (fit.plan_of(each, CONVNEXT, render.plan_defaults(each)) for each in (config, filled))
+    assert before == after
+
+    said = rendered(files, "activation_checkpointing")
+    meaning = {None: False, "on_gpu": bool(gpus), "cfg['training_arguments']['activation_checkpointing']": own.get("activation_checkpointing")}  # fmt: skip
+    assert before.checkpointing is meaning[said]
+    mixed = rendered(files, "bf16")
+    assert before.sample.amp is (own["bf16"] if "bf16" in own else mixed.startswith("on_gpu") and bool(gpus))
+    assert (
+        before.batch == values["per_device_train_batch_size"]
+        and before.accumulation == values["gradient_accumulation_steps"]
+    )
+    assert (
+        before.method == ("lora" if "LoraConfig" in files["model.py"] else "full") and before.lora_r == values["lora_r"]
+    )
+    if values["max_length"]:
+        assert before.sample.tokens == values["max_length"] * (2 if method == "dpo" else 1)
+
+
+@pytest.mark.parametrize("task", ["instance-segmentation", "panoptic-segmentation", "object-detection"])
+def test_the_size_is_that_of_the_task_s_model_py(task):
+    config = CONFIG.model_copy(update={"task": task, "gpu_count": 1, "image_size": 480})
+    model = {"processor": {"size": {"shortest_edge": 800, "longest_edge": 1333}}}
+    sample = fit.plan_of(config, model, render.plan_defaults(config)).sample
+    assert (sample.height, sample.width) == ((480, 800) if task == "object-detection" else (480, 480))
+    plain = config.model_copy(update={"image_size": None})
+    sample = fit.plan_of(plain, model, render.plan_defaults(plain)).sample
+    assert (sample.height, sample.width) == ((800, 1333) if task == "object-detection" else (512, 512))
+
+
+def test_a_frozen_base_is_float32_on_a_cpu_and_adapters_grow_with_their_rank():
+    """As load_model of the scaffolds does."""
+    on_gpu, on_cpu = (fit.estimate(bare(10**9), Plan("lora", gpus=gpus)).terms_gb for gpus in (1, 0))
+    assert on_gpu["weights"] == pytest.approx(2.04) and on_cpu["weights"] == pytest.approx(4.04)
+    large = fit.estimate(bare(10**9), Plan("lora", lora_r=64)).terms_gb
+    assert large["gradients"] == pytest.approx(4 * on_gpu["gradients"])

@@ -119,7 +119,7 @@ KNOWN = (
     | {argument for arguments in TOOLS.values() for argument in arguments}
     | {Path(name).name.split(".")[0] for name in (*PROJECT, *FILES, *NOT_YET)}
     | set(re.findall(r"TUNEGATE_[A-Z_]+", "".join(path.read_text() for path in PACKAGE.rglob("*.py"))))
-    | set(fit.TERMS)
+    | {*fit.TERMS, *get_args(fit.Code)}
     | {"grad_norm", "parameters_changed", "checkpoint_reloads"}  # smoke's checks
     | dataset_names.NAMES
 )

@@ -105,7 +105,9 @@ class Watch:
             "losses": _prefix(self.run.path / LOSSES),
         }
         line = canonical({**record, "seal": seal.sign(record)})
-        with contextlib.suppress(OSError, ToolFailure):  # no space left: the training goes on, and is resumed from an earlier one
+        with contextlib.suppress(
+            OSError, ToolFailure
+        ):  # no space left: the training goes on, and is resumed from an earlier one
             with os.fdopen(
                 nofollow.open_file(_records_path(self.run), os.O_WRONLY | os.O_CREAT | os.O_APPEND), "ab"
             ) as file:

@@ -7,14 +7,14 @@ Nothing but the standard library: benchmarks/memory.py imports this where the se
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, Literal
 
 from tunegate import activations
 from tunegate.activations import Sample
 
 LORA_SHARE = 0.6  # bfloat16 weights above this share of a GPU: recommend LoRA
 FULL_BYTES = {"weights": 4, "gradients": 4, "optimizer": 8}  # float32 weights, AdamW with two float32 moments
-ADAPTER_SHARE = 0.01  # adapters of rank 16 on every linear layer, of the base model's parameters
+ADAPTER_SHARE, ADAPTER_RANK = 0.01, 16  # adapters of rank 16 on every linear layer, of the base model's parameters
 NF4_BYTES = 0.516  # 4 bits and their doubly quantised scales (QLoRA, arXiv 2305.14314, section 3)
 # On an H100 (benchmarks/memory.md): what the driver takes for a process; what cuBLAS, cuDNN and inputs take of the allocator; the
 # share that the allocator reserves and does not use.
@@ -34,7 +34,9 @@ TERMS = (
 TIGHT = 0.9
 ROOMY = 0.5
 DEFAULT_BATCH, DEFAULT_TOKENS, DEFAULT_PIXELS = 8, 1024, 224
-TEXT = ("text-generation", "image-text-to-text")
+WITH_LORA = ("text-generation", "image-text-to-text")  # the tasks whose scaffolds train an adapter
+UNIVERSAL, UNIVERSAL_PIXELS = ("instance-segmentation", "panoptic-segmentation"), 512  # as their model.py resizes
+Code = Literal["fits", "tight", "too_large", "unknown"]
 
 
 @dataclass(frozen=True)
@@ -42,6 +44,7 @@ class Plan:
     """How a model would be trained. gpus: 0 is the CPU, in float32. batch: of one device, in one forward pass."""
 
     method: str = "full"
+    lora_r: int = ADAPTER_RANK
     batch: int = DEFAULT_BATCH
     accumulation: int = 1
     gpus: int = 1
@@ -63,11 +66,15 @@ class Estimate:
 
 @dataclass
 class Fit:
+    """verdict: a sentence for people; code: the same for programs. would_fit: what to change, the smallest change first."""
+
+    code: Code
     verdict: str
     terms_gb: dict[str, float]
     needed_gb: float | None = None
     room_gb: float | None = None
     recommend: str | None = None  # "lora": to be asked for, never switched on
+    would_fit: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
 
@@ -103,12 +110,15 @@ def _states(model: dict[str, Any], plan: Plan) -> dict[str, float]:
     embedding = shape.get("vocab_size", 0) * (shape.get("hidden_size") or shape.get("n_embd") or 0) / 1e9
     if plan.method == "full":
         terms = {name: size * total for name, size in FULL_BYTES.items()}
-        if plan.gpus:  # autocast's bfloat16 copies of the weights; an embedding that is only looked up in needs none
+        if (
+            plan.gpus and plan.sample.amp
+        ):  # autocast's bfloat16 copies of the weights; an embedding that is only looked up in needs none
             terms["bf16_copies"] = 2 * (total - (embedding if shape.get("tie_word_embeddings") is False else 0.0))
         trained = total
     else:
-        trained = ADAPTER_SHARE * total
-        base = 2 * total if plan.method != "qlora" else NF4_BYTES * max(total - embedding, 0) + 2 * embedding
+        trained = ADAPTER_SHARE * total * plan.lora_r / ADAPTER_RANK
+        frozen = 2 if plan.gpus else 4  # bytes: a GPU holds the frozen weights in bfloat16, a CPU in float32
+        base = frozen * total if plan.method != "qlora" else NF4_BYTES * max(total - embedding, 0) + 2 * embedding
         terms = {"weights": base + 4 * trained, "gradients": 4 * trained, "optimizer": 8 * trained}
     if plan.gpus > 1:
         terms["ddp_buckets"] = 4 * trained  # DistributedDataParallel keeps a second copy of the gradients to reduce
@@ -116,34 +126,48 @@ def _states(model: dict[str, Any], plan: Plan) -> dict[str, float]:
 
 
 def plan_of(config: Any, model: dict[str, Any], defaults: dict[str, Any]) -> Plan:
-    """config: RunConfig; defaults: the scaffold's training values, for what is not decided yet."""
+    """config: RunConfig; defaults: render.plan_defaults, which is what the scaffold trains with where config is silent."""
 
     def value(key: str, otherwise: int) -> int:
         return getattr(config, key) or defaults.get(key) or otherwise
 
-    extra = config.training_arguments
     return Plan(
         method="lora" if config.adapted else "qlora" if config.training_method == "qlora" else "full",
+        lora_r=config.lora_r,
         batch=value("per_device_train_batch_size", DEFAULT_BATCH),
         accumulation=value("gradient_accumulation_steps", 1),
         gpus=config.gpu_count or 0,
-        checkpointing=bool(extra.get("activation_checkpointing") or extra.get("gradient_checkpointing")),
-        sample=_sample(config, model),
+        checkpointing=_checkpointing(config, defaults),
+        sample=_sample(config, model, value("max_length", DEFAULT_TOKENS)),
     )
 
 
-def _sample(config: Any, model: dict[str, Any]) -> Sample:
+def _checkpointing(config: Any, defaults: dict[str, Any]) -> bool:
+    """As train.py is rendered: training_arguments first, then what the scaffold switches on where there is a GPU."""
+    for name in ("activation_checkpointing", "gradient_checkpointing"):
+        if name in config.training_arguments:
+            return bool(config.training_arguments[name])
+    return bool(config.gpu_count and defaults.get("activation_checkpointing"))
+
+
+def _sample(config: Any, model: dict[str, Any], tokens: int) -> Sample:
     labels = len(config.class_names) or model.get("num_labels") or 2
-    height, width = _pixels(config.image_size, model)
-    return Sample(height, width, DEFAULT_TOKENS, labels, amp=bool(config.gpu_count))
+    height, width = _pixels(config.image_size, model, config.task)
+    sequences = 2 if config.training_method == "dpo" else 1  # the chosen and the rejected answer, in one pass
+    given = [config.training_arguments[name] for name in ("bf16", "fp16") if name in config.training_arguments]
+    amp = any(given) if given else bool(config.gpu_count)
+    return Sample(height, width, sequences * tokens, labels, amp=amp)
 
 
-def _pixels(asked: int | None, model: dict[str, Any]) -> tuple[int, int]:
+def _pixels(asked: int | None, model: dict[str, Any], task: str | None = None) -> tuple[int, int]:
     """(height, width) that the image processor makes; where it keeps the aspect ratio, the largest it allows."""
-    if asked:
-        return asked, asked
     processor = model.get("processor") or {}
-    for size in (processor.get("crop_size"), processor.get("size"), model.get("image_size")):
+    if task in UNIVERSAL:
+        asked = asked or model.get("image_size") or UNIVERSAL_PIXELS
+    if isinstance(asked, int):
+        keeps_ratio = task == "object-detection" and "shortest_edge" in _dict(processor.get("size"))
+        return asked, asked * 5 // 3 if keeps_ratio else asked
+    for size in (asked, processor.get("crop_size"), processor.get("size"), model.get("image_size")):
         if isinstance(size, dict) and size.get("height") and size.get("width"):
             return int(size["height"]), int(size["width"])
         if isinstance(size, dict) and size.get("shortest_edge"):
@@ -154,6 +178,10 @@ def _pixels(asked: int | None, model: dict[str, Any]) -> tuple[int, int]:
         if isinstance(size, list) and len(size) == 2:
             return int(size[0]), int(size[1])
     return DEFAULT_PIXELS, DEFAULT_PIXELS
+
+
+def _dict(value: Any) -> dict[str, Any]:
+    return value if isinstance(value, dict) else {}
 
 
 def room_gb(host: dict[str, Any]) -> tuple[float, str]:
@@ -167,15 +195,14 @@ def room_gb(host: dict[str, Any]) -> tuple[float, str]:
 
 
 def judge(model: dict[str, Any], host: dict[str, Any], config: Any, defaults: dict[str, Any]) -> Fit:
-    """The verdict at the planned batch; `does not fit` is said only where no batch would."""
+    """The verdict at the planned batch; `too_large` is said only where no batch would fit."""
     room, what = room_gb(host)
     if not model.get("parameters"):
-        return Fit(
-            "unknown: the repository declares no parameter count; smoke will show whether it fits", {}, room_gb=room
-        )
+        says = "unknown: the repository declares no parameter count; smoke will show whether it fits"
+        return Fit("unknown", says, {}, room_gb=room)
     plan = plan_of(config, model, defaults)
     found, least = estimate(model, plan), _least(model, plan)
-    fit = Fit("", found.terms_gb, round(found.needed_gb, 2), room)
+    fit = Fit("fits", "", found.terms_gb, round(found.needed_gb, 2), room)
     of = f"{found.needed_gb:.2f} GB at a batch of {plan.batch} against {room} GB of {what}"
     if found.per_sample_gb is None:
         of = f"{found.needed_gb:.2f} GB of states against {room} GB of {what}"
@@ -183,35 +210,57 @@ def judge(model: dict[str, Any], host: dict[str, Any], config: Any, defaults: di
             f"no formula for the activations of {model.get('model_type')!r}: they come on top, smoke measures them"
         )
     if least.needed_gb > room:
-        fit.verdict = (
-            f"does not fit: {least.needed_gb:.1f} GB at a batch of 1 against {room} GB of {what}: choose a smaller model, or a "
-            "machine with more memory"
-        )
+        fit.code = "too_large"
+        fit.verdict = f"does not fit: {least.needed_gb:.1f} GB at a batch of 1 against {room} GB of {what}"
     elif found.needed_gb > TIGHT * room:
-        fit.verdict = f"tight: {of}"
-        fit.notes += _smaller(plan, found, room)
+        fit.code, fit.verdict = "tight", f"tight: {of}"
     else:
         fit.verdict = f"fits: {of}"
-    _recommend_lora(fit, model, plan, host, least.needed_gb > room)
+    if fit.code in ("tight", "too_large"):
+        fit.would_fit = _would_fit(model, plan, config, room)
+    if fit.code == "tight" and found.per_sample_gb is None:
+        fit.notes.append("activations come on top: if smoke runs out of memory, its diagnosis names the smaller batch")
+    if fit.code == "too_large" and not fit.would_fit:
+        fit.notes.append("nothing that this version renders would fit: a smaller model, or a machine with more memory")
+    _recommend_lora(fit, model, plan, host, config)
     return fit
+
+
+def _would_fit(model: dict[str, Any], plan: Plan, config: Any, room: float) -> list[str]:
+    """What fits into the room, as render_project's overrides, in this order: a smaller batch, checkpointing, LoRA.
+
+    Each with the largest batch that fits and the same effective batch. Only what this version renders is offered.
+    """
+    offers = [("", plan)]
+    checkpointable = model.get("model_type") in activations.CHECKPOINTABLE
+    if checkpointable and not plan.checkpointing:
+        offers.append(("training_arguments {'activation_checkpointing': True}", replace(plan, checkpointing=True)))
+    if plan.method == "full" and config.task in WITH_LORA:
+        offers.append(("training_method lora", replace(plan, method="lora")))
+        if checkpointable and not plan.checkpointing:
+            both = "training_method lora and training_arguments {'activation_checkpointing': True}"
+            offers.append((both, replace(plan, method="lora", checkpointing=True)))
+    return [said for change, offer in offers if (said := _offer(model, change, plan, offer, room))]
+
+
+def _offer(model: dict[str, Any], change: str, plan: Plan, offer: Plan, room: float) -> str | None:
+    """The change with the batch that it needs, in words; None where a batch of 1 does not fit either, or nothing changes."""
+    effective = plan.batch * plan.accumulation
+    for batch in (b for b in range(plan.batch, 0, -1) if effective % b == 0):
+        accumulation = effective // batch
+        found = estimate(model, replace(offer, batch=batch, accumulation=accumulation))
+        if found.needed_gb > (TIGHT if batch > 1 else 1) * room:
+            continue
+        split = f"per_device_train_batch_size {batch} with gradient_accumulation_steps {accumulation}"
+        parts = [change] if change else []
+        parts += [split] if batch < plan.batch else []
+        same = ", the same effective batch" if batch < plan.batch else ""
+        return f"{' and '.join(parts)}{same}: {found.needed_gb:.1f} GB" if parts else None
+    return None
 
 
 def _least(model: dict[str, Any], plan: Plan) -> Estimate:
     return estimate(model, replace(plan, batch=1))
-
-
-def _smaller(plan: Plan, found: Estimate, room: float) -> list[str]:
-    if found.per_sample_gb is None:
-        return ["activations come on top: if smoke runs out of memory, its diagnosis names the smaller batch"]
-    each = found.per_sample_gb * (1 + SLACK if plan.gpus else 1)
-    fixed = found.needed_gb - plan.batch * each
-    batch, accumulation = split(plan.batch, plan.accumulation, int((TIGHT * room - fixed) / each))
-    if batch == plan.batch:
-        return []
-    return [
-        f"per_device_train_batch_size {batch} with gradient_accumulation_steps {accumulation} is the same effective batch in "
-        "less memory (render_project overrides); smoke measures"
-    ]
 
 
 def split(batch: int, accumulation: int, at_most: int) -> tuple[int, int]:
@@ -241,18 +290,19 @@ def in_fewer_passes(model: dict[str, Any], host: dict[str, Any], plan: Plan) -> 
     return None
 
 
-def _recommend_lora(fit: Fit, model: dict[str, Any], plan: Plan, host: dict[str, Any], too_large: bool) -> None:
-    """Full training that is out of reach, or bfloat16 weights over 60 % of a GPU."""
+def _recommend_lora(fit: Fit, model: dict[str, Any], plan: Plan, host: dict[str, Any], config: Any) -> None:
+    """Full training that is out of reach, or bfloat16 weights over 60 % of a GPU; only where the task's scaffold has LoRA."""
     total = host.get("vram_gb_per_gpu") if host.get("gpu_count") else None
     weights = 2 * model["parameters"] / 1e9
-    if plan.method != "full" or not total or not (too_large or weights > LORA_SHARE * total):
+    if plan.method != "full" or config.task not in WITH_LORA or not total:
+        return
+    if fit.code != "too_large" and weights <= LORA_SHARE * total:
         return
     fit.recommend = "lora"
-    why = f"the weights alone take {weights:.1f} GB in bfloat16, of {total} GB"
-    needs = {name: estimate(model, replace(plan, method=name, batch=1)).needed_gb for name in ("lora", "qlora")}
+    needs = estimate(model, replace(plan, method="lora", batch=1)).needed_gb
     fit.notes.append(
-        f"{why}: LoRA is recommended ({needs['lora']:.1f} GB at a batch of 1; QLoRA {needs['qlora']:.1f} GB). Ask the user: "
-        "training_method is changed with their approval only"
+        f"the weights alone take {weights:.1f} GB in bfloat16, of {total} GB: LoRA is recommended ({needs:.1f} GB at a batch of 1). "
+        "Ask the user: training_method is changed with their approval only"
     )
 
 

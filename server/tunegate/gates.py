@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, get_args
 
 from pydantic import BaseModel
 
-from tunegate import added, evidence, extras, fixes, jobs, ledger, stages
+from tunegate import added, evidence, extras, fit, fixes, jobs, ledger, stages
 from tunegate.config import RunConfig
 from tunegate.errors import NextCall, ToolFailure
 from tunegate.recipe.slots import RecipeFacts, gate_problems
@@ -131,10 +131,20 @@ def _qualify(view: View) -> list[Check]:
 
 
 def _fit(facts: dict) -> list[str]:
-    fit = facts.get("model_fit") or "no model-fit verdict"
+    code = facts.get("fit")
     if facts.get("workarounds") is None:
         return ["the workarounds that depend on hardware or image were not evaluated"]
-    return [fit] if fit.startswith(("does not fit", "no ")) else []
+    if code not in get_args(fit.Code):
+        return [f"fit = {code!r} in its evidence is no verdict on the memory: call pick_ngc_image again"]
+    asks = overruling(facts)
+    if asks is None or facts.get("overruled") == asks:
+        return []
+    return [f"{facts['model_fit']}. Only the user can decide to go on: pick_ngc_image with confirm={asks!r}"]
+
+
+def overruling(facts: dict) -> str | None:
+    """What the user is asked where the estimate says that no batch fits: smoke then measures the truth. Else None."""
+    return f"train although the model {facts['model_fit']}" if facts.get("fit") == "too_large" else None
 
 
 def _hardware(view: View) -> list[Check]:

@@ -143,7 +143,18 @@ def training_defaults(task: str | None, method: str | None = None) -> dict[str, 
     """The scaffold's values of the training keys, for this method. Raises ToolFailure(out_of_scope) for a task without a scaffold."""
     defaults = yaml.safe_load((_folder(task) / "defaults.yaml").read_text())
     by_method = defaults.pop("methods", {})
+    defaults.pop("on_gpu", None)
     return {**defaults, **by_method.get(method, {})}
+
+
+def gpu_arguments(task: str | None) -> dict[str, bool]:
+    """TrainingArguments keywords that the scaffold's train.py switches on where there is a GPU, unless training_arguments has them."""
+    return yaml.safe_load((_folder(task) / "defaults.yaml").read_text()).get("on_gpu", {})
+
+
+def plan_defaults(config: RunConfig) -> dict[str, Any]:
+    """What this run would be rendered with where config.yaml is silent: of these values the memory estimate is made (fit.plan_of)."""
+    return {**training_defaults(config.task, config.training_method), **gpu_arguments(config.task)}
 
 
 def render_files(config: RunConfig, slots: dict[str, Any]) -> dict[str, str]:
@@ -239,6 +250,7 @@ def _values(config: RunConfig, slots: dict[str, Any]) -> dict[str, Any]:
         "metric": metrics.primary(config.task, config.training_method),
         "fingerprint": _fingerprint(config),
         "training_arguments": list(config.training_arguments),
+        "gpu_arguments": [name for name in gpu_arguments(config.task) if name not in config.training_arguments],
         "workarounds": fixes.image_lines(config),
         "environment": fixes.environment(config),
         "frozen": FROZEN,

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import re
@@ -15,10 +14,10 @@ from typing import NamedTuple, NoReturn
 
 import pytest
 
+from tests.engine.lease import STANDIN, leased
 from tunegate import extras
 from tunegate.paths import data_dir
 
-STANDIN = Path(__file__).resolve().parents[2] / "standin"
 IMAGES_OWN = re.compile(
     r"(torch|torchvision|numpy|triton|pytorch-triton)$|nvidia|cuda"
 )  # in the image already, and not to be replaced
@@ -35,21 +34,12 @@ def engine():
     """docker.DockerClient of a real engine; DOCKER_HOST names it for as long as the session runs."""
     import docker
 
-    with open(Path(tempfile.gettempdir()) / f"tunegate-engine-tests-{os.getuid()}.lock", "w") as users:
-        fcntl.flock(users, fcntl.LOCK_SH)
-        running = subprocess.run([STANDIN / "engine.sh", "status"], capture_output=True).returncode == 0
-        host = _standin("engine.sh", "start").removeprefix("export DOCKER_HOST=")
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setenv("DOCKER_HOST", host)
-            client = docker.from_env()
-            yield client
-            client.close()
-        try:
-            fcntl.flock(users, fcntl.LOCK_EX | fcntl.LOCK_NB)  # another session may still use the engine we started
-        except BlockingIOError:
-            return
-        if not running:
-            subprocess.run([STANDIN / "engine.sh", "stop"], check=True)
+    users = Path(tempfile.gettempdir()) / f"tunegate-engine-tests-{os.getuid()}.lock"
+    with leased(users, lambda: _standin("engine.sh", "start")) as printed, pytest.MonkeyPatch.context() as patch:
+        patch.setenv("DOCKER_HOST", printed.removeprefix("export DOCKER_HOST="))
+        client = docker.from_env()
+        yield client
+        client.close()
 
 
 @pytest.fixture(scope="session")

@@ -10,8 +10,9 @@ import pytest
 
 from tests import sealed
 from tests.fake_engine import NO_GPU, FakeEngine
+from tests.test_fit import LLAMA_8B
 from tests.tiny import TOKEN
-from tunegate import evidence, gpus, host, rundir
+from tunegate import evidence, gpus, host, ledger, rundir
 from tunegate.embedded import web as recorded_web
 from tunegate.embedded.hub import EmbeddedHub
 from tunegate.hub import Hub
@@ -128,12 +129,16 @@ def test_a_model_that_does_not_fit_is_said_not_to(call):
         facts={"model": {"verdict": "accept", "parameters": 10**10}},
     )
     image = call("pick_ngc_image", output_dir="big")
-    assert (
-        image["model_fit"].startswith("does not fit: 160.7 GB at a batch of 1")
-        and "smaller model" in image["model_fit"]
+    assert image["model_fit"] == "does not fit: 160.7 GB at a batch of 1 against 8.0 GB of memory" and any(
+        "a smaller model" in note for note in image["notes"]
     )
     facts = evidence.read(run, "image").facts
-    assert facts["terms_gb"]["optimizer"] == 80.0 and facts["room_gb"] == 8.0 and facts["recommend"] is None
+    assert (
+        facts["fit"] == "too_large"
+        and facts["terms_gb"]["optimizer"] == 80.0
+        and facts["room_gb"] == 8.0
+        and facts["recommend"] is None
+    )
     error = call("fetch_recipe", output_dir="big")["error"]
     assert error["gate"] == 2 and "does not fit" in error["missing"][0]
 
@@ -147,7 +152,7 @@ def test_the_hardware_s_workarounds_are_evaluated_here_and_gate_2_asks_for_it(ca
         Run(call.workspace.root / "t4"),
         until="image",
         config=config,
-        facts={"host": host, "image": {"model_fit": "fits"}},
+        facts={"host": host, "image": {"fit": "fits", "model_fit": "fits"}},
     )
     assert "workarounds" in call("fetch_recipe", output_dir="t4")["error"]["missing"][0]
     image = call("pick_ngc_image", output_dir="t4")
@@ -228,3 +233,73 @@ def test_local_process_has_no_image_to_name(call, run):
     call("audit_gpu", output_dir="run")
     error = call("pick_ngc_image", output_dir="run", image="26.03")["error"]
     assert error["code"] == "invalid_input" and "local-process" in error["message"]
+
+
+ASKS = "train although the model does not fit: 160.7 GB at a batch of 1 against 8.0 GB of memory"
+
+
+@pytest.fixture
+def too_large(call) -> Run:
+    facts = {"model": {"verdict": "accept", "parameters": 10**10}}
+    return sealed.build(Run(call.workspace.root / "big"), until="host", facts=facts)
+
+
+def gate_2(call) -> dict:
+    return call("gate_status", output_dir="big")["steps"][1]
+
+
+def test_the_user_may_go_on_although_the_estimate_says_no(call, too_large):
+    """By quoting the question: nothing else opens the gate, and what was decided is written down."""
+    first = call("pick_ngc_image", output_dir="big")
+    assert not gate_2(call)["passed"] and any(f"confirm={ASKS!r}" in note for note in first["notes"])
+    assert ASKS in call("fetch_recipe", output_dir="big")["error"]["missing"][0]
+    call("pick_ngc_image", output_dir="big", confirm="yes, go on")
+    assert not gate_2(call)["passed"] and evidence.read(too_large, "image").facts["overruled"] is None
+
+    said = call("pick_ngc_image", output_dir="big", confirm=ASKS)
+    assert gate_2(call)["passed"] and said["next"]["tool"] == "fetch_recipe"
+    assert evidence.read(too_large, "image").facts["overruled"] == ASKS
+    assert f"approved by the user: {ASKS}" in too_large.config().notes
+    assert ledger.entries(too_large)[-1]["arguments"]["approved"] == ASKS
+
+    call("pick_ngc_image", output_dir="big")  # another look at the images asks nobody again
+    assert gate_2(call)["passed"] and too_large.config().notes.count(f"approved by the user: {ASKS}") == 1
+
+
+def test_a_decision_is_of_one_estimate(call, too_large):
+    """With less memory it is another question."""
+    call("pick_ngc_image", output_dir="big", confirm=ASKS)
+    sealed.write(too_large, "host", {**sealed.FACTS["host"], "memory_gb": 4.0}, too_large.config())
+    call("pick_ngc_image", output_dir="big")
+    assert not gate_2(call)["passed"]
+
+
+@pytest.mark.parametrize("user", [True, False])
+def test_a_client_that_can_ask_its_user_does(call, too_large, user):
+    said = call("pick_ngc_image", output_dir="big", user=user, confirm=None if user else ASKS)
+    assert said["asked"] == [f"tunegate: {ASKS}. Approve?"], (
+        "an agent's confirm does not replace a user who can be asked"
+    )
+    assert gate_2(call)["passed"] is user
+
+
+def test_gate_2_decides_by_the_code_and_not_by_the_sentence(call, too_large):
+    facts = {**sealed.FACTS["image"], "fit": "too_large", "model_fit": "it would be a little close"}
+    sealed.write(too_large, "image", facts, too_large.config())
+    assert not gate_2(call)["passed"]
+    sealed.write(too_large, "image", {**facts, "fit": "tight", "model_fit": "does not fit"}, too_large.config())
+    assert gate_2(call)["passed"]
+    sealed.write(too_large, "image", {"model_fit": "fits", "workarounds": []}, too_large.config())
+    assert "pick_ngc_image again" in next(c["detail"] for c in gate_2(call)["checks"] if c["name"] == "image")
+
+
+def test_8b_lora_on_24_gb_is_not_refused(call):
+    config = sealed.CONFIG.model_copy(
+        update={"task": "text-generation", "training_method": "lora", "gpu_count": 1, "vram_gb_per_gpu": 24.0}
+    )
+    on_gpu = {**sealed.FACTS["host"], "gpu_count": 1, "vram_gb_per_gpu": 24.0, "free_vram_gb": 23.6}
+    facts = {"model": {"verdict": "accept", **LLAMA_8B}, "host": on_gpu}
+    sealed.build(Run(call.workspace.root / "llama"), until="host", config=config, facts=facts)
+    found = call("pick_ngc_image", output_dir="llama")
+    assert evidence.read(Run(call.workspace.root / "llama"), "image").facts["fit"] == "tight"
+    assert any(note.startswith("would fit: per_device_train_batch_size 1 with") for note in found["notes"])

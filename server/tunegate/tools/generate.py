@@ -139,7 +139,7 @@ def _in_fewer_passes(run: Run, before: RunConfig, config: RunConfig) -> tuple[Ru
     if any(getattr(before, key) is not None for key in keys):
         return config, []
     model, host = (evidence.read(run, name).facts for name in ("model", "host"))
-    found = fit.in_fewer_passes(model, host, fit.plan_of(config, model, {}))
+    found = fit.in_fewer_passes(model, host, fit.plan_of(config, model, render.plan_defaults(config)))
     return (config.model_copy(update=dict(zip(keys, found, strict=False))), [found[2]]) if found else (config, [])
 
 

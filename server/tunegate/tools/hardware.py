@@ -5,18 +5,20 @@ from __future__ import annotations
 import json
 from typing import Annotated, Any
 
-from mcp.server.mcpserver import Context
+from mcp.server.mcpserver import Context, Elicit, ElicitationResult, Resolve
 from mcp.types import CallToolResult
 from pydantic import Field
 
+from tunegate import approvals, evidence, gates, host, ngc, render, workarounds
 from tunegate import engine as engines
-from tunegate import evidence, gates, host, ngc, render, workarounds
 from tunegate import fit as model_fit
+from tunegate.approvals import Approval
 from tunegate.config import RunConfig
 from tunegate.errors import ToolFailure
 from tunegate.rundir import Run
 from tunegate.tools.answer import answer
 from tunegate.tools.base import (
+    Confirm,
     OutputDir,
     Result,
     Workspace,
@@ -100,6 +102,50 @@ def _engine(facts: host.HostFacts) -> str | None:
     return f"{known['kind']} {known['version']}{', rootless' if known['rootless'] else ''} at {known['host']}"
 
 
+def approve_fit(ctx: Context, output_dir: str, confirm: str | None) -> Approval | Elicit[Approval]:
+    return approvals.ask(ctx, lambda: _overruling(workspace(ctx).run(output_dir)), confirm)
+
+
+def _overruling(run: Run) -> str | None:
+    """What the user would have to decide, and has not yet."""
+    seen = gates.view(run)
+    if not (seen.facts("model") and seen.facts("host")):
+        return None
+    asks = gates.overruling(_fit_facts(_judged(run)))
+    return None if seen.facts("image").get("overruled") == asks else asks
+
+
+def _judged(run: Run) -> model_fit.Fit:
+    config = run.config()
+    model, audit = (evidence.read(run, name).facts for name in ("model", "host"))
+    return model_fit.judge(model, audit, config, render.plan_defaults(config))
+
+
+def _fit_facts(fit: model_fit.Fit) -> dict[str, Any]:
+    return {
+        "fit": fit.code,
+        "model_fit": fit.verdict,
+        "terms_gb": fit.terms_gb,
+        "needed_gb": fit.needed_gb,
+        "room_gb": fit.room_gb,
+        "recommend": fit.recommend,
+        "would_fit": fit.would_fit,
+    }
+
+
+def _overruled(
+    run: Run, facts: dict[str, Any], answer: ElicitationResult[Approval], arguments: dict[str, Any]
+) -> tuple[str | None, list[str]]:
+    """(what the user has decided against the estimate, notes on it). Undecided is no failure: gate 2 stays closed and says so."""
+    asks = gates.overruling(facts)
+    if asks is None or gates.view(run).facts("image").get("overruled") == asks:
+        return asks, []
+    try:
+        return asks, approvals.settle(answer, asks, arguments)
+    except ToolFailure as undecided:
+        return None, [str(undecided)]
+
+
 @tool("Pick the NGC image", open_world=True)
 def pick_ngc_image(
     ctx: Context,
@@ -108,20 +154,25 @@ def pick_ngc_image(
         str | None,
         Field(description="only if the user asks for one: its release, e.g. '26.03'; kept until a call with 'newest'"),
     ] = None,
+    confirm: Confirm = None,
+    approval: Annotated[ElicitationResult[Approval], Resolve(approve_fit)] = None,
 ) -> Annotated[CallToolResult, ImageReport]:
     """Choose what the stages run in and whether the model fits. On local-process: no container, and the evidence says so."""
     ws = workspace(ctx)
     run = ws.run(output_dir)
-    with recorded(run, "pick_ngc_image", {"output_dir": output_dir, "image": image}) as wrote:
+    arguments = {"output_dir": output_dir, "image": image}
+    with recorded(run, "pick_ngc_image", arguments) as wrote:
         gates.require(run, 1, "pick_ngc_image")
         require_evidence(run, "host", tool="pick_ngc_image")
         config = run.config()
-        model, audit = evidence.read(run, "model").facts, evidence.read(run, "host").facts
-        fit = model_fit.judge(model, audit, config, render.training_defaults(config.task))
+        audit = evidence.read(run, "host").facts
+        fit = _judged(run)
+        overruled, decided = _overruled(run, _fit_facts(fit), approval, arguments)
         wanted = _wanted(run, image, config.platform)
         chosen, digest, notes, known = _choose(ws, config.platform, audit, wanted)
         sources = known.pop("sources", [])
         logged = notes[:1] if known.get("from") == ngc.FALLBACK and notes[0] not in config.notes else []
+        logged += decided if overruled else []
         config = config.model_copy(
             update={"ngc_image": chosen, "ngc_image_digest": digest, "notes": [*config.notes, *logged]}
         )
@@ -131,11 +182,8 @@ def pick_ngc_image(
             "ngc_image": chosen,
             "ngc_image_digest": digest,
             "asked_for": wanted,
-            "model_fit": fit.verdict,
-            "terms_gb": fit.terms_gb,
-            "needed_gb": fit.needed_gb,
-            "room_gb": fit.room_gb,
-            "recommend": fit.recommend,
+            **_fit_facts(fit),
+            "overruled": overruled,
             "why": notes[0],
         }
         before, config = config, workarounds.review(run, config, image=facts)  # now that hardware and image are known
@@ -146,7 +194,7 @@ def pick_ngc_image(
     return answer(
         ImageReport(
             output_dir=str(run.path),
-            notes=[*notes, *fit.notes],
+            notes=[*notes, *decided, *(f"would fit: {change}" for change in fit.would_fit), *fit.notes],
             next=next_for(run),
             ngc_image=chosen,
             ngc_image_digest=digest,

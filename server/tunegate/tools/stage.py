@@ -10,7 +10,7 @@ from mcp.server.mcpserver import Context, Elicit, ElicitationResult, Resolve
 from mcp.types import CallToolResult
 from pydantic import Field
 
-from tunegate import activations, approvals, evidence, fit, gates, jobs, ledger, playbook, stages
+from tunegate import activations, approvals, evidence, fit, gates, jobs, ledger, playbook, render, stages
 from tunegate.approvals import Approval
 from tunegate.config import RunConfig
 from tunegate.errors import NextCall, ToolFailure
@@ -331,8 +331,7 @@ def _in_less_memory(run: Run, finding: playbook.Finding, facts: dict[str, Any]) 
         smaller = (facts.get("memory") or {}).get("split") or fit.split(batch, accumulation, batch // 2)
         keys = ("per_device_train_batch_size", "gradient_accumulation_steps")
         return finding.model_copy(update={"overrides": dict(zip(keys, smaller, strict=True))})
-    asked = config.training_arguments
-    on = asked.get("activation_checkpointing") or asked.get("gradient_checkpointing")
+    asked, on = config.training_arguments, fit.plan_of(config, model, render.plan_defaults(config)).checkpointing
     if on or model.get("model_type") not in activations.CHECKPOINTABLE:
         return finding
     return finding.model_copy(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from tunegate import checkpoints, evidence, fit, jobs
+from tunegate import checkpoints, evidence, fit, jobs, render
 from tunegate.config import RunConfig
 from tunegate.probe.safetensors import PREFIX, header_length, parse_header
 from tunegate.rundir import Run
@@ -84,7 +84,7 @@ def _memory(run: Run, config: RunConfig, found: Any) -> dict[str, Any] | None:
         return None
     model, host = ((known.facts if (known := evidence.read(run, name)) else {}) for name in ("model", "host"))
     memory = {"device": found.get("device"), "measured_gb": round(found["peak_gb"], 2), "rows": found.get("rows")}
-    plan, on_gpu = fit.plan_of(config, model, {}), is_positive(found.get("room_gb"))
+    plan, on_gpu = fit.plan_of(config, model, render.plan_defaults(config)), is_positive(found.get("room_gb"))
     fixed = None
     if model.get("parameters"):
         expected = fit.estimate(model, plan)
