@@ -140,6 +140,8 @@ def test_a_training_that_fits_is_adopted_as_a_whole_and_the_dataset_s_own_number
     ("values", "more", "why"),
     [
         ({}, {"priority": 6}, "gives no rate"),
+        ({}, {"priority": 2}, "trains another model"),
+        ({}, {"priority": 4}, "trains another model"),
         ({}, {"priority": 0}, "gives no rate"),
         ({}, {"start": None}, "not seen to start from pretrained weights"),
         ({}, {"start": "scratch"}, "trains from scratch"),
@@ -177,7 +179,7 @@ def test_epochs_may_be_three_times_apart_in_both_directions(epochs, fits):
 
 def test_the_next_training_counts_where_the_first_does_not_fit_and_nothing_is_mixed():
     other = training({"weight_decay": 0.3, "gradient_accumulation_steps": 4, "learning_rate": 5e-3}, start="scratch")
-    said = adopted(config(), other, training({"learning_rate": 2e-4}, url="https://x/docs.md", priority=4))
+    said = adopted(config(), other, training({"learning_rate": 2e-4}, url="https://x/docs.md", priority=1))
     assert said.values == {"learning_rate": 2e-4, "per_device_train_batch_size": 16, "gradient_accumulation_steps": 1}
     assert set(said.urls.values()) == {"https://x/docs.md"} and "0.005" in said.left[0]
 

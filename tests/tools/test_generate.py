@@ -227,7 +227,7 @@ def researched(run: Run, **values) -> None:
     facts = {**sealed.FACTS["recipe"], "slots": slots, "notes": notes}
     if stated := values.get("hyperparameters"):
         fits = {"start": "pretrained", "objective": "supervised", "adapter": "none", "devices": 1}
-        facts["trainings"] = [{"values": stated, "url": sealed.ORIGIN["url"], "priority": 2, **fits}]
+        facts["trainings"] = [{"values": stated, "url": sealed.ORIGIN["url"], "priority": 3, **fits}]
     sealed.write(run, "recipe", facts, run.config())
 
 

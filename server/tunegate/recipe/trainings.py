@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
 TIMES = 3  # how far the source's epochs may be from ours, in both directions
 STRANGERS = (0, 6)  # priorities of pages that neither the model's author nor the library wrote
+EXAMPLES = (2, 4)  # of the library's own pages: they train a model of their choice, not ours
 # What must be stated, or at least not stated in a form that cannot be read.
 COUPLED = (
     "learning_rate",
@@ -93,6 +94,8 @@ def other_method(training: Training, method: str | None) -> str | None:
 def _apart(training: Training, ours: Ours) -> str | None:
     """Why its rate, epochs and batch cannot be taken together."""
     values = training.values
+    if training.priority in EXAMPLES:
+        return "the library's example trains another model, and its rate is for that one"
     if unread := [key for key in COUPLED if key in training.unread]:
         return f"its {', '.join(unread)} cannot be read"
     if missing := [key for key in COUPLED[:3] if key not in values]:
