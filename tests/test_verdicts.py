@@ -414,7 +414,9 @@ def test_prepare_says_what_is_left_out_and_why(run):
         classes={"a": 40},
         fits_95=300,
     )
-    found = prepared(run, {"train": read}, {"splits": {"train": 100}}, {"n_eval": 3, "eval_histogram": {"a": 3}}, max_length=64)
+    found = prepared(
+        run, {"train": read}, {"splits": {"train": 100}}, {"n_eval": 3, "eval_histogram": {"a": 3}}, max_length=64
+    )
     assert found.passed, found.problems
     assert found.facts["train_rows"]["left_out"] == {"longer than 64 tokens": 85}
     assert found.facts["notes"] == [

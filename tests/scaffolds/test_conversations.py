@@ -205,7 +205,7 @@ print(json.dumps(sorted(found)))
 
 def called(i: int) -> dict:
     """A conversation with a tool call in one of the two forms that data have: arguments as an object, or as JSON text."""
-    name, arguments = (("get_weather", {"city": f"Town {i}"}), ("add", {"a": i, "b": None}))[i % 2]
+    name, arguments = (("get_weather", {"city": f"Town {i}"}), ("add", {"a": i}))[i % 2]
     call = {"type": "function", "function": {"name": name, "arguments": [arguments, json.dumps(arguments)][i // 2 % 2]}}
     messages = [
         {"role": "user", "content": f"Number {i}?"},
