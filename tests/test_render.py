@@ -39,6 +39,7 @@ def test_every_file_of_a_project_is_there():
         "rows.py",
         "scoring.py",
         "samples.py",
+        "pictures.py",
         "pixels.py",
         "heads.py",
         "lean.py",

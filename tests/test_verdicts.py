@@ -358,18 +358,118 @@ def test_prepare(run):
     assert "no Arrow file" in judge(run, "prepare").problems[0]
 
 
+def counted(rows: int, *, classes=None, left_out=None, classes_left_out=None, objects_left_out=None, **more) -> dict:
+    """One split's part of `read` in data/meta.json."""
+    left_out = left_out or {}
+    return {
+        "split": "train",
+        "rows": rows,
+        "usable": rows - sum(left_out.values()),
+        "left_out": left_out,
+        "objects_left_out": objects_left_out or {},
+        "classes": classes or {},
+        "classes_left_out": classes_left_out or {},
+        **more,
+    }
+
+
+def prepared(run: Run, read: dict, probed: dict, meta=None, **config) -> verdicts.Verdict:
+    evidence.write(run, evidence.make(run, "dataset", probed, config=CONFIG))
+    put(run, "data/meta.json", {**META, "read": {"eval": None, **read}, **(meta or {})})
+    config = CONFIG.model_copy(update={"train_split": "train", **config})
+    return verdicts.judge(run, config, jobs.Job("prepare", "ended", {"id": "1"}, {"exit_code": 0}))
+
+
 def test_prepare_may_not_leave_rows_out(run):
-    found = evidence.make(run, "dataset", {"splits": {"train": 100}}, config=CONFIG)
-    evidence.write(run, found)
-    put(run, "data/meta.json", {**META, "n_train": 1, "train_histogram": {"a": 1}})
+    probed = {"splits": {"train": 100}}
+    found = prepared(run, {"train": counted(100)}, probed, {"n_train": 1, "train_histogram": {"a": 1}})
+    assert "1 training rows were prepared where the dataset has 8 that could be used" in found.problems[0]
+    put(run, "data/meta.json", META)
+    assert "how many rows were read" in judge(run, "prepare").problems[0]  # an edit that leaves the counts out
+
+
+def test_prepare_may_choose_fewer_rows_than_there_are_and_not_more(run):
+    assert prepared(
+        run, {"train": counted(100)}, {"splits": {"train": 100}}
+    ).passed  # n_train and n_eval ask for 8 and 4
+    assert prepared(run, {"train": counted(12)}, {"splits": {"train": None}}).problems  # 10 % is held out: 2, not 4
+    both = {"train": counted(8), "eval": counted(4, split="test")}
+    probed = {"splits": {"train": 8, "test": 4}}
+    assert prepared(run, both, probed, eval_split="test").passed
     assert (
-        "8 that could be used"
-        in verdicts.judge(
-            run,
-            CONFIG.model_copy(update={"train_split": "train"}),
-            jobs.Job("prepare", "ended", {"id": "1"}, {"exit_code": 0}),
-        ).problems[0]
+        "nothing about the rows of eval_split"
+        in prepared(run, {"train": counted(8)}, probed, eval_split="test").problems[0]
     )
+
+
+@pytest.mark.parametrize(
+    ("probed", "wrong"),
+    [
+        (
+            {"splits": {"train": 120}},
+            "prepare read 100 rows of split 'train' where the probe counted 120: 20 are missing",
+        ),
+        ({"splits": {"train": 90}}, "prepare found 97 usable rows of split 'train' where the probe counted 90"),
+    ],
+)
+def test_prepare_reads_the_rows_that_the_probe_counted(run, probed, wrong):
+    read = {"train": counted(100, left_out={"no label": 3})}
+    found = prepared(run, read, probed)
+    assert not found.passed and wrong in found.problems[0]
+    assert prepared(run, read, {**probed, "rows_partial": True}).passed
+    loose = {"train": counted(100, left_out={"no label": 10})}  # pictures beside the class folders
+    assert prepared(run, loose, {"splits": {"train": 90}}).passed
+
+
+@pytest.mark.parametrize("split", ["train", "test"])
+@pytest.mark.parametrize(
+    ("part", "wrong"),
+    [
+        ({"classes": {"a": 50}}, "class 'b' of split '{}' vanished: the probe counted 50, prepare read none"),
+        ({"classes": {"a": 50, "b": 40}}, "class 'b' of split '{}': the probe counted 50, prepare read 40"),
+        ({"classes": {"a": 50, "b": 90}}, "class 'b' of split '{}': the probe counted 50, prepare read 90"),
+        (
+            {"classes": {"a": 50, "b": 50}, "classes_left_out": {"b": {"no label": 50}}},
+            "class 'b' of split '{}' vanished: all 50 are left out (50 no label)",
+        ),
+    ],
+)
+def test_prepare_reads_every_class_that_the_probe_counted(run, split, part, wrong):
+    parts = {"train": counted(8), "eval": counted(4, split="test")}
+    parts["train" if split == "train" else "eval"].update(part)
+    counts = {split: {"counts": {"a": 50, "b": 50}, "complete": True}}
+    found = prepared(run, parts, {"splits": {}, "class_counts": counts}, eval_split="test")
+    assert not found.passed and wrong.format(split) in found.problems[0]
+
+
+def test_a_class_that_was_only_sampled_may_occur_more_often(run):
+    counts = {"train": {"counts": {"a": 5, "crowd": 2}, "complete": False}}
+    part = {"classes": {"a": 50, "crowd": 2}, "classes_left_out": {"crowd": {"box of a crowd": 2}}}
+    assert prepared(run, {"train": counted(100, **part)}, {"splits": {}, "class_counts": counts}).passed
+
+
+def test_prepare_says_what_is_left_out_and_why(run):
+    read = counted(
+        100,
+        left_out={"longer than 64 tokens": 85},
+        objects_left_out={"box without area": 1},
+        classes={"a": 40},
+        fits_95=300,
+    )
+    found = prepared(
+        run, {"train": read}, {"splits": {"train": 100}}, {"n_eval": 3, "eval_histogram": {"a": 3}}, max_length=64
+    )
+    assert found.passed, found.problems
+    assert found.facts["train_rows"]["left_out"] == {"longer than 64 tokens": 85}
+    assert found.facts["notes"] == [
+        "large loss: 85 of 100 rows of split 'train' are left out: 85 longer than 64 tokens; max_length 300 would keep 95 %; ask the user",
+        "1 of 41 objects of split 'train' are left out: 1 box without area",
+    ]
+
+
+def test_prepare_names_columns_that_nothing_reads(run):
+    probed = {"splits": {}, "unused_columns": ["id", "history"], "task": "text-generation"}
+    assert "columns that are not read: id, history" in prepared(run, {"train": counted(100)}, probed).facts["notes"]
 
 
 def test_check_api_must_have_seen_the_files_as_they_are(run):

@@ -184,3 +184,95 @@ def test_a_text_is_learnt_from_end_to_end(project):
         and "even" not in shown
         and (made.path / "reports/inference_samples/0_pred.txt").read_text().strip().endswith("even")
     )
+
+
+WITH_TOOLS = (
+    "{% if tools %}<|im_start|>system\n{% for t in tools %}{{ t | tojson }}{% endfor %}<|im_end|>\n{% endif %}"
+    "{% for m in messages %}<|im_start|>{{ m['role'] }}\n{{ m['content'] }}{% for c in m['tool_calls'] or [] %}"
+    "{{ c['function']['name'] }}{{ c['function']['arguments'] | tojson }}{% endfor %}<|im_end|>\n{% endfor %}" + PROMPT
+)
+LEARNT = """
+import json
+from project import load_config, load_split
+from model import load_processor
+from data import train_view
+t = load_processor(load_config())
+rows = [r for s in ("train", "eval") for r in train_view(load_split(s), t)]
+found = [[t.decode(r["input_ids"]), t.decode([i for i in r["labels"] if i != -100])] for r in rows]
+print(json.dumps(sorted(found)))
+"""
+
+
+def called(i: int) -> dict:
+    """A conversation with a tool call in one of the two forms that data have: arguments as an object, or as JSON text."""
+    name, arguments = (("get_weather", {"city": f"Town {i}"}), ("add", {"a": i}))[i % 2]
+    call = {"type": "function", "function": {"name": name, "arguments": [arguments, json.dumps(arguments)][i // 2 % 2]}}
+    messages = [
+        {"role": "user", "content": f"Number {i}?"},
+        {"role": "assistant", "content": None, "tool_calls": [call]},
+        {"role": "tool", "name": name, "content": f"result {i}"},
+        {"role": "assistant", "content": f"It is {i}."},
+    ]
+    return {
+        "messages": messages,
+        "tools": [{"type": "function", "function": {"name": n}} for n in ("get_weather", "add")],
+    }
+
+
+def test_tool_calls_are_learnt_and_tools_are_read(project, base):
+    rows = [called(i) for i in range(8)]
+    rows.append(
+        {"messages": [*rows[0]["messages"][:1], {"role": "assistant", "content": ""}, *rows[0]["messages"][2:]]}
+    )
+    made = project("lora", rows, column_map={"messages": "messages", "tools": "tools"}, max_length=900)
+    template = base / "chat_template.jinja"
+    kept = template.read_text()
+    template.write_text(WITH_TOOLS)
+    try:
+        made.ok("prepare_data.py")
+        seen = json.loads(made.ok("-c", LEARNT).splitlines()[-1])
+    finally:
+        template.write_text(kept)
+    assert made.json("data/meta.json")["dropped"] == {"a turn without text": 1}, "an empty answer would be learnt"
+    assert len(seen) == 8
+    for read, learnt in seen:
+        number = int(read.split("Number ")[1].split("?")[0])
+        call = f'add{{"a": {number}}}' if number % 2 else f'get_weather{{"city": "Town {number}"}}'
+        assert learnt == f"{call}<|im_end|>It is {number}.<|im_end|>"
+        assert '"name": "get_weather"' in read and f"result {number}" in read
+
+
+def test_a_template_that_leaves_tool_calls_out_is_refused(project):
+    made = project("lora", [called(i) for i in range(8)], column_map={"messages": "messages"}, max_length=900)
+    done = made.run("prepare_data.py")
+    assert done.returncode == 1 and "the chat template does not write its tool calls" in done.stdout
+
+
+def test_what_stands_beside_a_conversation_is_read(project):
+    rows = [
+        {
+            "instruction": f"And {i}?",
+            "output": "no",
+            "system": f"Be counter {i}.",
+            "history": [[f"Is {i + 1} odd?", "yes"]],
+        }
+        for i in range(8)
+    ]
+    made = project(
+        "lora",
+        rows,
+        column_map={"instruction": "instruction", "output": "output"},
+        column_reshape="instruction_to_messages",
+        max_length=200,
+    )
+    made.ok("prepare_data.py")
+    for read, learnt in json.loads(made.ok("-c", LEARNT).splitlines()[-1]):
+        assert "system\nBe counter" in read and "odd?" in read and learnt == "yes<|im_end|>no<|im_end|>"
+
+
+def test_how_long_max_length_would_have_to_be(project):
+    rows = [{"prompt": "odd? " * (40 if i % 5 else 1), "completion": "yes"} for i in range(20)]
+    made = project("lora", rows, column_map={"prompt": "prompt", "completion": "completion"}, max_length=32)
+    made.ok("prepare_data.py")
+    meta = made.json("data/meta.json")
+    assert meta["read"]["train"]["left_out"] == {"longer than 32 tokens": 16} and meta["read"]["train"]["fits_95"] > 80

@@ -105,7 +105,7 @@ def trained(coco, stage_python, tmp_path_factory):
 def test_the_whole_run_by_hand(trained):
     meta = trained.json("data/meta.json")
     assert (meta["n_train"], meta["n_eval"], meta["class_names"]) == (24, 6, list(SHAPES))
-    assert meta["boxes_dropped"] == {"box without area, or of a crowd": 1}
+    assert meta["objects_dropped"] == {"box of a crowd": 1}
     report = trained.json("reports/train.json")
     assert report["global_step"] == report["max_steps"] == 12 and report["last_loss"] < report["first_loss"]
     checks = {check["name"]: check["detail"] for check in trained.json("reports/smoke.json")["checks"]}

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field
 
 from tunegate.config import Reshape
 from tunegate.errors import ToolFailure
@@ -27,12 +27,21 @@ from tunegate.probe.splits import choose_splits
 from tunegate.probe.streamed import Place
 from tunegate.probe.table import N_SHOWN, Table
 
+MAX_CLASSES_KEPT = 2000  # of a split, in evidence
 CODINGS = {
     "class ids": "ids",
     "binary 0/255": "binary_255",
     "segment ids in RGB": "segment_ids",
     "class in R, instance in G": "class_and_instance",
 }  # masks.coding -> mask_values of config.yaml
+
+
+class ClassCounts(BaseModel):
+    """How often each class occurs: among all rows of a split, or among the rows that were read."""
+
+    model_config = ConfigDict(extra="forbid")
+    counts: dict[str, int] = Field(description="class -> rows (objects), the most frequent ones")
+    complete: bool = Field(description="whether these are of all rows of the split")
 
 
 class DatasetFacts(Findings):
@@ -68,6 +77,11 @@ class DatasetFacts(Findings):
     label_histogram: dict[str, int] = Field(description="class -> rows (boxes, for detection) among the rows read")
     label_rows: int = Field(description="rows (boxes) counted for the histogram")
     label_complete: bool = Field(description="whether these are all of the train split")
+    class_counts: dict[str, ClassCounts] = Field(
+        default_factory=dict, description="split -> classes counted, which prepare's rows are compared with"
+    )
+    rows_partial: bool = Field(False, description="`splits` counts only a part of the rows that there are")
+    unused_columns: list[str] = Field(default_factory=list, description="columns that nothing reads, the first 50")
     rows_read: dict[str, int] = Field(description="split -> rows of the sample that the other facts are of")
     sample_spread: bool = Field(description="the sample is from all over the split, not only from its beginning")
     sample_rows: list[dict[str, Any]]
@@ -92,7 +106,8 @@ class DatasetFacts(Findings):
         chosen = [f"evaluation: {self.split_reason}"]
         if len(self.configs) > 1:
             chosen.insert(0, f"configuration {self.config}: {self.config_reason}")
-        return [*chosen, f"sample: {sample} rows" + ("" if self.sample_spread else ", the first ones"), *lines]
+        unused = [f"columns not read: {', '.join(self.unused_columns[:10])}"] if self.unused_columns else []
+        return [*chosen, f"sample: {sample} rows" + ("" if self.sample_spread else ", the first ones"), *lines, *unused]
 
 
 def probe_dataset(
@@ -186,7 +201,8 @@ def _facts(
     mapping = map_columns(table.features, task, column_map, method)
     train, evaluation, why, eval_labels = _splits(table, mapping.columns.get("label"), *asked)
     warnings: list[str] = []
-    labels, names = _labels(table, task, _class_column(mapping), train, warnings)
+    column = _class_column(mapping)
+    labels, names = _labels(table, task, column, train, warnings)
     if eval_labels and labels.complete and (new := sorted(set(eval_labels.counts) - set(labels.counts))):
         warnings.append(f"{len(new)} classes of split {evaluation!r} are not in {train!r}: {', '.join(new[:5])}")
     _undeclared_image(table, mapping, warnings)
@@ -210,6 +226,9 @@ def _facts(
         "column_reshape": mapping.reshape,
         "class_names": names,
         "label_histogram": dict(labels.counts.most_common(MAX_CLASSES_SHOWN)),
+        "class_counts": _class_counts(table, column, {train: labels, **({evaluation: None} if evaluation else {})}),
+        "rows_partial": bool(table.facts.get("partial")),
+        "unused_columns": mapping.unused[:50],
         "label_rows": labels.seen,
         "label_complete": labels.complete,
         "warnings": [*table.warnings, *warnings, *look.warnings],
@@ -222,6 +241,17 @@ def _class_column(mapping: Mapping) -> str | None:
     """Where the classes are: of rows, of boxes, or of the segments of a mask."""
     segments = mapping.columns.get("segments")
     return mapping.columns.get("label") or mapping.columns.get("category") or (segments and f"{segments}.category_id")
+
+
+def _class_counts(table: Table, column: str | None, splits: dict[str, Labels | None]) -> dict[str, ClassCounts]:
+    """Of each split that will be read; splits: its labels where they are counted already."""
+    if column is None:
+        return {}
+    found = {split: labels or table.labels(split, column) for split, labels in splits.items()}
+    return {
+        split: ClassCounts(counts=dict(labels.counts.most_common(MAX_CLASSES_KEPT)), complete=labels.complete)
+        for split, labels in found.items()
+    }
 
 
 def _sample(table: Table, train: str, evaluation: str | None) -> dict[str, Any]:

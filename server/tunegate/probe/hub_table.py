@@ -87,16 +87,18 @@ def _through_viewer(hub: Hub, info: RepoInfo, asked: str | None) -> HubTable:
     config, why = choose_config(info, list(dict.fromkeys(name for name, _ in listed)), asked)
     names = [split for name, split in listed if name == config]
     warnings: list[str] = []
-    splits, features = _info(hub, info, config, names, warnings)
+    splits, features, partial = _info(hub, info, config, names, warnings)
     reader = _ViewerRows(hub, info, config, splits, warnings)
     features = features or reader.features(names[0])
     reader.kinds = features
-    table = Table("viewer", splits, features, reader.rows, exact=reader.exact, warnings=warnings)
+    table = Table(
+        "viewer", splits, features, reader.rows, exact=reader.exact, warnings=warnings, facts={"partial": partial}
+    )
     return HubTable(table, list(dict.fromkeys(name for name, _ in listed)), config, why, "viewer")
 
 
-def _info(hub: Hub, info: RepoInfo, config: str, names: list[str], warnings: list[str]) -> tuple[dict, dict]:
-    """(split -> rows, columns); empty columns where the viewer has no info but may have rows."""
+def _info(hub: Hub, info: RepoInfo, config: str, names: list[str], warnings: list[str]) -> tuple[dict, dict, bool]:
+    """(split -> rows, columns, whether the rows are counted of a part only); empty columns where the viewer has no info but may have rows."""
     try:
         answer = _ask(hub, "info", dataset=info.id, config=config)
     except NoViewer:
@@ -109,7 +111,7 @@ def _info(hub: Hub, info: RepoInfo, config: str, names: list[str], warnings: lis
     if None in splits.values():
         splits = _sizes(hub, info, config, splits)
     features = raw.get("features") if isinstance(raw.get("features"), dict) else {}
-    return splits, {str(name)[:100]: feature(value) for name, value in features.items()}
+    return splits, {str(name)[:100]: feature(value) for name, value in features.items()}, bool(answer.get("partial"))
 
 
 def _sizes(hub: Hub, info: RepoInfo, config: str, splits: dict[str, int | None]) -> dict[str, int | None]:

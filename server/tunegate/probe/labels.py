@@ -47,7 +47,7 @@ def count_some(values: Iterator[Any], found: Feature) -> Labels:
 
 
 def class_name(value: Any, found: Feature) -> str | None:
-    if value is None or value == "" or (found.kind in ("class", "int") and value == -1):
+    if value is None or value == "" or (found.kind in ("class", "int") and str(value) == "-1"):
         return None
     if found.kind == "class" and type(value) is int:
         return found.names[value] if 0 <= value < len(found.names) else None

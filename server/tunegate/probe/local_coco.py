@@ -180,6 +180,8 @@ def _take_annotation(found: _Coco, item: dict[str, Any]) -> None:
         return
     found.annotated.add(number)
     found.total += 1
+    if found.images and number not in found.images:  # of no image that is listed: nothing reads it
+        return
     for segment in item["segments_info"] if isinstance(item.get("segments_info"), list) else [item]:
         if isinstance(segment, dict) and type(segment.get("category_id")) is int:
             found.classes[segment["category_id"]] += 1

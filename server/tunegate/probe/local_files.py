@@ -14,7 +14,7 @@ from tunegate.probe.columns import Feature, schema_features, value_feature
 from tunegate.probe.labels import Labels, count_some
 from tunegate.probe.local_tree import N_ROWS, below, inside, walk
 from tunegate.probe.pictures import from_bytes, from_path
-from tunegate.probe.splits import by_split
+from tunegate.probe.splits import assigned, split_of
 from tunegate.probe.table import Rows, Table
 
 SUFFIXES = {".parquet": "parquet", ".jsonl": "jsonl", ".csv": "csv", ".arrow": "arrow"}
@@ -31,8 +31,8 @@ def read(path: Path, kind: str) -> Table:
     return {"csv": _text_table, "jsonl": _text_table, "parquet": _parquet, "arrow": _arrow}[kind](path, kind)
 
 
-def _files(path: Path, kind: str) -> tuple[Path, dict[str, list[Path]]]:
-    """(the dataset's folder, split -> files)."""
+def _files(path: Path, kind: str, warnings: list[str]) -> tuple[Path, dict[str, list[Path]]]:
+    """(the dataset's folder, split -> files). What the names leave open is a warning."""
     if path.is_file():
         return path.parent, {"train": [path]}
     names = sorted(str(p.relative_to(path)) for p in walk(path, path, (f".{kind}",)))
@@ -42,7 +42,21 @@ def _files(path: Path, kind: str) -> tuple[Path, dict[str, list[Path]]]:
         )
     for name in names:
         inside(path / name, path)
-    return path, {split: [path / name for name in group] for split, group in by_split(names).items()}
+    splits = assigned(names)
+    if unused := [name for name, split in splits.items() if split is None]:
+        warnings.append(
+            f"{len(unused)} files beside those called train are called like no split and are not used: {', '.join(unused[:5])}"
+        )
+    doubtful = [name for name, split in splits.items() if split == "train" and split_of(name) != "train"]
+    if any(split not in (None, "train") for split in splits.values()) and doubtful:
+        warnings.append(f"{len(doubtful)} files whose names tell no split are trained on: {', '.join(doubtful[:5])}")
+    elif ignored := [name for name in doubtful if split_of(name)]:
+        warnings.append(f"not every file is called like a split: all are trained on, {', '.join(ignored[:5])} too")
+    files: dict[str, list[Path]] = {}
+    for name, split in splits.items():
+        if split:
+            files.setdefault(split, []).append(path / name)
+    return path, files
 
 
 # --- csv and jsonl
@@ -54,7 +68,8 @@ def rows_of(path: Path) -> Iterator[dict[str, Any]]:
 
 
 def _text_table(path: Path, kind: str) -> Table:
-    root, files = _files(path, kind)
+    warnings: list[str] = []
+    root, files = _files(path, kind, warnings)
     rows = {"csv": _csv_rows, "jsonl": _jsonl_rows}[kind]
     counts, heads, samples = {}, {}, {}
     for split, paths in files.items():
@@ -79,7 +94,7 @@ def _text_table(path: Path, kind: str) -> Table:
 
     for split in files:  # a path that leads out is told before anything rests on the rows
         read(split)
-    return Table(kind, counts, features, read, count, every)
+    return Table(kind, counts, features, read, count, every, warnings=warnings)
 
 
 def _sampled(rows: Iterator[dict[str, Any]]) -> tuple[int, list[dict], list[dict]]:
@@ -179,7 +194,8 @@ def _stored(value: Any, found: Feature | None, name: str) -> Any:
 
 def _parquet(path: Path, kind: str) -> Table:
     pa = pyarrow_or_fail()
-    _, files = _files(path, kind)
+    warnings: list[str] = []
+    _, files = _files(path, kind, warnings)
 
     def each(split: str, columns: list[str], size: int) -> Iterator[dict[str, Any]]:
         for file in files[split]:
@@ -205,7 +221,7 @@ def _parquet(path: Path, kind: str) -> Table:
         counts = {split: sum(file.metadata.num_rows for file in group) for split, group in opened.items()}
         return counts, next(iter(opened.values()))[0].schema_arrow
 
-    return _columnar(pa, path, kind, scan, some, each)
+    return _columnar(pa, path, kind, scan, some, each, warnings)
 
 
 def spread_groups(groups: list[Any], number: int) -> list[Any]:
@@ -230,7 +246,8 @@ def group_rows(file: Any, group: int, number: int, columns: list[str] | None = N
 def _arrow(path: Path, kind: str) -> Table:
     """A folder written by Dataset.save_to_disk or DatasetDict.save_to_disk (splits keep their names), or .arrow files."""
     pa = pyarrow_or_fail()
-    files = _arrow_files(path)
+    warnings: list[str] = []
+    files = _arrow_files(path, warnings)
 
     def batches(split: str) -> Iterator[Any]:
         for file in files[split]:
@@ -255,7 +272,7 @@ def _arrow(path: Path, kind: str) -> Table:
         with pa.memory_map(str(first)) as mapped:
             return counts, _reader(pa, mapped).schema
 
-    return _columnar(pa, path, kind, scan, some, each)
+    return _columnar(pa, path, kind, scan, some, each, warnings)
 
 
 def _reader(pa: Any, mapped: Any) -> Any:
@@ -275,9 +292,9 @@ def _batches(pa: Any, mapped: Any) -> Iterator[Any]:
         yield from reader
 
 
-def _arrow_files(path: Path) -> dict[str, list[Path]]:
+def _arrow_files(path: Path, warnings: list[str]) -> dict[str, list[Path]]:
     if path.is_file() or not ((path / "dataset_dict.json").is_file() or (path / "state.json").is_file()):
-        return _files(path, "arrow")[1]
+        return _files(path, "arrow", warnings)[1]
     files = {}
     for split, folder in _arrow_splits(path).items():
         listed = _json(folder / "state.json", path).get("_data_files")
@@ -306,7 +323,9 @@ def _json(path: Path, root: Path) -> dict[str, Any]:
     return value
 
 
-def _columnar(pa: Any, path: Path, kind: str, scan: Callable, some: Callable, each: Callable) -> Table:
+def _columnar(
+    pa: Any, path: Path, kind: str, scan: Callable, some: Callable, each: Callable, warnings: list[str]
+) -> Table:
     """What parquet and arrow have in common: a schema, and rows to look into. Damage is `rejected`."""
     damaged = (pa.ArrowException, OSError)
 
@@ -345,4 +364,4 @@ def _columnar(pa: Any, path: Path, kind: str, scan: Callable, some: Callable, ea
         except damaged as error:
             raise refused(error) from None
 
-    return Table(kind, counts, features, read, count, every)
+    return Table(kind, counts, features, read, count, every, warnings=warnings)

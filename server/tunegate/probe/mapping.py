@@ -129,6 +129,8 @@ def _find(role: str, wanted: Role, features: dict[str, Feature], taken: dict[str
         "messages",
         "sharegpt",
         "chat",
+        "pairs",
+        "tools",
         "segments",
         "depth",
     ):
@@ -200,6 +202,10 @@ def fits(shape: str, found: Feature) -> bool:
         return _is_turns(found, 0 if shape == "messages" else 1)
     if shape == "chat":
         return kind == "string" or _is_turns(found, 0)
+    if shape == "pairs":
+        return inner == "list" and item.item is not None and item.item.kind == "string"
+    if shape == "tools":
+        return kind == "string" or inner == "struct"
     if shape == "segments":
         return _field_names(found) >= {"id", "category_id"}
     if shape == "depth":

@@ -37,6 +37,28 @@ def by_split(paths: list[str]) -> dict[str, list[str]]:
     return found or ({"train": paths} if paths else {})
 
 
+def assigned(paths: list[str]) -> dict[str, str | None]:
+    """Relative path of a local table -> its split, None for a file that is not used. As rows.py of a project reads them.
+
+    The words decide where every path has one, or none has. Where some have none, a word counts only as a folder or as the end
+    of a name (data_test, not "test tubes"). The other files are then train, unless files are called train.
+    """
+    splits = {path: split_of(path) for path in paths}
+    if all(splits.values()) or not any(splits.values()):
+        return {path: split or "train" for path, split in splits.items()}
+    splits = {path: _split_at_end(path) for path in paths}
+    rest = None if "train" in splits.values() else "train"
+    return {path: split or rest for path, split in splits.items()}
+
+
+def _split_at_end(path: str) -> str | None:
+    *folders, file = path.lower().split("/")
+    words = [
+        word for word in re.split(r"[-._ ]+", file.rpartition(".")[0]) if word and not re.fullmatch(r"\d+|of", word)
+    ]
+    return next((KEYWORDS[word] for word in [*folders, *words[-1:]] if word in KEYWORDS), None)
+
+
 def choose_splits(
     splits: dict[str, int | None], train: str | None, evaluation: str | None
 ) -> tuple[str, str | None, str]:

@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from tunegate.errors import ToolFailure
 from tunegate.probe.columns import dig
+from tunegate.probe.schemas import BESIDE
 
 ROLES = ("system", "developer", "user", "assistant", "tool")
 SHAREGPT = {"human": "user", "user": "user", "gpt": "assistant", "assistant": "assistant", "chatgpt": "assistant", "bing": "assistant",
@@ -38,7 +39,7 @@ def judge_texts(rows: list[dict[str, Any]], form: str, columns: dict[str, str]) 
         return None
     turned: Counter[str] = Counter()
     lengths, words, empty, most, unanswered, marks = [], [], 0, 0, 0, 0
-    learned = [role for role in roles if role not in ("input", "system")]
+    learned = [role for role in roles if role not in ("input", *BESIDE)]
     for row in rows:
         cells = {role: _text(dig(row, columns[role])) for role in roles}
         empty += any(not cells[role].strip() for role in learned)

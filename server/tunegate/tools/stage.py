@@ -227,6 +227,7 @@ def _notes(facts: dict[str, Any]) -> list[str]:
     again = f"{seen} of {facts.get('n') or facts.get('n_eval')} evaluation rows are training rows too: the metric is partly of what was learnt by heart"
     notes = [(facts.get("memory") or {}).get("note"), facts.get("outcome"), again if seen else None]
     notes += facts.get("set_aside", [])
+    notes += facts.get("notes", [])  # of prepare: what was left out, and why
     return [note for note in notes if note]
 
 
@@ -356,7 +357,7 @@ def _brief(facts: dict[str, Any]) -> dict[str, Any]:
     return {
         key: value
         for key, value in facts.items()
-        if key not in ("packages", "job", "exit_code", "passed", "stopped", "overcome", "problems", "failures")
+        if key not in ("packages", "job", "exit_code", "passed", "stopped", "overcome", "problems", "failures", "notes")
         and len(str(value)) < 400
     }
 

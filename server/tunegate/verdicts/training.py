@@ -9,6 +9,7 @@ from tunegate import checkpoints, evidence, fit, jobs, render
 from tunegate.config import RunConfig
 from tunegate.probe.safetensors import PREFIX, header_length, parse_header
 from tunegate.rundir import Run
+from tunegate.verdicts import prepared
 from tunegate.verdicts.ended import steps_done
 from tunegate.verdicts.read import is_positive, read_json, read_rows
 
@@ -35,22 +36,9 @@ def prepare(run: Run, config: RunConfig) -> tuple[dict, list[str]]:
             problems.append(f"data/meta.json: {split}_histogram does not add up to {rows} rows")
         if not any(path.stat().st_size for path in (run.path / "data" / split).glob("*.arrow")):
             problems.append(f"data/{split} holds no Arrow file")
-    expected = _rows_there_are(run, config, meta)
-    if expected is not None and meta["n_train"] < expected:
-        problems.append(
-            f"{meta['n_train']} training rows were prepared where the dataset has {expected} that could be used"
-        )
-    return facts, problems
-
-
-def _rows_there_are(run: Run, config: RunConfig, meta: dict[str, Any]) -> int | None:
-    """The training rows that prepare should have found, by the probe's count; None where the probe knows none."""
-    probed = evidence.read(run, "dataset")
-    known = (probed.facts.get("splits") or {}).get(config.train_split) if probed else None
-    if not isinstance(known, int):
-        return None
-    held_out = 0 if config.eval_split else meta["n_eval"]
-    return min(config.n_train, known - held_out - sum(meta.get("dropped", {}).values()))
+    compared = prepared.reconcile(run, config, meta)
+    facts |= compared.facts | ({"notes": compared.notes} if compared.notes else {})
+    return facts, problems + compared.problems
 
 
 def smoke(run: Run, config: RunConfig) -> tuple[dict, list[str]]:

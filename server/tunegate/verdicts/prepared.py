@@ -1,0 +1,141 @@
+"""What prepare read and left out, compared with what the probe counted: rows and classes of both splits."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from tunegate import evidence
+from tunegate.config import RunConfig
+from tunegate.rundir import Run
+
+LARGE_LOSS = 0.1  # of a split's rows, or of its objects: more is for the user to know before anything is trained
+BY_DESIGN = ("box of a crowd", "object of a crowd")  # a class of which there are only crowds is not a mistake
+LONGEST_NAME = 100  # characters of a class name that the probe keeps
+SHOWN = 5
+
+
+@dataclass
+class Reconciled:
+    """facts: what was left out, by split; notes: the same in sentences; problems: what nothing explains."""
+
+    facts: dict[str, Any] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+    problems: list[str] = field(default_factory=list)
+
+
+def reconcile(run: Run, config: RunConfig, meta: dict[str, Any]) -> Reconciled:
+    """Compares data/meta.json's `read` with the probe's evidence, where there is some."""
+    probed = evidence.read(run, "dataset")
+    known = probed.facts if probed else {}
+    found, read = Reconciled(), meta.get("read")
+    if read is None:
+        if known.get("splits") or known.get("class_counts"):
+            found.problems.append(
+                "data/meta.json does not say how many rows were read and left out: render the project again"
+            )
+        return found
+    parts = {"train": (config.train_split or "train", read["train"]), "eval": (config.eval_split, read.get("eval"))}
+    if config.eval_split and not read.get("eval"):
+        found.problems.append(f"data/meta.json says nothing about the rows of eval_split = {config.eval_split!r}")
+    for part, (split, counts) in parts.items():
+        if split and counts:
+            _rows(found, split, counts, known)
+            _classes(found, split, counts, (known.get("class_counts") or {}).get(split) or {})
+            _left_out(found, part, split, counts, config)
+    _chosen(found, config, meta, read)
+    _unread(found, known)
+    return found
+
+
+def _rows(found: Reconciled, split: str, counts: dict[str, Any], known: dict[str, Any]) -> None:
+    rows, usable, left_out = counts["rows"], counts["usable"], sum(counts["left_out"].values())
+    if rows != usable + left_out:
+        found.problems.append(
+            f"data/meta.json does not add up: of {rows} rows of split {split!r}, {usable} can be used and {left_out} are left out"
+        )
+    there_are = (known.get("splits") or {}).get(split)
+    if not isinstance(there_are, int) or known.get("rows_partial"):
+        return
+    remedy = "check how the files are named and placed, and call probe_dataset again if they have changed"
+    if rows < there_are:
+        found.problems.append(
+            f"prepare read {rows} rows of split {split!r} where the probe counted {there_are}: "
+            f"{there_are - rows} are missing without a reason; {remedy}"
+        )
+    elif usable > there_are:
+        found.problems.append(
+            f"prepare found {usable} usable rows of split {split!r} where the probe counted {there_are}; {remedy}"
+        )
+
+
+def _classes(found: Reconciled, split: str, counts: dict[str, Any], probed: dict[str, Any]) -> None:
+    read = _by_short_name(counts["classes"])
+    left_out = {name[:LONGEST_NAME]: why for name, why in counts["classes_left_out"].items()}
+    wrong = []
+    for name, expected in (probed.get("counts") or {}).items():
+        seen, why = read.get(name, 0), left_out.get(name, {})
+        if not seen:
+            wrong.append(f"class {name!r} of split {split!r} vanished: the probe counted {expected}, prepare read none")
+        elif seen < expected or (probed["complete"] and seen > expected):
+            wrong.append(f"class {name!r} of split {split!r}: the probe counted {expected}, prepare read {seen}")
+        elif sum(why.values()) == seen and not set(why) <= set(BY_DESIGN):
+            wrong.append(f"class {name!r} of split {split!r} vanished: all {seen} are left out ({_listed(why)})")
+    found.problems += wrong[:SHOWN]
+    if len(wrong) > SHOWN:
+        found.problems.append(f"the same holds for {len(wrong) - SHOWN} more classes of split {split!r}")
+
+
+def _by_short_name(counts: dict[str, int]) -> dict[str, int]:
+    short: dict[str, int] = {}
+    for name, count in counts.items():
+        short[name[:LONGEST_NAME]] = short.get(name[:LONGEST_NAME], 0) + count
+    return short
+
+
+def _left_out(found: Reconciled, part: str, split: str, counts: dict[str, Any], config: RunConfig) -> None:
+    used = sum(counts["classes"].values()) - sum(sum(why.values()) for why in counts["classes_left_out"].values())
+    objects = counts["objects_left_out"]
+    facts = {"read": counts["rows"], "left_out": counts["left_out"]} | (
+        {"objects_left_out": objects} if objects else {}
+    )
+    found.facts[f"{part}_rows"] = facts
+    for what, total, why in (
+        ("rows", counts["rows"], counts["left_out"]),
+        ("objects", used + sum(objects.values()), objects),
+    ):
+        if lost := sum(why.values()):
+            note = f"{lost} of {total} {what} of split {split!r} are left out: {_listed(why)}"
+            if what == "rows" and (fits := counts.get("fits_95")) and fits > (config.max_length or fits):
+                note += f"; max_length {fits} would keep 95 %"
+            found.notes.append(f"large loss: {note}; ask the user" if lost > LARGE_LOSS * total else note)
+
+
+def _listed(why: dict[str, int]) -> str:
+    return ", ".join(f"{count} {reason}" for reason, count in sorted(why.items(), key=lambda item: -item[1])[:SHOWN])
+
+
+def _chosen(found: Reconciled, config: RunConfig, meta: dict[str, Any], read: dict[str, Any]) -> None:
+    """As many rows were prepared as were asked for, or as there are; and each class that could be used is among them."""
+    usable, other = read["train"]["usable"], read.get("eval")
+    n_eval = min(config.n_eval, other["usable"] if other else max(1, usable // 5))
+    n_train = min(config.n_train, usable if other else usable - n_eval)
+    for name, rows, wanted in (("training", meta["n_train"], n_train), ("evaluation", meta["n_eval"], n_eval)):
+        if rows != wanted:
+            found.problems.append(f"{rows} {name} rows were prepared where the dataset has {wanted} that could be used")
+    absent = [
+        name
+        for name, count in meta.get("train_histogram", {}).items()
+        if not count and read["train"]["classes"].get(name)
+    ]
+    if absent and n_train < usable:
+        found.notes.append(
+            f"{len(absent)} classes have no example among the {n_train} training rows chosen: {', '.join(absent[:SHOWN])}; raise n_train"
+        )
+
+
+def _unread(found: Reconciled, known: dict[str, Any]) -> None:
+    if columns := known.get("unused_columns"):
+        found.facts["columns_not_read"] = columns
+        if known.get("task") in ("text-generation", "image-text-to-text"):
+            found.notes.append(f"columns that are not read: {', '.join(columns[:20])}")
