@@ -108,12 +108,14 @@ class Watch:
         with contextlib.suppress(
             OSError, ToolFailure
         ):  # no space left: the training goes on, and is resumed from an earlier one
-            with os.fdopen(
-                nofollow.open_file(_records_path(self.run), os.O_WRONLY | os.O_CREAT | os.O_APPEND), "ab"
-            ) as file:
+            with os.fdopen(_append(_records_path(self.run)), "ab") as file:
                 file.write(b"\n" + line + b"\n")  # the first ends what a killed runner left of a line
                 file.flush()
                 os.fsync(file.fileno())
+
+
+def _append(path: Path) -> int:
+    return nofollow.open_file(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, nofollow.PRIVATE_FILE)
 
 
 def _folders(run: Run) -> list[Path]:
