@@ -1,6 +1,6 @@
 # Two commands do everything on a fresh machine with Python >= 3.11: `make demo` and `make test`. Neither needs root.
 PYTHON ?= python3
-# A worker a core, each with whole test files (tests/conftest.py). To debug: make test PYTEST="-n 0 -x tests/test_web.py"
+# A worker a core, each with whole test files (tests/conftest.py). To debug: make test PYTEST="-n 0 -x tests/clients/web/test_web.py"
 PYTEST ?= -n auto
 VENV := .venv
 BIN := $(VENV)/bin
@@ -10,10 +10,10 @@ demo: $(VENV)/demo
 
 test: $(VENV)/test
 	$(BIN)/ruff check -q server tests benchmarks && $(BIN)/ruff format --check -q server tests benchmarks
-	TUNEGATE_STAGE_PYTHON=$$($(BIN)/python -m tunegate.envs --task image-classification) $(BIN)/python -m pytest -m "not slow" $(PYTEST)
+	TUNEGATE_STAGE_PYTHON=$$($(BIN)/python -m tunegate.platforms.local_process.envs --task image-classification) $(BIN)/python -m pytest -m "not slow" $(PYTEST)
 
 test-all: $(VENV)/test
-	TUNEGATE_STAGE_PYTHON=$$($(BIN)/python -m tunegate.envs --task image-classification) $(BIN)/python -m pytest $(PYTEST)
+	TUNEGATE_STAGE_PYTHON=$$($(BIN)/python -m tunegate.platforms.local_process.envs --task image-classification) $(BIN)/python -m pytest $(PYTEST)
 
 bench: $(VENV)/test
 	$(BIN)/python benchmarks/server.py $(RUN)

@@ -27,7 +27,7 @@ CHANGES = {
 
 
 def by_server(project: Path, tag: str) -> list[str]:
-    return [sys.executable, "-P", "-m", "tunegate.docker_stage", str(project), "build", "bench"]
+    return [sys.executable, "-P", "-m", "tunegate.platforms.local_docker.docker_stage", str(project), "build", "bench"]
 
 
 def by_hand(project: Path, tag: str) -> list[str]:

@@ -23,7 +23,8 @@ from typing import Any
 
 import anyio
 
-from tunegate import demo, envs, evidence
+from tunegate import demo, evidence
+from tunegate.platforms.local_process import envs
 from tunegate.rundir import Run
 
 CONVNEXT = "tunegate-demo/convnext-tiny-224"

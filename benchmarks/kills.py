@@ -156,10 +156,10 @@ class Trial:
         return any(hit)
 
     def follower(self) -> bool:
-        return kill("tunegate.docker_stage", str(self.run), "train")
+        return kill("tunegate.platforms.local_docker.docker_stage", str(self.run), "train")
 
     def runner(self) -> bool:
-        return kill("tunegate.runner", str(self.run / "meta/jobs/train"))
+        return kill("tunegate.jobs.runner", str(self.run / "meta/jobs/train"))
 
     def runner_and_follower(self) -> bool:
         return any([self.runner(), self.follower()])
@@ -275,7 +275,7 @@ def control(agent: Agent, engine: Engine, run: Path) -> tuple[int, int]:
     for row in api.containers(filters={"label": [f"tunegate.run={run}", "tunegate.stage=train"]}):
         api.kill(row["Id"])
     deadline = time.monotonic() + 60
-    while processes("tunegate.runner", str(run / "meta/jobs/train")) and time.monotonic() < deadline:
+    while processes("tunegate.jobs.runner", str(run / "meta/jobs/train")) and time.monotonic() < deadline:
         time.sleep(0.1)
     must = steps(run)[-1][1] - kept()
     error = agent.train(wait_s=5).get("error", {})

@@ -5,10 +5,10 @@
 
 Models are built from their configs with random weights and fed synthetic tensors, three steps in bfloat16 autocast with float32
 weights and fused AdamW, as the Trainer does it; nothing is downloaded. Needs torch and transformers, not the server: only
-tunegate.fit and tunegate.activations, which import nothing. `train --tiny` runs small shapes on the CPU to try the script out.
+tunegate.hardware.fit and tunegate.tasks.activations, which import nothing. `train --tiny` runs small shapes on the CPU to try the script out.
 
 `count` runs each model on the meta device under autocast's rules for CUDA and adds up the tensors that autograd saves: the
-source of the formulas in tunegate.activations.
+source of the formulas in tunegate.tasks.activations.
 """
 
 from __future__ import annotations
@@ -29,7 +29,8 @@ import transformers.masking_utils
 from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 
-from tunegate import activations, fit
+from tunegate.hardware import fit
+from tunegate.tasks import activations
 
 STEPS = 3
 SCENES = 104  # FoodSeg103 and its background

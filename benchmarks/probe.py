@@ -21,12 +21,12 @@ import time
 from collections import Counter
 from pathlib import Path
 
+from tunegate.clients.hub import Hub
 from tunegate.embedded.hub import EmbeddedHub
 from tunegate.embedded.hub_store import Entry, Repo
 from tunegate.errors import ToolFailure
-from tunegate.hub import Hub
-from tunegate.probe import architectures, deep
-from tunegate.probe.model import probe_model
+from tunegate.probe.model import deep, probe_model
+from tunegate.tasks import architectures
 
 ROUNDS = 5
 HOW = ("right", "asked", "both", "wrong")

@@ -20,7 +20,8 @@ from typing import Any
 
 import anyio
 
-from tunegate import demo, envs, evidence
+from tunegate import demo, evidence
+from tunegate.platforms.local_process import envs
 from tunegate.rundir import Run
 
 SIZES = {"n_train": 192, "n_eval": 48}

@@ -27,8 +27,8 @@ from pathlib import Path
 
 import yaml
 
-from tunegate import render
 from tunegate.config import RunConfig
+from tunegate.project import render
 
 STAGE = Path(__file__).with_name("throughput_stage.py").resolve()
 # name -> what the run's config says; copies: how often the 192 rows are repeated, so that an epoch is long enough

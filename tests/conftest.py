@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from xdist.scheduler import LoadFileScheduling
 
-from tunegate import seal
+from tunegate.evidence import seal
 
 
 class ByFile(LoadFileScheduling):

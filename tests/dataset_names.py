@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import get_args
 
 from tunegate import config
-from tunegate.probe import boxes, local_images, recommend, schemas, splits, texts
+from tunegate.probe.dataset import boxes, recommend, schemas, splits, texts
+from tunegate.probe.dataset.local import images
 
 FORMS = [form for forms in schemas.FORMS.values() for form in forms]
 MASKS = config.RunConfig.model_fields["mask_values"].annotation
@@ -19,9 +20,9 @@ NAMES = {
     *splits.KEYWORDS,
     *texts.ROLES,
     *texts.SHAREGPT,
-    *(f"{name}/" for name in (*local_images.IMAGE_FOLDERS, *local_images.MASK_FOLDERS, *local_images.DEPTH_FOLDERS)),
-    *local_images.METADATA,
-    *local_images.NAME_FILES,
+    *(f"{name}/" for name in (*images.IMAGE_FOLDERS, *images.MASK_FOLDERS, *images.DEPTH_FOLDERS)),
+    *images.METADATA,
+    *images.NAME_FILES,
     *recommend.Recommendation.model_fields,
     # of COCO, VOC, imagefolder, trl, and of this server's command line
     *("objects", "objects.bbox", "_annotations.coco.json", "JPEGImages/", "SegmentationClass", "ImageSets/Main"),

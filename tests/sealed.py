@@ -8,10 +8,11 @@ import sys
 from collections.abc import Mapping
 from typing import Any
 
-from tunegate import evidence, ledger, seal, stages
+from tunegate import evidence, stages
 from tunegate.config import RunConfig
+from tunegate.evidence import ledger, seal
+from tunegate.project.render import HEADER
 from tunegate.recipe.slots import SLOTS
-from tunegate.render import HEADER
 from tunegate.rundir import Run, atomic_write, hash_files
 
 SHA = "a" * 40

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.scaffolds.conftest import make_project
-from tunegate.probe import tasks
+from tunegate import tasks
 
 BENCHMARKS = Path(__file__).resolve().parents[1] / "benchmarks"
 ON_THE_SERVER = ("kills", "gpu_path", "reference_pipelines", "throughput")  # those whose --help ends at once

@@ -10,7 +10,7 @@ import pytest
 from tests.sealed import CONFIG, FACTS, build, write
 from tunegate import evidence, gates
 from tunegate.errors import ToolFailure
-from tunegate.render import HEADER
+from tunegate.project.render import HEADER
 from tunegate.rundir import Run
 
 GATE_OF = {

@@ -12,9 +12,12 @@ import pytest
 
 from tests import sealed
 from tests.sealed import CONFIG, FACTS
-from tunegate import envs, evidence, jobs, ledger, nofollow, progress_log, rerun, rundir, stages
+from tunegate import evidence, jobs, nofollow, rundir, stages
 from tunegate.errors import ToolFailure
-from tunegate.probe import streamed
+from tunegate.evidence import ledger
+from tunegate.platforms.local_process import envs
+from tunegate.probe.dataset import streamed
+from tunegate.publish import progress_log, rerun
 from tunegate.rundir import Run
 from tunegate.tools.base import recorded
 

@@ -9,28 +9,20 @@ from typing import get_args
 import pytest
 import yaml
 
-from tunegate import (
-    card,
-    config,
-    containers,
-    docker_stage,
-    fit,
-    metrics,
-    ngc_rules,
-    publish,
-    reference_pages,
-    render,
-    rerun,
-    stages,
-    workarounds,
-)
+from tunegate import config, stages, tasks
+from tunegate.clients.docker import containers
 from tunegate.config import RunConfig
+from tunegate.hardware import fit
+from tunegate.hardware.ngc import rules as ngc_rules
+from tunegate.knowledge import reference_pages, workarounds
+from tunegate.knowledge.workarounds import Condition
 from tunegate.paths import data_dir
-from tunegate.probe import tasks
+from tunegate.project import render
+from tunegate.publish import card, push, rerun
 from tunegate.recipe import ladder, task_sources
 from tunegate.recipe.slots import SLOTS
+from tunegate.tasks import metrics
 from tunegate.tools import generate
-from tunegate.workarounds import Condition
 
 REFERENCES = data_dir("references")
 
@@ -63,8 +55,8 @@ def test_stages_in_containers():
     for name, stage in stages.STAGES.items():
         command, network, gpu = rows[name]
         assert not stage.argv or f"python {' '.join(stage.argv)}" in command, name
-        assert (network == "yes") is (name in docker_stage.TALKS_TO_HUB), name
-        assert (gpu == "yes") is (name in docker_stage.COMPUTES), name
+        assert (network == "yes") is stages.STAGES[name].network, name
+        assert (gpu == "yes") is stages.STAGES[name].gpu, name
 
 
 def test_flags_of_containers():
@@ -111,9 +103,9 @@ def test_deliverables_are_the_rendered_files_and_what_stages_make():
 
 def test_what_is_pushed():
     text = page("hub-push.md")
-    for pattern, folder in publish.PUSHED.items():
+    for pattern, folder in push.PUSHED.items():
         assert (folder or pattern.split("*")[0].rstrip("/").split(".")[0]) in text, pattern
-    assert all(name in text for name in publish.NOT_PUSHED)
+    assert all(name in text for name in push.NOT_PUSHED)
 
 
 def test_options_are_those_that_can_be_switched_on():

@@ -11,10 +11,14 @@ import pytest
 import yaml
 
 from tests import dataset_names
-from tunegate import card, cli, errors, extras, fit, metrics, render, skill, stages
+from tunegate import cli, errors, skill, stages
 from tunegate.config import RunConfig, Task
+from tunegate.hardware import fit
 from tunegate.paths import data_dir
+from tunegate.project import extras, render
+from tunegate.publish import card
 from tunegate.recipe.slots import SLOTS
+from tunegate.tasks import metrics
 
 PACKAGE = Path(skill.__file__).parent
 PAGES = {
@@ -31,7 +35,7 @@ def declared() -> tuple[dict[str, set[str]], set[str]]:
         *(PACKAGE / "tools").glob("*.py"),
         PACKAGE / "errors.py",
         PACKAGE / "gates.py",
-        PACKAGE / "playbook.py",
+        PACKAGE / "stages/playbook.py",
     ):
         for node in ast.parse(path.read_text()).body:
             decorators = [

@@ -9,8 +9,8 @@ import zlib
 
 import pytest
 
+from tunegate.clients.hub import Hub
 from tunegate.embedded.hub import EmbeddedHub
-from tunegate.hub import Hub
 
 TOKEN = "hf_" + "ownerownerownerowner"
 OTHER = "hf_" + "strangerstrangerstra"

@@ -67,9 +67,9 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _serve(arguments: argparse.Namespace) -> int:
+    from tunegate.clients.network import LOOPBACK
     from tunegate.mcp_server import build
     from tunegate.tools.base import Workspace
-    from tunegate.web import LOOPBACK
 
     server = build(Workspace(arguments.root.resolve(), tuple(arguments.data_root)))
     if not arguments.http:
@@ -116,7 +116,9 @@ def _gates(arguments: argparse.Namespace) -> int:
 
 
 def _wheelhouse(arguments: argparse.Namespace) -> int:
-    from tunegate import engine, rundir, wheelhouse
+    from tunegate import rundir
+    from tunegate.clients.docker import engine
+    from tunegate.platforms.local_docker import wheelhouse
 
     path = arguments.run.resolve()
     run = rundir.existing(path.parent, path.name)

@@ -8,11 +8,15 @@ from typing import Any, get_args
 
 from pydantic import BaseModel
 
-from tunegate import added, evidence, extras, fit, fixes, jobs, ledger, stages
+from tunegate import evidence, jobs, stages
 from tunegate.config import RunConfig
 from tunegate.errors import NextCall, ToolFailure
+from tunegate.evidence import ledger
+from tunegate.hardware import fit
+from tunegate.knowledge import fixes
+from tunegate.project import added, extras
+from tunegate.project.render import HEADER
 from tunegate.recipe.slots import RecipeFacts, gate_problems
-from tunegate.render import HEADER
 from tunegate.rundir import Run, file_sha256
 
 NAMES = {1: "qualify", 2: "hardware", 3: "research", 4: "generate", 5: "train", 6: "publish"}

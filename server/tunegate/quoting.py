@@ -1,16 +1,17 @@
-"""Names that somebody else chose (a folder, a class, a column), inside shell commands and Markdown of ours: as text, never as syntax.
+"""What somebody else chose or wrote (a folder, a class, a note of a page), inside shell commands and Markdown of ours: as text, never as syntax.
 
-`neutral` does the same for prose; YAML is quoted by `config.to_yaml`.
+Nothing in it makes a command, a heading, a link, a tag, a new line or a table's cell. YAML is quoted by `config.to_yaml`.
 """
 
 from __future__ import annotations
 
 import csv
 import io
+import json
 import re
 import shlex
 from collections.abc import Iterable
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from tunegate.config import RunConfig
 
@@ -50,3 +51,29 @@ def _without(value: Value, pattern: re.Pattern[str]) -> Value:
     if isinstance(value, dict):
         return {_without(key, pattern): _without(item, pattern) for key, item in value.items()}
     return value
+
+
+def code(value: Any, limit: int = 300) -> str:
+    """A value that a stranger wrote, inside a code span that it cannot leave."""
+    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    return "`" + (printable(text, limit).replace("`", "'").replace("|", "¦") or " ") + "`"
+
+
+def sentence(note: str) -> str:
+    """A sentence of ours, in which a URL may stand: nothing in it makes a link, a tag or a new line."""
+    for mark in "\\`[]<>|*":
+        note = note.replace(mark, "\\" + mark)
+    return printable(note, 500)
+
+
+def printable(text: str, limit: int) -> str:
+    text = "".join(c if c.isprintable() else " " for c in text)
+    return text if len(text) <= limit else text[: limit - 1] + "…"
+
+
+def link(address: str) -> str:
+    return (
+        "<"
+        + printable(address, 2048).replace("<", "%3C").replace(">", "%3E").replace("|", "%7C").replace(" ", "%20")
+        + ">"
+    )

@@ -9,9 +9,10 @@ import pytest
 import uvicorn
 from starlette.applications import Starlette
 
+from tunegate.clients.web import HttpWeb, parse_map
+from tunegate.clients.web.page import WebError
 from tunegate.embedded import web as recorded
 from tunegate.recipe import gate_problems, recipe_markdown, research
-from tunegate.web import HttpWeb, WebError, parse_map
 
 ARGUMENTS = {
     "task": "image-classification",

@@ -15,8 +15,8 @@ from typing import NamedTuple, NoReturn
 import pytest
 
 from tests.engine.lease import STANDIN, leased
-from tunegate import extras
 from tunegate.paths import data_dir
+from tunegate.project import extras
 
 IMAGES_OWN = re.compile(
     r"(torch|torchvision|numpy|triton|pytorch-triton)$|nvidia|cuda"

@@ -25,14 +25,17 @@ import pytest
 
 from tests import sealed
 from tests.engine.conftest import STANDIN
-from tunegate import cli, docker_stage, render, wheelhouse
-from tunegate import engine as engines
+from tunegate import cli
+from tunegate.clients import network
+from tunegate.clients.docker import engine as engines
 from tunegate.errors import ToolFailure
+from tunegate.platforms.local_docker import docker_stage, wheelhouse
+from tunegate.project import render
 from tunegate.rundir import Run
 
 WHEEL = "tinypackage-1.2.3-py3-none-any.whl"
 PASSWORD = "pa55word-in-a-url"
-FETCHES = ("TUNEGATE_WHEELHOUSE", *wheelhouse.INDEX, *wheelhouse.CA_BUNDLES, *wheelhouse.PROXIES)
+FETCHES = ("TUNEGATE_WHEELHOUSE", *wheelhouse.INDEX, *wheelhouse.CA_BUNDLES, *network.PROXIES)
 
 
 @pytest.fixture(scope="module")
@@ -82,7 +85,7 @@ def tag(run: Run) -> str:
 
 def start(run: Run, **env: str) -> subprocess.Popen:
     sealed.spec(run, "build", "b1", docker_stage.given(run, run.config(), "build", ()))
-    argv = [sys.executable, "-P", "-m", "tunegate.docker_stage", run.path, "build", "b1"]
+    argv = [sys.executable, "-P", "-m", "tunegate.platforms.local_docker.docker_stage", run.path, "build", "b1"]
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
     return subprocess.Popen(argv, env={**os.environ, **env}, cwd=run.path, **pipes)
 

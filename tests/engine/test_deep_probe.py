@@ -6,8 +6,8 @@ import os
 
 import pytest
 
-from tests.probe.test_deep import AUTO, CONFIG
-from tunegate.probe import deep
+from tests.probe.model.test_deep import AUTO, CONFIG
+from tunegate.probe.model import deep
 
 pytestmark = pytest.mark.slow  # half a minute of pip
 

@@ -17,10 +17,11 @@ import pytest
 
 from tests import fake_engine
 from tests.engine.conftest import STANDIN
-from tunegate import containers, playbook
-from tunegate import engine as engines
-from tunegate.containers import ContainerPlan
+from tunegate.clients.docker import containers
+from tunegate.clients.docker import engine as engines
+from tunegate.clients.docker.containers import ContainerPlan
 from tunegate.errors import ToolFailure
+from tunegate.stages import playbook
 
 BASE = "tunegate-test/tools:1"
 PROGRAMS = ("bash", "sh", "cat", "env", "id", "mkdir", "sleep", "stat", "touch")

@@ -15,8 +15,11 @@ import pytest
 
 from tests import sealed
 from tests.engine.conftest import STANDIN, _standin
-from tunegate import containers, docker_audit, evidence, gpu_handover, gpus, host
-from tunegate import engine as engines
+from tunegate import evidence
+from tunegate.clients.docker import containers
+from tunegate.clients.docker import engine as engines
+from tunegate.hardware import docker_audit, gpu_handover, gpus, host
+from tunegate.hardware.facts import HostFacts
 from tunegate.rundir import Run
 
 FAKE = STANDIN / "fake-nvidia"
@@ -59,7 +62,7 @@ def two_gpus(tmp_path, monkeypatch):
     monkeypatch.setenv("FAKE_GPUS", "2")
 
 
-def audit(run: Run) -> host.HostFacts:
+def audit(run: Run) -> HostFacts:
     return host.audit(run.config(), run.path, token_present=True)
 
 

@@ -107,7 +107,7 @@ def begin_training(agent: Agent) -> None:
 
 def kill_follower(run: Run) -> None:
     kill(str(jobs.directory(run, "train")))
-    kill(f"tunegate.docker_stage\0{run.path}\0train")
+    kill(f"tunegate.platforms.local_docker.docker_stage\0{run.path}\0train")
     wait_for(lambda: jobs.look(run, "train").state == "lost", run)
 
 
@@ -155,9 +155,15 @@ def test_2_a_follower_that_was_killed_finds_the_same_container(world, engine):
 def test_2b_a_follower_that_alone_was_killed_comes_back_by_itself_and_nothing_has_failed(world, engine):
     agent, run, _ = world
     job, before = train_job(run), train_containers(engine, run)
-    (follower,) = followers = test_path.processes(f"tunegate.docker_stage\0{run.path}\0train")
-    kill(f"tunegate.docker_stage\0{run.path}\0train")
-    wait_for(lambda: test_path.processes(f"tunegate.docker_stage\0{run.path}\0train") not in ([], followers), run)
+    (follower,) = followers = test_path.processes(f"tunegate.platforms.local_docker.docker_stage\0{run.path}\0train")
+    kill(f"tunegate.platforms.local_docker.docker_stage\0{run.path}\0train")
+    wait_for(
+        lambda: (
+            test_path.processes(f"tunegate.platforms.local_docker.docker_stage\0{run.path}\0train")
+            not in ([], followers)
+        ),
+        run,
+    )
     begin_training(agent)
     assert train_job(run) == job and train_containers(engine, run) == before
     assert evidence.read(run, "stages/train") is None and not Path(f"/proc/{follower}").exists()

@@ -6,11 +6,10 @@ import os
 
 import pytest
 
-from tests.probe.test_streamed import AGAIN, shards
+from tests.probe.dataset.test_streamed import AGAIN, shards
 from tests.tiny import hub, server  # noqa: F401
 from tunegate.errors import ToolFailure
-from tunegate.probe import streamed
-from tunegate.probe.dataset import probe_dataset
+from tunegate.probe.dataset import probe_dataset, streamed
 
 pytestmark = pytest.mark.slow  # needs a real engine: `make test-all`, as root with docker.io installed
 

@@ -10,8 +10,9 @@ from typing import Any
 
 import anyio
 
-from tunegate import demo, jobs, metrics
+from tunegate import demo, jobs
 from tunegate.rundir import Run
+from tunegate.tasks import metrics
 
 SEED = int(os.environ.get("TUNEGATE_SEED", "42"))  # of the training; the rows are chosen with it too
 

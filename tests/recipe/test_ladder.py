@@ -7,12 +7,12 @@ import json
 import httpx2
 import pytest
 
-from tunegate import web_manners
+from tunegate.clients.web import HttpWeb, MemoryWeb, rate_limit
+from tunegate.clients.web.page import WebError
 from tunegate.embedded.web import PAGES, SHA
 from tunegate.errors import ToolFailure
 from tunegate.recipe import RecipeFacts, gate_problems, ladder, recipe_markdown, research, task_sources
 from tunegate.recipe.slots import fallback_note, slots_of
-from tunegate.web import HttpWeb, MemoryWeb, WebError
 
 SLOTS = slots_of("image-classification")
 HUB = "https://huggingface.co"
@@ -153,7 +153,7 @@ def test_a_dead_host_is_asked_once():
 
 
 def test_what_was_researched_once_is_researched_again_without_a_network(tmp_path, monkeypatch):
-    monkeypatch.setattr(web_manners, "GAP_S", 0.0)
+    monkeypatch.setattr(rate_limit, "GAP_S", 0.0)
     content, online = pages(**{AUTHOR: AUTHORS_SCRIPT}), True
 
     def answer(request):

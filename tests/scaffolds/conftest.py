@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tunegate import render
 from tunegate.config import RunConfig
+from tunegate.project import render
 
 CLASSES = {"circle": (200, 60, 60), "square": (60, 180, 60), "triangle": (60, 60, 200)}
 MAKE_MODEL = """

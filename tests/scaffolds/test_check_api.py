@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from tests.scaffolds.conftest import environment, make_project
-from tunegate.probe.tasks import VISION
-from tunegate.render import HEADER
+from tunegate.project.render import HEADER
+from tunegate.tasks import VISION
 
 MISTAKES = (
     HEADER

@@ -9,7 +9,7 @@ import subprocess
 import pytest
 
 from tests.scaffolds.conftest import environment, make_project
-from tunegate import metrics
+from tunegate.tasks import metrics
 
 MAKE = """
 import sys

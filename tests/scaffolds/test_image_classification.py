@@ -9,7 +9,7 @@ import shutil
 import pytest
 
 from tests.scaffolds.conftest import CLASSES, draw, make_project
-from tunegate import render
+from tunegate.project import render
 
 BREAK_SMOKE = """
 import copy, json, sys

@@ -12,7 +12,7 @@ import sys
 import pytest
 
 from tests import sealed
-from tunegate import render
+from tunegate.project import render
 
 CONFIG = render.with_defaults(
     sealed.CONFIG.model_copy(

@@ -10,7 +10,8 @@ import pytest
 
 from tests.scaffolds.conftest import environment, make_project
 from tests.scaffolds.scenes import MAKE_MASK2FORMER, SHAPES, class_and_instance, draw_scene, segments
-from tunegate import metrics, verdicts
+from tunegate.stages import verdicts
+from tunegate.tasks import metrics
 
 NAMES = list(SHAPES)
 

@@ -12,7 +12,7 @@ import pytest
 
 from tests.scaffolds.conftest import environment, make_project
 from tests.scaffolds.scenes import SHAPES, draw_scene
-from tunegate import metrics
+from tunegate.tasks import metrics
 
 MAKE = """
 import sys

@@ -6,8 +6,8 @@ import pytest
 
 from tests.scaffolds.conftest import CLASSES, draw, make_project
 from tests.sealed import CONFIG
-from tunegate import verdicts
 from tunegate.rundir import Run
+from tunegate.stages import verdicts
 
 pytestmark = pytest.mark.slow
 

@@ -8,8 +8,9 @@ import subprocess
 import pytest
 
 from tests.scaffolds.conftest import environment
-from tunegate import metrics, render
 from tunegate.config import RunConfig
+from tunegate.project import render
+from tunegate.tasks import metrics
 
 SETUP = """
 import json, sys

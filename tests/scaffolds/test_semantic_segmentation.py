@@ -10,7 +10,8 @@ import pytest
 
 from tests.scaffolds.conftest import environment, make_project
 from tests.scaffolds.scenes import MAKE_SEGFORMER, SHAPES, class_mask, draw_scene
-from tunegate import metrics, verdicts
+from tunegate.stages import verdicts
+from tunegate.tasks import metrics
 
 NAMES = ["background", *SHAPES]
 

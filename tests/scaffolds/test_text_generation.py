@@ -10,8 +10,8 @@ import subprocess
 import pytest
 
 from tests.scaffolds.conftest import Project, environment, make_project
-from tunegate import metrics
-from tunegate.render import HEADER
+from tunegate.project.render import HEADER
+from tunegate.tasks import metrics
 
 MAKE = """
 import sys

@@ -15,8 +15,9 @@ from tests.scaffolds import test_text_generation as text
 from tests.scaffolds.conftest import MAKE_MODEL, environment, make_project
 from tests.scaffolds.scenes import MAKE_MASK2FORMER, MAKE_SEGFORMER
 from tests.sealed import CONFIG
-from tunegate import stages, verdicts
+from tunegate import stages
 from tunegate.rundir import Run
+from tunegate.stages import verdicts
 
 CASES = {  # name: (task, method, what makes its tiny model, its arguments)
     "image-classification": ("image-classification", "full", MAKE_MODEL, []),

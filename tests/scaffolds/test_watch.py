@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from tests.scaffolds.conftest import CLASSES, Project, draw, make_project
-from tunegate import render
 from tunegate.config import RunConfig
+from tunegate.project import render
 
 # {name: {task, training_method, learning_rate, max_steps, keys, rows}}: logs/train.jsonl of real trainings of tiny models; `permuted`
 # had labels that were drawn at random, `demo` is the one of `tunegate demo`.

@@ -7,11 +7,11 @@ from mcp.types import ElicitResult
 
 from tests.tiny import DATASET, TOKEN, VIT, dataset_files, model_files, parquet, server  # noqa: F401
 from tunegate import mcp_server
+from tunegate.clients.hub import Hub
+from tunegate.clients.web import HttpWeb
 from tunegate.embedded import web as recorded_web
-from tunegate.hub import Hub
 from tunegate.tools.answer import content_of
 from tunegate.tools.base import Workspace
-from tunegate.web import HttpWeb
 
 LABELS = ["cat", "dog"] * 6
 

@@ -12,8 +12,9 @@ import pytest
 
 from tests import sealed
 from tests.tiny import TOKEN
-from tunegate import evidence, gates, ledger, rundir
+from tunegate import evidence, gates, rundir
 from tunegate.errors import ToolFailure
+from tunegate.evidence import ledger
 from tunegate.rundir import Run
 from tunegate.tools import base
 

@@ -11,10 +11,11 @@ import pytest
 from tests import sealed
 from tests.sealed import CONFIG
 from tests.tiny import TOKEN, server  # noqa: F401
-from tunegate import approvals, evidence, gates, ledger
-from tunegate.hub import Hub
+from tunegate import evidence, gates
+from tunegate.clients.hub import Hub
+from tunegate.evidence import approvals, ledger
+from tunegate.project.render import HEADER
 from tunegate.recipe.slots import SLOTS, fallback_note
-from tunegate.render import HEADER
 from tunegate.rundir import Run
 from tunegate.tools.base import Workspace
 

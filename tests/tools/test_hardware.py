@@ -10,14 +10,16 @@ import pytest
 
 from tests import sealed
 from tests.fake_engine import NO_GPU, FakeEngine
-from tests.test_fit import LLAMA_8B
+from tests.hardware.test_fit import LLAMA_8B
 from tests.tiny import TOKEN
-from tunegate import evidence, gpus, host, ledger, rundir
+from tunegate import evidence, rundir
+from tunegate.clients.hub import Hub
+from tunegate.clients.web import HttpWeb, parse_map
 from tunegate.embedded import web as recorded_web
 from tunegate.embedded.hub import EmbeddedHub
-from tunegate.hub import Hub
+from tunegate.evidence import ledger
+from tunegate.hardware import gpus, host
 from tunegate.rundir import Run
-from tunegate.web import HttpWeb, parse_map
 
 
 @pytest.fixture

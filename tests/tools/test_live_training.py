@@ -13,8 +13,9 @@ from mcp import Client
 
 from tests import sealed
 from tests.scaffolds.conftest import CLASSES, Project, draw, environment, shapes, tiny_model  # noqa: F401
-from tunegate import jobs, mcp_server, render, stages
+from tunegate import jobs, mcp_server, stages
 from tunegate.config import RunConfig
+from tunegate.project import render
 from tunegate.rundir import Run
 from tunegate.tools import base
 from tunegate.tools.answer import content_of

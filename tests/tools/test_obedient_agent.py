@@ -7,9 +7,9 @@ import pytest
 from tests import sealed
 from tests.sealed import CONFIG, script
 from tests.tiny import DATASET, dataset_files, parquet
-from tunegate import engine as engines
+from tunegate.clients.docker import engine as engines
+from tunegate.clients.hub import Hub
 from tunegate.errors import ToolFailure
-from tunegate.hub import Hub
 from tunegate.rundir import Run
 
 MOST = 12

@@ -8,12 +8,15 @@ import pytest
 from huggingface_hub import CommitOperationAdd
 
 from tests import sealed
+from tests.publish.test_rerun import SCRIPTS
 from tests.sealed import CONFIG
-from tests.test_rerun import SCRIPTS
 from tests.tiny import OTHER, TOKEN
-from tunegate import evidence, gates, jobs, ledger, publish, rerun
+from tunegate import evidence, gates, jobs
+from tunegate.clients.hub import Hub
 from tunegate.embedded.hub import Fault
-from tunegate.hub import Hub
+from tunegate.evidence import ledger
+from tunegate.publish import push as publish
+from tunegate.publish import rerun
 from tunegate.rundir import Run
 
 REPO = "me/m-finetuned"

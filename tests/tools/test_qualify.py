@@ -10,9 +10,10 @@ import pytest
 from tests.fake_engine import IMAGE_ID, FakeEngine
 from tests.tiny import TOKEN, model_files, png
 from tunegate import config, evidence
+from tunegate.clients.hub import Hub
 from tunegate.embedded.hub import Fault
-from tunegate.hub import Hub
-from tunegate.probe import deep, streamed
+from tunegate.probe.dataset import streamed
+from tunegate.probe.model import deep
 from tunegate.rundir import Run
 
 

@@ -7,11 +7,11 @@ import pytest
 from tests import sealed
 from tests.tiny import TOKEN
 from tunegate import evidence, gates
+from tunegate.clients.web import HttpWeb, MemoryWeb, parse_map
 from tunegate.embedded import web as recorded_web
 from tunegate.embedded.hub import EmbeddedHub
 from tunegate.rundir import Run
 from tunegate.tools.base import Workspace
-from tunegate.web import HttpWeb, MemoryWeb, parse_map
 
 
 @pytest.fixture

@@ -11,9 +11,11 @@ import pytest
 
 from tests import sealed
 from tests.sealed import script
-from tests.test_stages import META, PREPARE
+from tests.stages.test_stages import META, PREPARE
 from tests.tiny import TOKEN
-from tunegate import evidence, gates, jobs, ledger, rundir, stages
+from tunegate import evidence, gates, jobs, rundir, stages
+from tunegate.evidence import ledger
+from tunegate.project.stages import DATA
 from tunegate.rundir import Run
 from tunegate.tools import base
 from tunegate.tools import stage as stage_tool
@@ -285,7 +287,7 @@ def test_held_out_rows_that_change_between_baseline_and_eval_close_the_gate_of_b
     sealed.put(run, {"data/eval/rows.arrow": "easier ones"})
     error = asked(call, "eval")["error"]
     assert error["code"] == "gate_closed" and error["gate"] == 4 and "data/eval/rows.arrow was changed" in str(error)
-    sealed.write(run, "stages/prepare", sealed.FACTS["stages/prepare"], files=rundir.hash_files(run.path, stages.DATA))
+    sealed.write(run, "stages/prepare", sealed.FACTS["stages/prepare"], files=rundir.hash_files(run.path, DATA))
     sealed.write(run, "stages/smoke", sealed.FACTS["stages/smoke"])
     assert asked(call, "eval")["error"]["missing"] == ["baseline", "train"]  # prepared again: all begins anew
 

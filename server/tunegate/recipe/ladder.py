@@ -13,9 +13,9 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 from urllib.parse import quote, urlsplit
 
-from tunegate import renames
+from tunegate.clients.web.page import CACHED, Page, Web, WebError
 from tunegate.errors import ToolFailure
-from tunegate.recipe import needs
+from tunegate.recipe import needs, renames
 from tunegate.recipe.card import Card, extract_card
 from tunegate.recipe.extract import extract_markdown, extract_script
 from tunegate.recipe.links import MAX_PATH, RAW, by_name, of_training, paper_ids, plain_url, relative_scripts, scripts
@@ -37,7 +37,6 @@ from tunegate.recipe.slots import (
 )
 from tunegate.recipe.task_sources import TASKS, TaskSources
 from tunegate.recipe.trainings import Training, in_order, other_method
-from tunegate.web import CACHED, Page, Web, WebError
 
 OF_FINE_TUNING = ("hyperparameters", "train_transforms")  # what a training from scratch does much more strongly
 MAX_SCRIPTS = 3  # of an author's links, and of a search's results

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from tunegate.neutral import code, link, sentence
+from tunegate.quoting import code, link, sentence
 from tunegate.recipe.ladder import RUNGS
 from tunegate.recipe.slots import RecipeFacts, Slot, Source
 from tunegate.recipe.trainings import Training

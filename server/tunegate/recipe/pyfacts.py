@@ -22,20 +22,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from tunegate import renames
+from tunegate.recipe import renames
 from tunegate.recipe.needs import called_requirements
 from tunegate.recipe.pysource import OPAQUE, Source, own_arguments, own_fields, parse, role_of
 from tunegate.recipe.pytrainings import Given, Part, start_of, trainings
 from tunegate.recipe.pytransforms import lines, transforms
 from tunegate.recipe.trainings import Training
-from tunegate.recipe.values import (
-    hyperparameter,
-    is_name,
-    is_symbol,
-    known,
-    lora_settings,
-    processor_settings,
-)
+from tunegate.recipe.values import hyperparameter, is_name, is_symbol, known, lora_settings, processor_settings
 
 Head = str | tuple[str, ...]  # how the names of the classes end that have the task's head, the preferred ending first
 PROCESSORS = ("ImageProcessor", "ImageProcessorFast", "FeatureExtractor")

@@ -11,10 +11,10 @@ from typing import Any, Literal, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
+from tunegate.clients.web.page import Page
 from tunegate.errors import ToolFailure
 from tunegate.recipe.trainings import Training
 from tunegate.recipe.values import ALIASES, hyperparameter, is_name, literal, lora_settings, processor_settings
-from tunegate.web import Page
 
 SLOTS: dict[str, Literal["api", "method"]] = {
     "auto_class": "api",

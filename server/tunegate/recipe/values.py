@@ -9,7 +9,7 @@ import math
 import re
 from typing import Any, NamedTuple
 
-from tunegate import renames
+from tunegate.recipe import renames
 
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}")
 _SYMBOL = re.compile(r"[A-Za-z_][A-Za-z0-9_.]{0,79}")

@@ -8,8 +8,8 @@ from typing import Any
 from mcp.types import CallToolResult, TextContent
 from pydantic import BaseModel
 
-from tunegate import seal
 from tunegate.errors import Failure
+from tunegate.evidence import seal
 
 
 def answer(result: BaseModel) -> CallToolResult:

@@ -14,14 +14,16 @@ from mcp.server.mcpserver import Context
 from mcp.types import ToolAnnotations
 from pydantic import BaseModel, Field
 
-from tunegate import evidence, gates, jobs, ledger, nofollow, progress_log, rundir
+from tunegate import evidence, gates, jobs, nofollow, rundir
 from tunegate.config import RunConfig
 from tunegate.errors import ASK_USER, NextCall, ToolFailure
+from tunegate.evidence import ledger
+from tunegate.publish import progress_log
 from tunegate.rundir import Run
 
 if TYPE_CHECKING:
-    from tunegate.hub import Hub
-    from tunegate.web import Web
+    from tunegate.clients.hub import Hub
+    from tunegate.clients.web.page import Web
 
 POLL_S = 0.5
 DEFAULT_WAIT_S = 45.0  # well under the two minutes after which the least patient client gives up
@@ -46,7 +48,7 @@ class Workspace:
     @property
     def hub(self) -> Hub:
         if "hub" not in self._made:
-            from tunegate.hub import Hub
+            from tunegate.clients.hub import Hub
 
             self._made["hub"] = (self.make_hub or Hub)()
         return self._made["hub"]
@@ -54,7 +56,7 @@ class Workspace:
     @property
     def web(self) -> Web:
         if "web" not in self._made:
-            from tunegate.web import HttpWeb
+            from tunegate.clients.web import HttpWeb
 
             self._made["web"] = self.make_web() if self.make_web else HttpWeb.from_env()
         return self._made["web"]

@@ -9,24 +9,17 @@ from mcp.server.mcpserver import Context, Elicit, ElicitationResult, Resolve
 from mcp.types import CallToolResult
 from pydantic import Field
 
-from tunegate import (
-    adopt,
-    adopt_training,
-    approvals,
-    evidence,
-    fit,
-    fixes,
-    gates,
-    progress_log,
-    renames,
-    render,
-    workarounds,
-)
 from tunegate import config as config_module
-from tunegate.approvals import Approval
+from tunegate import evidence, gates, tasks
 from tunegate.config import RunConfig
 from tunegate.errors import ToolFailure
-from tunegate.probe import tasks
+from tunegate.evidence import approvals
+from tunegate.evidence.approvals import Approval
+from tunegate.hardware import fit
+from tunegate.knowledge import fixes, workarounds
+from tunegate.project import adopt, adopt_training, render
+from tunegate.publish import progress_log
+from tunegate.recipe import renames
 from tunegate.rundir import Run, atomic_write, file_sha256
 from tunegate.tools.answer import answer
 from tunegate.tools.base import Confirm, OutputDir, Result, Workspace, keep, recorded, tool, workspace

@@ -9,12 +9,17 @@ from mcp.server.mcpserver import Context, Elicit, ElicitationResult, Resolve
 from mcp.types import CallToolResult
 from pydantic import Field
 
-from tunegate import approvals, evidence, gates, host, ngc, render, workarounds
-from tunegate import engine as engines
-from tunegate import fit as model_fit
-from tunegate.approvals import Approval
+from tunegate import evidence, gates
+from tunegate.clients.docker import engine as engines
 from tunegate.config import RunConfig
 from tunegate.errors import ToolFailure
+from tunegate.evidence import approvals
+from tunegate.evidence.approvals import Approval
+from tunegate.hardware import fit as model_fit
+from tunegate.hardware import host, ngc
+from tunegate.hardware.facts import HostFacts
+from tunegate.knowledge import workarounds
+from tunegate.project import render
 from tunegate.rundir import Run
 from tunegate.tools.answer import answer
 from tunegate.tools.base import (
@@ -85,7 +90,7 @@ def audit_gpu(ctx: Context, output_dir: OutputDir) -> Annotated[CallToolResult, 
     )
 
 
-def _question(run: Run, config: RunConfig, facts: host.HostFacts) -> str | None:
+def _question(run: Run, config: RunConfig, facts: HostFacts) -> str | None:
     """What the user decides after a hard failure: to fix it, or to go on without what is missing, by exactly which call."""
     if not facts.hard_failures:
         return None
@@ -96,7 +101,7 @@ def _question(run: Run, config: RunConfig, facts: host.HostFacts) -> str | None:
     return f"{'; '.join(facts.hard_failures)}. Will you fix this (then: audit_gpu), or go on without it (then: {call})?"
 
 
-def _engine(facts: host.HostFacts) -> str | None:
+def _engine(facts: HostFacts) -> str | None:
     if not (known := facts.engine):
         return None
     return f"{known['kind']} {known['version']}{', rootless' if known['rootless'] else ''} at {known['host']}"

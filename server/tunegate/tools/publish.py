@@ -8,10 +8,12 @@ from mcp.server.mcpserver import Context, Elicit, ElicitationResult, Resolve
 from mcp.types import CallToolResult
 from pydantic import Field
 
-from tunegate import approvals, evidence, gates, jobs, ledger, publish, rerun
-from tunegate.approvals import Approval
+from tunegate import evidence, gates, jobs
 from tunegate.config import RunConfig
 from tunegate.errors import NextCall, ToolFailure
+from tunegate.evidence import approvals, ledger
+from tunegate.evidence.approvals import Approval
+from tunegate.publish import push, rerun
 from tunegate.rundir import Run, hash_files
 from tunegate.tools.answer import answer
 from tunegate.tools.base import (
@@ -51,16 +53,16 @@ def approve_push(ctx: Context, output_dir: str, confirm: str | None) -> Approval
     return approvals.ask(ctx, lambda: _over(workspace(ctx), output_dir)[1], confirm)
 
 
-def _over(ws: Workspace, output_dir: str) -> tuple[publish.Target | None, str | None]:
+def _over(ws: Workspace, output_dir: str) -> tuple[push.Target | None, str | None]:
     """(the repository as it is, what only the user may decide about it): that it is public, or that not all of it is this run's."""
     run = ws.run(output_dir)
     gates.require(run, 5, "push_hub")  # what would be pushed must be known before it is compared with what is there
     config = run.config()
     repo = config.hf_model_repo
-    if not config.push_to_hub or not repo or not (found := publish.target(ws.hub, repo)):
+    if not config.push_to_hub or not repo or not (found := push.target(ws.hub, repo)):
         return None, None
     public = [f"push to {repo}, which is public"] if found.public else []
-    if publish.is_this_runs(ws.hub, run, repo, found):
+    if push.is_this_runs(ws.hub, run, repo, found):
         return found, "; ".join(public) or None
     holds = f"its {len(found.files)} files: those of the same name are replaced, the others stay beside the new ones"
     over = f"push over {repo}, which holds what this run did not put there ({holds if found.files else 'no files yet'})"
@@ -109,7 +111,7 @@ def _push(
     ws: Workspace,
     run: Run,
     config: RunConfig,
-    over: publish.Target | None,
+    over: push.Target | None,
     arguments: dict[str, Any],
     wrote: dict[str, str],
 ) -> dict[str, Any]:
@@ -118,14 +120,14 @@ def _push(
     The ledger has each commit, and the intent to create the repository before there is one: by that, and by nothing else,
     a later call knows what is this run's own.
     """
-    files = publish.assemble(run)
-    used = publish.used_files(run)
+    files = push.assemble(run)
+    used = push.used_files(run)
     repo = config.hf_model_repo
-    if over is None and not publish.begun(run, repo):
+    if over is None and not push.begun(run, repo):
         ledger.append(run, "push_hub", {"output_dir": arguments["output_dir"], "creates": repo}, "ok")
-    done = publish.push(ws.hub, repo, files, f"Fine-tuned {config.model_id}", over)
+    done = push.push(ws.hub, repo, files, f"Fine-tuned {config.model_id}", over)
     arguments["pushed"] = {"repo": repo, "commit": done["commit"]}
-    wrong = publish.read_back(ws.hub, repo, done["commit"], files)
+    wrong = push.read_back(ws.hub, repo, done["commit"], files)
     facts = {**done, "repo": repo, "files": sorted(files), "verified": not wrong, "problems": wrong}
     keep(run, "push", facts, config, wrote, files=used)
     if wrong:

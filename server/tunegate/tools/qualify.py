@@ -9,12 +9,13 @@ from mcp.server.mcpserver import Context, Elicit, ElicitationResult, Resolve
 from mcp.types import CallToolResult
 from pydantic import Field
 
-from tunegate import approvals, evidence, rundir, workarounds
 from tunegate import config as config_module
-from tunegate.approvals import Approval
+from tunegate import evidence, rundir, tasks
 from tunegate.config import RunConfig, Task
 from tunegate.errors import NextCall, ToolFailure
-from tunegate.probe import tasks
+from tunegate.evidence import approvals
+from tunegate.evidence.approvals import Approval
+from tunegate.knowledge import workarounds
 from tunegate.rundir import Run
 from tunegate.tools.answer import answer
 from tunegate.tools.base import (

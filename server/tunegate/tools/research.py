@@ -9,8 +9,10 @@ from mcp.server.mcpserver import Context
 from mcp.types import CallToolResult
 from pydantic import Field
 
-from tunegate import adopt_training, evidence, fixes, gates, workarounds
+from tunegate import evidence, gates
 from tunegate.config import RunConfig
+from tunegate.knowledge import fixes, workarounds
+from tunegate.project import adopt_training
 from tunegate.recipe.slots import FALLBACK, RecipeFacts
 from tunegate.rundir import Run, atomic_write
 from tunegate.tools.answer import answer

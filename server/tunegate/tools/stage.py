@@ -10,12 +10,17 @@ from mcp.server.mcpserver import Context, Elicit, ElicitationResult, Resolve
 from mcp.types import CallToolResult
 from pydantic import Field
 
-from tunegate import activations, approvals, evidence, fit, gates, jobs, ledger, playbook, render, stages
-from tunegate.approvals import Approval
+from tunegate import evidence, gates, jobs, stages
 from tunegate.config import RunConfig
 from tunegate.errors import NextCall, ToolFailure
+from tunegate.evidence import approvals, ledger
+from tunegate.evidence.approvals import Approval
+from tunegate.hardware import fit
+from tunegate.project import render
+from tunegate.project.stages import StageName
 from tunegate.rundir import Run
-from tunegate.stages import StageName
+from tunegate.stages import playbook
+from tunegate.tasks import activations
 from tunegate.tools.answer import answer
 from tunegate.tools.base import (
     DEFAULT_WAIT_S,

@@ -1,0 +1,273 @@
+"""Evidence: one sealed JSON file for each fact that a gate rests on.
+
+A file counts only while all of this holds: the seal is ours (this user, this machine, this run); the ledger names this
+very version as the newest; the config values it rests on are unchanged; the evidence it rests on says the same; the
+files it speaks of have the same bytes. `problems` says which of these fails, and nothing else decides.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from tunegate import __version__, nofollow
+from tunegate.config import RunConfig
+from tunegate.evidence import ledger, seal
+from tunegate.rundir import Run, canonical, file_sha256
+
+MODEL_KEYS = ("model_id", "model_revision", "task")
+DATASET_KEYS = (
+    "dataset_id",
+    "local_dataset_path",
+    "local_dataset_format",
+    "dataset_revision",
+    "dataset_config",
+    "train_split",
+    "eval_split",
+    "column_map",
+    "column_reshape",
+    "class_names",
+    "box_format",
+    "boxes_normalised",
+    "ignore_index",
+    "mask_values",
+    "depth_scale",
+    "task",
+)
+DATA_KEYS = (*DATASET_KEYS, "n_train", "n_eval", "seed")
+TRAINING_KEYS = (
+    "training_method",
+    "n_epochs",
+    "lora_r",
+    "learning_rate",
+    "per_device_train_batch_size",
+    "per_device_eval_batch_size",
+    "gradient_accumulation_steps",
+    "weight_decay",
+    "warmup_steps",
+    "lr_scheduler_type",
+    "label_smoothing_factor",
+    "image_size",
+    "horizontal_flip",
+    "crop_scale_min",
+    "max_length",
+    "max_new_tokens",
+    "lora_alpha",
+    "lora_dropout",
+    "lora_target_modules",
+    "beta",
+    "num_generations",
+    "max_completion_length",
+    "temperature",
+    "seed",
+    "training_arguments",
+    "attn_implementation",
+    "monitoring",
+)
+PREPARE_KEYS = ("training_method", "max_length", "max_completion_length")  # of language models: which rows can be used
+HARDWARE_KEYS = ("platform", "gpu_count", "gpu_name", "driver_major", "vram_gb_per_gpu")
+IMAGE_KEYS = ("platform", "ngc_image", "ngc_image_digest")
+WORKAROUND_KEYS = ("applicable_workarounds", "skip_workarounds")
+EMIT_KEYS = ("emit_unit_tests", "emit_report")  # what render_project writes only where it is asked to
+RUN_KEYS = tuple(dict.fromkeys((*MODEL_KEYS, *DATA_KEYS, *TRAINING_KEYS, "platform")))
+
+
+@dataclass(frozen=True)
+class Kind:
+    """What one piece of evidence rests on, and the tool that writes it."""
+
+    tool: str
+    config: tuple[str, ...]
+    after: tuple[str, ...] = ()
+    arguments: tuple[tuple[str, str], ...] = ()  # of the tool, beside output_dir
+
+
+KINDS: dict[str, Kind] = {
+    "model": Kind("probe_model", MODEL_KEYS),
+    "dataset": Kind("probe_dataset", DATASET_KEYS, ("model",)),
+    "host": Kind("audit_gpu", (*HARDWARE_KEYS, "monitoring")),
+    "image": Kind("pick_ngc_image", ("model_id", "model_revision", *HARDWARE_KEYS, *IMAGE_KEYS), ("model", "host")),
+    "recipe": Kind("fetch_recipe", (*MODEL_KEYS, "training_method"), ("model",)),
+    "project": Kind(
+        "render_project",
+        (*RUN_KEYS, *IMAGE_KEYS, *WORKAROUND_KEYS, *EMIT_KEYS),
+        ("model", "dataset", "recipe", "image"),
+    ),
+    "stages/build": Kind("docker_run", IMAGE_KEYS, ("image",), (("stage", "build"),)),
+    "stages/check_api": Kind(
+        "docker_run", (*IMAGE_KEYS, "lr_scheduler_type", "training_arguments"), (), (("stage", "check_api"),)
+    ),
+    "stages/test": Kind("docker_run", (*RUN_KEYS, "emit_unit_tests"), ("model",), (("stage", "test"),)),
+    "stages/prepare": Kind(
+        "docker_run", (*DATA_KEYS, *PREPARE_KEYS, "platform"), ("dataset",), (("stage", "prepare"),)
+    ),
+    "stages/smoke": Kind("docker_run", RUN_KEYS, ("model", "dataset"), (("stage", "smoke"),)),
+    "stages/baseline": Kind(
+        "docker_run",
+        (*MODEL_KEYS, *DATA_KEYS, *PREPARE_KEYS, "image_size", "max_new_tokens", "platform"),
+        ("model", "dataset"),
+        (("stage", "baseline"),),
+    ),
+    "stages/train": Kind("docker_run", RUN_KEYS, ("model", "dataset"), (("stage", "train"),)),
+    "stages/merge": Kind("docker_run", RUN_KEYS, ("model", "dataset"), (("stage", "merge"),)),
+    "stages/eval": Kind("docker_run", (*RUN_KEYS, "skip_baseline"), ("model", "dataset"), (("stage", "eval"),)),
+    "stages/infer": Kind("docker_run", RUN_KEYS, ("model", "dataset"), (("stage", "infer"),)),
+    "stages/report": Kind(
+        "docker_run",
+        (*RUN_KEYS, "emit_report", "skip_baseline"),
+        ("model", "dataset"),
+        (("stage", "report"),),
+    ),
+    "push": Kind("push_hub", (*RUN_KEYS, "hf_model_repo", "push_to_hub", "skip_baseline")),
+    "rerun": Kind("emit_rerun_skill", (*RUN_KEYS, "skip_baseline")),
+}
+
+
+class Source(BaseModel):
+    """Where a fact was read."""
+
+    model_config = ConfigDict(extra="ignore")
+    url: str
+    sha256: str | None = None
+    time: str
+
+
+class Evidence(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+    name: str
+    tool: str
+    tunegate: str = __version__
+    run: str = Field(description="absolute path of the run it was written for")
+    created: str
+    facts: dict[str, Any]
+    sources: list[Source] = []
+    config: dict[str, Any] = Field(default={}, description="the config values it rests on")
+    after: dict[str, str] = Field(default={}, description="evidence it rests on -> digest of its facts")
+    files: dict[str, str] = Field(default={}, description="files it speaks of -> sha256")
+    seal: str = ""
+
+    def payload(self) -> dict[str, Any]:
+        return self.model_dump(mode="json", exclude={"seal"})
+
+    @property
+    def digest(self) -> str:
+        return hashlib.sha256(canonical(self.payload())).hexdigest()
+
+    @property
+    def facts_digest(self) -> str:
+        return hashlib.sha256(canonical(self.facts)).hexdigest()
+
+
+def values(config: RunConfig, keys: tuple[str, ...]) -> dict[str, Any]:
+    return {key: getattr(config, key) for key in keys}
+
+
+def make(
+    run: Run,
+    name: str,
+    facts: dict[str, Any],
+    *,
+    config: RunConfig,
+    sources: list[Any] = (),
+    files: dict[str, str] | None = None,
+    resting_on: dict[str, Any] | None = None,
+) -> Evidence:
+    """Sealed evidence, not yet written. `resting_on`: the config values when a job began, if they are not today's."""
+    kind = KINDS[name]
+    upstream = {other: read(run, other) for other in kind.after}
+    evidence = Evidence(
+        name=name,
+        tool=kind.tool,
+        run=str(run.path),
+        created=ledger.now(),
+        facts=seal.redacted(facts),
+        sources=[Source.model_validate(s if isinstance(s, dict) else s.model_dump()) for s in sources],
+        config=resting_on if resting_on is not None else values(config, kind.config),
+        after={other: found.facts_digest for other, found in upstream.items() if found},
+        files=files or {},
+    )
+    return evidence.model_copy(update={"seal": seal.sign(evidence.payload())})
+
+
+def write(run: Run, evidence: Evidence) -> dict[str, str]:
+    """Write the file; returns {name: digest} for the ledger line of this call, without which it does not count."""
+    text = json.dumps(evidence.model_dump(mode="json"), indent=1, ensure_ascii=False)
+    nofollow.write(
+        run.meta / f"{evidence.name}.json", text + "\n", nofollow.PRIVATE_FILE, folder_mode=nofollow.PRIVATE_FOLDER
+    )
+    return {evidence.name: evidence.digest}
+
+
+def read(run: Run, name: str) -> Evidence | None:
+    """The file as it lies there, verified by nobody: see `problems`."""
+    try:
+        return Evidence.model_validate_json((run.meta / f"{name}.json").read_bytes())
+    except (OSError, ValidationError, ValueError):
+        return None
+
+
+def is_ours(run: Run, name: str, evidence: Evidence, anywhere: bool = False) -> bool:
+    """Sealed by tunegate here, under this name, for this run (or, with `anywhere`, for any run of this user)."""
+    return (
+        evidence.name == name
+        and (anywhere or evidence.run == str(run.path))
+        and seal.verify(evidence.payload(), evidence.seal)
+    )
+
+
+def restricted(*found: Evidence | None) -> bool:
+    """Whether any of these, of a model or a dataset, is gated or private: a stage that reads it must show a token."""
+    return any(e and (e.facts.get("gated") or e.facts.get("private")) for e in found)
+
+
+def problems(run: Run, name: str, config: RunConfig, newest: dict[str, str]) -> list[str]:
+    """Why this evidence does not count now; empty when it does. `newest` is `ledger.latest(run)`."""
+    evidence = read(run, name)
+    if evidence is None:
+        exists = (run.meta / f"{name}.json").exists()
+        return ["is not a file that a tool writes (unreadable)"] if exists else ["has not been written yet"]
+    if not is_ours(run, name, evidence, anywhere=True):
+        return ["is not sealed by tunegate on this machine: it was edited, made by hand or brought from elsewhere"]
+    if evidence.run != str(run.path):
+        return [f"was sealed for another run ({evidence.run}): it must be verified again here"]
+    if name not in newest:
+        return ["is not recorded in the ledger"]
+    if newest[name] != evidence.digest:
+        return ["is not the newest version that the ledger records: an older one was put back"]
+    return [*_changed_values(evidence, config), *_changed_upstream(run, evidence), *_changed_files(run, evidence)]
+
+
+def _changed_values(evidence: Evidence, config: RunConfig) -> list[str]:
+    now = {key: getattr(config, key, None) for key in evidence.config}
+    return [
+        f"is stale: {key} was {_short(old)}, is now {_short(now[key])}"
+        for key, old in evidence.config.items()
+        if now[key] != old
+    ]
+
+
+def _changed_upstream(run: Run, evidence: Evidence) -> list[str]:
+    missing = [other for other in KINDS[evidence.name].after if other not in evidence.after]
+    found = {other: read(run, other) for other in evidence.after}
+    changed = [
+        other for other, digest in evidence.after.items() if not found[other] or found[other].facts_digest != digest
+    ]
+    return [f"is stale: {other} evidence has changed since" for other in [*missing, *changed]]
+
+
+def _changed_files(run: Run, evidence: Evidence) -> list[str]:
+    result = []
+    for name, digest in evidence.files.items():
+        found = file_sha256(run.path / name)
+        if found != digest:
+            result.append(f"is stale: {name} {'was changed' if found else 'is missing'}")
+    return result[:3] + ([f"and {len(result) - 3} more files"] if len(result) > 3 else [])
+
+
+def _short(value: Any) -> str:
+    text = json.dumps(value)
+    return text if len(text) <= 60 else text[:57] + "..."

@@ -1,0 +1,129 @@
+"""The files of a local dataset: walked within bounds, and never out of its folder."""
+
+from __future__ import annotations
+
+import os
+import random
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from tunegate.errors import ToolFailure
+from tunegate.probe.dataset.images import EXTENSIONS
+
+MAX_ENTRIES = 2_000_000
+N_ROWS = 400  # rows of one split that are looked at
+
+
+def entries(folder: Path, root: Path) -> Iterator[os.DirEntry]:
+    """What is in the folder, hidden names apart. A link that leaves the dataset, or leads to a folder, is `rejected`."""
+    with os.scandir(folder) as found:
+        for entry in sorted(found, key=lambda e: e.name):
+            if entry.name.startswith("."):
+                continue
+            if entry.is_symlink():
+                check_link(Path(entry.path), root)
+            yield entry
+
+
+def check_link(path: Path, root: Path) -> None:
+    target = path.resolve()
+    if not target.is_relative_to(root):
+        raise ToolFailure(
+            "rejected", f"{path} is a link that leaves the dataset's folder {root}: replace it by the file itself"
+        )
+    if target.is_dir():
+        raise ToolFailure("rejected", f"{path} is a link to a folder: replace it by the folder itself")
+
+
+def inside(path: Path, root: Path) -> Path:
+    """The path, or `rejected` if it leads out of the dataset's folder."""
+    try:
+        stays = path.resolve().is_relative_to(root)
+    except (OSError, ValueError, RuntimeError):  # too long, a null byte, a loop of links
+        stays = False
+    if not stays:
+        raise ToolFailure("rejected", f"{path} leads out of the dataset's folder {root}: only files in it are read")
+    return path
+
+
+def below(base: Path, name: Any, root: Path) -> Path:
+    """base/name as a path below root, without a look at the disk; what could lead out is looked at, and `rejected` if it does."""
+    path = Path(os.path.normpath(base / str(name)))
+    if "\0" in str(name) or not path.is_relative_to(root):
+        raise ToolFailure(
+            "rejected", f"{str(name)[:200]!r} leads out of the dataset's folder {root}: only files in it are read"
+        )
+    return path
+
+
+def walk(folder: Path, root: Path, suffixes: tuple[str, ...], depth: int = 6) -> Iterator[Path]:
+    """Files with one of these endings in the folder and below it, sorted. More than MAX_ENTRIES is `rejected`."""
+    seen, waiting = 0, [(folder, depth)]
+    while waiting:
+        here, left = waiting.pop(0)
+        for entry in entries(here, root):
+            seen += 1
+            if seen > MAX_ENTRIES:
+                raise ToolFailure(
+                    "rejected", f"{folder} has more than {MAX_ENTRIES:,} files: turn it into parquet first"
+                )
+            if entry.is_dir():
+                if left:
+                    waiting.append((Path(entry.path), left - 1))
+            elif entry.name.lower().endswith(suffixes) and entry.is_file():
+                yield Path(entry.path)
+
+
+@dataclass
+class Survey:
+    """What is in one folder, itself only: some files of each ending, the names of its folders in lower case."""
+
+    by_suffix: dict[str, list[Path]] = field(default_factory=dict)
+    folders: set[str] = field(default_factory=set)
+
+    def files(self, *suffixes: str) -> list[Path]:
+        return [path for suffix in suffixes for path in self.by_suffix.get(suffix, [])]
+
+
+def survey(folder: Path) -> Survey:
+    """One pass, unsorted: folders of a million images are common."""
+    found = Survey()
+    with os.scandir(folder) as listed:
+        for entry in listed:
+            if entry.name.startswith("."):
+                continue
+            suffix = os.path.splitext(entry.name)[1].lower()
+            some = found.by_suffix.setdefault(suffix, [])
+            if entry.is_dir():
+                found.folders.add(entry.name.lower())
+            elif len(some) < 10 and entry.is_file():  # a pipe called a.xml would be waited for
+                some.append(Path(entry.path))
+    return found
+
+
+def folders(folder: Path, root: Path, depth: int) -> list[Path]:
+    """The folder and those below it."""
+    found = [folder]
+    if depth:
+        for entry in entries(folder, root):
+            if entry.is_dir() and len(found) < 500:
+                found += folders(Path(entry.path), root, depth - 1)
+    return found
+
+
+def has_image(folder: Path, depth: int) -> bool:
+    children = (
+        list(entries(folder, folder.resolve())) if depth == 3 else [e for e in os.scandir(folder) if not e.is_symlink()]
+    )
+    if any(entry.name.lower().endswith(EXTENSIONS) for entry in children):
+        return True
+    return depth > 1 and any(has_image(Path(entry.path), depth - 1) for entry in children if entry.is_dir())
+
+
+def spread(items: list[Any], number: int = N_ROWS) -> list[Any]:
+    """At most `number` of the items, in order, chosen at random but always the same."""
+    if len(items) <= number:
+        return list(items)
+    return [items[i] for i in sorted(random.Random(0).sample(range(len(items)), number))]

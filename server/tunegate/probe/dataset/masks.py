@@ -1,0 +1,313 @@
+"""Masks and depth maps: what their pixel values are. Only a sample is decoded, with Pillow, never scaled or converted."""
+
+from __future__ import annotations
+
+import struct
+from collections import Counter
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from tunegate.errors import ToolFailure
+from tunegate.probe.dataset.pictures import Picture, decoded
+
+MAX_VALUES = 4096  # different values that are told apart in one mask
+MAX_SHOWN = 40
+SMEARED = 0.5  # share of a JPEG mask's possible grey values from which compression, not classes, made them
+NO_PILLOW = "masks and depth maps were not looked into: that needs Pillow, which tunegate depends on: install it again (`pip install pillow`)"
+
+
+class MaskFacts(BaseModel):
+    """Pixel values of the masks looked at, and what follows for training."""
+
+    model_config = ConfigDict(extra="forbid")
+    masks: int = Field(description="looked at")
+    coding: Literal["class ids", "binary 0/255", "segment ids in RGB", "class in R, instance in G"]
+    values: list[int] = Field(description="the first 40 that occur")
+    n_values: int
+    ignore_index: int | None = Field(description="the value of pixels without a class")
+    reduce_labels: bool = Field(description="0 is no class and ids begin at 1, as in ADE20K")
+    background: float = Field(description="share of pixels of value 0")
+    wrong_size: int = Field(description="masks of another size than their image")
+    evidence: str
+
+
+class DepthFacts(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+    maps: int = Field(description="looked at")
+    stored: str = Field(description="16-bit integers, 8-bit integers, floats")
+    minimum: float = Field(description="of the values that are not missing")
+    maximum: float
+    missing: float = Field(description="share of pixels that are 0, negative or not finite")
+    unit: Literal["metres", "millimetres", "relative", "unknown"]
+    scale: float | None = Field(
+        description="metres for one unit of the stored values; null: not in metres, or not known"
+    )
+    evidence: str
+
+
+class _Values(BaseModel):
+    counts: dict[Any, int] = {}
+    many: int = 0
+    wrong_size: int = 0
+    looked: int = 0
+    jpegs: int = 0
+    coloured: int = 0
+    problems: list[str] = []
+
+
+def judge_masks(
+    pairs: list[tuple[Picture | None, Picture]],
+    names: list[str],
+    *,
+    coded: str | None,
+    column: str,
+    warnings: list[str],
+) -> MaskFacts | None:
+    """Facts of (image, mask) pairs. `coded`: what RGB masks hold, where they are no mistake: `segments` or `instances`.
+
+    Raises rejected for masks that are colours, smeared by JPEG, constant, or out of the class names' range.
+    """
+    found = _read(pairs)
+    if not found.looked:
+        _none_read("masks", column, found.problems, warnings)
+        return None
+    if found.problems:
+        warnings.append(
+            f"column {column!r}: {len(found.problems)} of {len(pairs)} masks cannot be read: {found.problems[0]}"
+        )
+    if found.wrong_size:
+        warnings.append(f"{found.wrong_size} of {found.looked} masks have another size than their image")
+    if coded == "segments":
+        return _facts(found, "segment ids in RGB", None, False, "RGB values are R + 256 G + 65536 B")
+    if coded == "instances" and found.coloured and max(found.counts) < 65536:
+        found.counts = _red(found.counts)
+        why = (
+            "R holds the class and G the number of the object, B is 0, as transformers' instance segmentation reads it"
+        )
+        return _facts(found, "class in R, instance in G", 255 if 255 in found.counts else None, False, why)
+    _refuse(found, column)
+    values = sorted(found.counts)
+    coding, ignore, reduce, why = _meaning(values, len(names))
+    if names and (top := max((v for v in values if v != ignore), default=0)) >= len(names) + reduce:
+        raise ToolFailure(
+            "rejected",
+            f"column {column!r}: a mask has the value {top}, and there are {len(names)} class names (0 to {len(names) - 1}): "
+            "mend the names or the masks",
+        )
+    return _facts(found, coding, ignore, reduce, why)
+
+
+def _facts(found: _Values, coding: str, ignore: int | None, reduce: bool, why: str) -> MaskFacts:
+    pixels = sum(found.counts.values()) or 1
+    values = sorted(found.counts)
+    return MaskFacts(
+        masks=found.looked,
+        coding=coding,
+        values=values[:MAX_SHOWN],
+        n_values=len(values),
+        ignore_index=ignore,
+        reduce_labels=reduce,
+        background=round(found.counts.get(0, 0) / pixels, 4),
+        wrong_size=found.wrong_size,
+        evidence=why,
+    )
+
+
+def _read(pairs: list[tuple[Picture | None, Picture]]) -> _Values:
+    found = _Values()
+    counts: Counter[int] = Counter()
+    for image, mask in pairs:
+        try:
+            opened = decoded(mask.data())
+            colours = _colours(opened)
+        except ValueError as error:
+            found.problems.append(
+                NO_PILLOW
+                if "decoded here" in str(error) and not mask.problem
+                else f"{mask.name[:80]} {mask.problem or error}"
+            )
+            continue
+        found.looked += 1
+        found.jpegs += opened.format == "JPEG"
+        found.wrong_size += bool(image and image.size[0] and image.size != (mask.size if mask.shrunk else opened.size))
+        if colours is None:
+            found.many += 1
+            continue
+        if any(isinstance(value, tuple) for value in colours):
+            found.coloured += any(len(set(value)) > 1 for value in colours)
+            colours = _ids(colours)
+        counts.update(colours)
+    found.counts = dict(counts)
+    return found
+
+
+def _colours(opened: Any) -> dict[Any, int] | None:
+    """Value -> pixels; None for more than MAX_VALUES. A palette image's values are its indices: those are the classes."""
+    if opened.mode in ("RGBA", "LA", "PA"):
+        opened = opened.convert("RGB" if opened.mode == "RGBA" else "L") if opened.mode != "PA" else opened.convert("P")
+    if opened.mode == "1":
+        opened = opened.convert("L")
+    found = opened.getcolors(MAX_VALUES)
+    return None if found is None else {value: count for count, value in found}
+
+
+def _ids(colours: dict[tuple, int]) -> dict[int, int]:
+    """RGB -> one number: the grey value where the three are one, else R + 256 G + 65536 B."""
+    grey = all(len(set(value)) == 1 for value in colours)
+    found: Counter[int] = Counter()
+    for value, count in colours.items():
+        found[value[0] if grey else value[0] + 256 * value[1] + 65536 * value[2]] += count
+    return found
+
+
+def _red(counts: dict[int, int]) -> dict[int, int]:
+    found: Counter[int] = Counter()
+    for value, count in counts.items():
+        found[value % 256] += count
+    return dict(found)
+
+
+def _refuse(found: _Values, column: str) -> None:
+    values = sorted(found.counts)
+    if found.coloured:
+        raise ToolFailure(
+            "rejected",
+            f"column {column!r}: {found.coloured} of {found.looked} masks are coloured (RGB), so their values are colours, "
+            "not class ids: turn each colour into its class id, and save them as single-channel PNG",
+        )
+    if found.many:
+        raise ToolFailure(
+            "rejected",
+            f"column {column!r}: {found.many} of {found.looked} masks have more than {MAX_VALUES} different values: these are no masks",
+        )
+    if found.jpegs and len(values) > 256 * SMEARED:
+        raise ToolFailure(
+            "rejected",
+            f"column {column!r}: the masks are JPEG files with {len(values)} grey values: the compression has changed the class "
+            "ids at every edge; use the original PNG masks",
+        )
+    if len(values) < 2:
+        raise ToolFailure(
+            "rejected",
+            f"column {column!r}: all pixels of the {found.looked} masks looked at are {values[0]}: there is nothing to tell apart",
+        )
+
+
+def _meaning(values: list[int], names: int) -> tuple[str, int | None, bool, str]:
+    """(coding, ignore index, ids begin at 1, evidence)"""
+    shown = f"values {values[0]} to {values[-1]}, {len(values)} different"
+    if values == [0, 255]:
+        return "binary 0/255", None, False, "only 0 and 255 occur: 255 is the one class beside the background, id 1"
+    top = max((value for value in values if value != 255), default=0)
+    ignore = 255 if 255 in values and (top < 254 if not names else names <= 255) else None
+    reduce = bool(names) and top == names
+    why = shown + (", 255 far above them: pixels without a class" if ignore else "")
+    return "class ids", ignore, reduce, why + (f"; {names} names and ids up to {top}: 0 is no class" if reduce else "")
+
+
+def _none_read(what: str, column: str, problems: list[str], warnings: list[str]) -> None:
+    """Without Pillow that is a warning; files that are all damaged or missing are `rejected`."""
+    if any("decoded here" in problem or problem == NO_PILLOW for problem in problems):
+        warnings.append(NO_PILLOW)
+    elif problems:
+        raise ToolFailure(
+            "rejected",
+            f"column {column!r}: none of the {len(problems)} {what} looked at can be read ({problems[0]}): check their paths",
+        )
+
+
+# --- depth
+
+
+def judge_depth(cells: list[Any], column: str, warnings: list[str]) -> DepthFacts | None:
+    """Range and unit of depth maps: Pictures, or nested lists of numbers. Raises rejected for RGB or constant maps."""
+    stored, low, high, missing, pixels, problems, looked = set(), [], [], 0, 0, [], 0
+    for cell in cells:
+        try:
+            kind, smallest, largest, absent, size = _range(cell, column)
+        except ValueError as error:
+            problems.append(str(error))
+            continue
+        looked += 1
+        stored.add(kind)
+        missing, pixels = missing + absent, pixels + size
+        if largest is not None:
+            low.append(smallest)
+            high.append(largest)
+    if not looked:
+        _none_read("depth maps", column, problems, warnings)
+        return None
+    if not high or min(low) == max(high):
+        raise ToolFailure(
+            "rejected",
+            f"column {column!r}: the {looked} depth maps looked at hold one value or none: choose other data",
+        )
+    kind = " and ".join(sorted(stored))
+    unit, scale, why = _unit(kind, max(high))
+    return DepthFacts(
+        maps=looked,
+        stored=kind,
+        minimum=round(min(low), 4),
+        maximum=round(max(high), 4),
+        missing=round(missing / max(pixels, 1), 4),
+        unit=unit,
+        scale=scale,
+        evidence=why,
+    )
+
+
+def _range(cell: Any, column: str) -> tuple[str, float | None, float | None, int, int]:
+    """(stored as, smallest, largest, missing pixels, pixels) of one map; the missing ones do not count for the range."""
+    if isinstance(cell, list):
+        values = [v for row in cell for v in (row if isinstance(row, list) else [row]) if type(v) in (int, float)]
+        good = [v for v in values if 0 < v < float("inf")]
+        return "floats", min(good, default=None), max(good, default=None), len(values) - len(good), len(values)
+    if not isinstance(cell, Picture):
+        raise ValueError("is no depth map")
+    opened = decoded(cell.data())
+    if len(opened.getbands()) > 1:
+        bands = opened.convert("RGB").split()
+        if any(band.tobytes() != bands[0].tobytes() for band in bands[1:]):
+            raise ToolFailure(
+                "rejected",
+                f"column {column!r}: the depth maps are coloured pictures of depth, not depth: use the maps before colouring",
+            )
+        opened = bands[0]
+    values, kind = _numbers(opened)
+    good = [v for v in values if 0 < v < float("inf")]
+    return kind, min(good, default=None), max(good, default=None), len(values) - len(good), len(values)
+
+
+def _numbers(opened: Any) -> tuple[tuple, str]:
+    """At most about 40,000 of the pixels, on a grid, as stored."""
+    step = max(1, int((opened.width * opened.height / 40_000) ** 0.5))
+    small = opened.resize((max(1, opened.width // step), max(1, opened.height // step)), 0)  # 0: nearest, no new values
+    data, mode = small.tobytes(), small.mode
+    if mode == "F":
+        return struct.unpack(f"={len(data) // 4}f", data), "floats"
+    if mode == "I":
+        return struct.unpack(f"={len(data) // 4}i", data), "32-bit integers"
+    if mode.startswith("I;16"):
+        return struct.unpack(f"{'>' if mode.endswith('B') else '<'}{len(data) // 2}H", data), "16-bit integers"
+    return tuple(small.convert("L").tobytes()), "8-bit integers"
+
+
+def _unit(kind: str, largest: float) -> tuple[str, float | None, str]:
+    """By how depth is usually stored; where two ways are usual, unknown."""
+    seen = f"{kind} up to {largest:g}"
+    if kind == "floats":
+        if largest <= 1.0:
+            return "relative", None, f"{seen}: shares, not metres"
+        if largest <= 250:
+            return "metres", 1.0, f"{seen}: the range of metres"
+        return (
+            ("millimetres", 0.001, f"{seen}: the range of millimetres")
+            if largest <= 100_000
+            else ("unknown", None, seen)
+        )
+    if kind == "8-bit integers":
+        return "relative", None, f"{seen}: 8 bits hold a scaled depth; which metres they stand for is not stored"
+    if 1_000 <= largest <= 15_000:
+        return "millimetres", 0.001, f"{seen}: the range of a depth camera in millimetres"
+    return "unknown", None, f"{seen}: millimetres, or metres x 256 as in KITTI; the dataset's card says which"

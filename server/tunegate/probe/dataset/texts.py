@@ -1,0 +1,129 @@
+"""Texts and conversations: how long, how many are empty, whether the turns are what training expects."""
+
+from __future__ import annotations
+
+import statistics
+from collections import Counter
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from tunegate.errors import ToolFailure
+from tunegate.probe.dataset.columns import dig
+from tunegate.probe.dataset.schemas import BESIDE
+
+ROLES = ("system", "developer", "user", "assistant", "tool")
+SHAREGPT = {"human": "user", "user": "user", "gpt": "assistant", "assistant": "assistant", "chatgpt": "assistant", "bing": "assistant",
+            "bard": "assistant", "model": "assistant", "system": "system", "tool": "tool", "observation": "tool", "function_call": "assistant",
+            "function_response": "tool"}  # fmt: skip
+
+
+class TextFacts(BaseModel):
+    """Lengths of whole rows, [median, 95th percentile, longest]; tokens are the smoke stage's to measure."""
+
+    model_config = ConfigDict(extra="forbid")
+    rows: int = Field(description="looked at")
+    characters: list[int]
+    words: list[int] = Field(description="between spaces: few for languages written without them")
+    empty: int = Field(description="rows in which a text that is learned from is empty")
+    turns: int = Field(0, description="most turns of a conversation")
+    roles: dict[str, int] = Field(default_factory=dict, description="turns by role, as stored")
+    without_answer: int = Field(0, description="conversations that do not end with the assistant's turn")
+    image_marks: int = Field(0, description="<image> marks and image parts in the texts")
+
+
+def judge_texts(rows: list[dict[str, Any]], form: str, columns: dict[str, str]) -> TextFacts | None:
+    """Facts of the text columns of these rows. Raises rejected: all empty, unknown roles, nothing to learn from."""
+    roles = [role for role in columns if role != "image"]
+    if not rows or not roles:
+        return None
+    turned: Counter[str] = Counter()
+    lengths, words, empty, most, unanswered, marks = [], [], 0, 0, 0, 0
+    learned = [role for role in roles if role not in ("input", *BESIDE)]
+    for row in rows:
+        cells = {role: _text(dig(row, columns[role])) for role in roles}
+        empty += any(not cells[role].strip() for role in learned)
+        whole = "\n".join(cells.values())
+        lengths.append(len(whole))
+        words.append(len(whole.split()))
+        marks += whole.count("<image>")
+        turns = turns_of(dig(row, columns["messages"])) if "messages" in columns else []
+        most = max(most, len(turns))
+        turned.update(turn[0][:40] for turn in turns)
+        unanswered += bool(turns) and _role(turns[-1][0]) != "assistant"
+    _refuse(len(rows), empty, unanswered, turned, columns, form)
+    return TextFacts(
+        rows=len(rows),
+        characters=_three(lengths),
+        words=_three(words),
+        empty=empty,
+        turns=most,
+        roles=dict(turned.most_common(8)),
+        without_answer=unanswered,
+        image_marks=marks,
+    )
+
+
+def _refuse(rows: int, empty: int, unanswered: int, roles: Counter[str], columns: dict[str, str], form: str) -> None:
+    where = ", ".join(sorted(set(columns.values())))
+    if empty == rows:
+        raise ToolFailure(
+            "rejected",
+            f"all {rows} rows read have an empty text in {where}: choose another split, column_map or dataset",
+        )
+    unknown = [name for name in roles if _role(name) is None]
+    if unknown:
+        known = ", ".join(SHAREGPT if form == "sharegpt" else ROLES)
+        raise ToolFailure(
+            "rejected",
+            f"column {columns['messages']!r} has turns of {unknown[0]!r}, and only {known} are known: who speaks there is for "
+            "the user to say; rename those turns in the data",
+        )
+    if roles and unanswered == rows:
+        raise ToolFailure(
+            "rejected",
+            f"none of the {rows} conversations read ends with a turn of the assistant, so there is nothing to learn from: "
+            "choose another column_map or dataset",
+        )
+
+
+def _role(name: str) -> str | None:
+    return name if name in ROLES else SHAREGPT.get(name)
+
+
+def turns_of(value: Any) -> list[tuple[str, str]]:
+    """(role, text) of a conversation, as a list of dicts or a dict of lists, {role, content} or {from, value}."""
+    if isinstance(value, dict):
+        lists = [v if isinstance(v, list) else [] for v in value.values()]
+        value = [dict(zip(value, items, strict=False)) for items in zip(*lists, strict=False)]
+    if not isinstance(value, list):
+        return []
+    return [
+        (str(turn.get("role", turn.get("from"))), _text(turn.get("content", turn.get("value"))))
+        for turn in value
+        if isinstance(turn, dict)
+    ]
+
+
+def _text(value: Any) -> str:
+    """The text of a cell: of a conversation all turns, of content parts their texts, of several answers the first."""
+    if isinstance(value, str):
+        return value
+    if isinstance(value, (int, float)):
+        return str(value)
+    if isinstance(value, list) and value and isinstance(value[0], dict):
+        if turns := [turn for turn in turns_of(value) if turn[0] != "None"]:
+            return "\n".join(text for _, text in turns)
+        return "\n".join(_part(part) for part in value if isinstance(part, dict))
+    if isinstance(value, list):
+        return next((item for item in value if isinstance(item, str)), "")
+    return "\n".join(text for _, text in turns_of(value))
+
+
+def _part(part: dict[str, Any]) -> str:
+    return "<image>" if part.get("type") == "image" else str(part.get("text") or "")
+
+
+def _three(values: list[int]) -> list[int]:
+    ordered = sorted(values)
+    return [int(statistics.median(ordered)), ordered[min(len(ordered) - 1, int(len(ordered) * 0.95))], ordered[-1]]

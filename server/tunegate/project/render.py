@@ -1,0 +1,356 @@
+"""A run's config and recipe -> the files of its project. Pure: reads the scaffolds, writes nothing.
+
+scaffolds/_shared/             what every task shares: checks, helpers, Dockerfile, the copyright header
+scaffolds/<task>/              the task's scripts, its pinned requirements, the defaults of its training keys
+"""
+
+from __future__ import annotations
+
+import ast
+import keyword
+import re
+import textwrap
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from tunegate import config as config_module
+from tunegate import quoting
+from tunegate.config import RunConfig
+from tunegate.errors import ToolFailure
+from tunegate.knowledge import fixes
+from tunegate.paths import data_dir
+from tunegate.project import extras
+from tunegate.recipe import renames
+from tunegate.tasks import SEGMENTATION, VISION, metrics
+
+FROZEN = (
+    "torch",
+    "torchvision",
+    "triton",
+    "pytorch-triton",
+    "numpy",
+)  # the image's own, built for its CUDA and each other
+GUARDED = (
+    "check_api.py",
+    "signatures.py",
+    "run_eval.py",
+    "scoring.py",
+    "smoke.py",
+)  # they measure: an edit of one of these is never accepted
+SHARED = {  # template in _shared -> file in the project
+    "project.py.j2": "project.py",
+    "rows.py.j2": "rows.py",
+    "training.py.j2": "training.py",
+    "watch.py.j2": "watch.py",
+    "scoring.py.j2": "scoring.py",
+    "samples.py.j2": "samples.py",
+    "smoke.py.j2": "smoke.py",
+    "check_api.py.j2": "check_api.py",
+    "signatures.py.j2": "signatures.py",
+    "Dockerfile.j2": "Dockerfile",
+    "gitignore.j2": ".gitignore",
+    "dockerignore.j2": ".dockerignore",
+    "README.md.j2": "README.md",
+}
+REQUIREMENTS = ("requirements-local.txt", "requirements.txt")  # in the order of installation
+HEADER = (data_dir("scaffolds") / "_shared/header.txt").read_text()
+
+# Templates of _shared that only some runs have: (template, which).
+SOME: tuple[tuple[str, Callable[[RunConfig], bool]], ...] = (
+    ("in_image.sh.j2", lambda config: bool(config.ngc_image)),
+    ("lean.py.j2", lambda config: config.task in VISION),
+    ("pictures.py.j2", lambda config: config.task in VISION),
+    ("heads.py.j2", lambda config: config.task in VISION and config.task != "image-text-to-text"),
+    ("pixels.py.j2", lambda config: config.task in VISION and config.task != "image-text-to-text"),
+    ("merge_lora.py.j2", lambda config: config.adapted),
+    ("rewards.py.j2", lambda config: config.training_method == "grpo"),
+    ("pairs.py.j2", lambda config: config.task in ("semantic-segmentation", "depth-estimation")),
+    ("coco_files.py.j2", lambda config: config.task in (*SEGMENTATION[1:], "object-detection")),
+    ("overlays.py.j2", lambda config: config.task in (*SEGMENTATION, "object-detection")),
+    ("report.py.j2", lambda config: config.emit_report),
+    *((f"tests/{name}.py.j2", wanted) for name, wanted in extras.TESTS),
+)
+
+# TrainingArguments keywords that a recipe may name and that have no key of their own in config.yaml.
+RECIPE_ARGUMENTS = ("optim", "max_grad_norm", "adam_beta1", "adam_beta2", "adam_epsilon")
+# task -> the class that loads its models, and how the names of the fitting ones end.
+FALLBACK_CLASSES = {
+    "image-classification": ("AutoModelForImageClassification", "ForImageClassification"),
+    "object-detection": ("AutoModelForObjectDetection", "ForObjectDetection"),
+    "semantic-segmentation": ("AutoModelForSemanticSegmentation", "ForSemanticSegmentation"),
+    **dict.fromkeys(SEGMENTATION[1:], ("AutoModelForUniversalSegmentation", "ForUniversalSegmentation")),
+    "depth-estimation": ("AutoModelForDepthEstimation", "ForDepthEstimation"),
+    "image-text-to-text": ("AutoModelForImageTextToText", "ForImageTextToText"),
+    "text-generation": ("AutoModelForCausalLM", "ForCausalLM"),
+}
+# task/method -> what train.py calls instead of TrainingArguments
+ARGUMENTS_CLASSES = {
+    "text-generation/lora": "SFTConfig",
+    "text-generation/full": "SFTConfig",
+    "text-generation/dpo": "DPOConfig",
+    "text-generation/grpo": "GRPOConfig",
+}
+NOT_OF_TRAINING = ("per_device_eval_batch_size", "max_new_tokens")  # defaults that leave the trained model the same
+# Keywords that train.py only sets where training_arguments does not.
+YIELDING = (
+    "bf16",
+    "fp16",
+    "dataloader_num_workers",
+    "dataloader_pin_memory",
+    "save_total_limit",
+    "save_steps",
+    "activation_checkpointing",
+    "max_grad_norm",
+)
+
+_IMAGE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/-]{0,254}")
+_DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
+_PLACEHOLDER = re.compile(
+    r"\{\{-?\s*[A-Za-z_][\w.]*(?:\s*\|[^{}]*|\([^{}]*\)|\[[^{}]*\])?\s*-?\}\}"  # a template's expression
+    r"|\{%.*?%\}|\{#.*?#\}"  # its statements and comments
+    r"|<[A-Z][A-Z0-9_]{2,}>"  # <PLACEHOLDER>
+    r"|\b(?:TODO|FIXME|TBD)\b(?=[:(\s]|$)"
+    r"|\b(?:REPLACE|CHANGE|FILL)_?ME\b|\bYOUR_[A-Z_]+\b",
+    re.M,
+)
+
+
+def with_defaults(config: RunConfig, found: dict[str, Any]) -> RunConfig:
+    """Fill the training keys that are null: from what research found, else from the scaffold. What is set stays.
+
+    found: config keys, and TrainingArguments keywords of RECIPE_ARGUMENTS. Raises ToolFailure(out_of_scope | invalid_config).
+    """
+    defaults = training_defaults(config.task, config.training_method)
+    filled = {key: found.get(key, value) for key, value in defaults.items() if getattr(config, key) is None}
+    further = {key: found[key] for key in RECIPE_ARGUMENTS if key in found}
+    return config_module.validate(
+        {**config.model_dump(), **filled, "training_arguments": {**further, **config.training_arguments}},
+        "render_project",
+    )
+
+
+def filled(before: RunConfig, after: RunConfig) -> dict[str, Any]:
+    """What with_defaults set: key, or training_arguments.<keyword> -> value. The next rendering may set it anew."""
+    keys = training_defaults(after.task, after.training_method)
+    values = {key: getattr(after, key) for key in keys if getattr(before, key) is None}
+    more = {name: value for name, value in after.training_arguments.items() if name not in before.training_arguments}
+    return {key: value for key, value in values.items() if value is not None} | {
+        f"{fixes.ARGUMENTS}{name}": value for name, value in more.items()
+    }
+
+
+def training_defaults(task: str | None, method: str | None = None) -> dict[str, Any]:
+    """The scaffold's values of the training keys, for this method. Raises ToolFailure(out_of_scope) for a task without a scaffold."""
+    defaults = yaml.safe_load((_folder(task) / "defaults.yaml").read_text())
+    by_method = defaults.pop("methods", {})
+    defaults.pop("on_gpu", None)
+    return {**defaults, **by_method.get(method, {})}
+
+
+def gpu_arguments(task: str | None) -> dict[str, bool]:
+    """TrainingArguments keywords that the scaffold's train.py switches on where there is a GPU, unless training_arguments has them."""
+    return yaml.safe_load((_folder(task) / "defaults.yaml").read_text()).get("on_gpu", {})
+
+
+def plan_defaults(config: RunConfig) -> dict[str, Any]:
+    """What this run would be rendered with where config.yaml is silent: of these values the memory estimate is made (fit.plan_of)."""
+    return {**training_defaults(config.task, config.training_method), **gpu_arguments(config.task)}
+
+
+def render_files(config: RunConfig, slots: dict[str, Any]) -> dict[str, str]:
+    """Project path -> text, config.yaml apart. slots: the recipe's values by slot name (auto_class is used).
+
+    Raises ToolFailure: out_of_scope (no scaffold for the task), invalid_config (a value that cannot be rendered),
+    internal (a scaffold that leaves a hole or a file without its header).
+    """
+    folder = _folder(config.task)
+    files = _rendered(config, slots, folder)
+    own = quoting.without(config, _PLACEHOLDER)  # a folder may be called TODO
+    _check(files, files if own == config else _rendered(own, slots, folder))
+    if wrong := fixes.forbidden(config, files):
+        raise ToolFailure("internal", f"{wrong[0]}; nothing was written: please report this")
+    return files
+
+
+def _rendered(config: RunConfig, slots: dict[str, Any], folder: Path) -> dict[str, str]:
+    values = _values(config, slots)
+    templates_of = environment(folder)
+    _check_arguments(config, templates_of.get_template("train.py.j2").render({**values, "training_arguments": []}))
+    shared_folder = data_dir("scaffolds") / "_shared"
+    shared = SHARED | {
+        name: name.removesuffix(".j2") for name, wanted in SOME if wanted(config) and (shared_folder / name).is_file()
+    }
+    unwanted = {name for name, wanted in SOME if not wanted(config)}
+    own = [path.name for path in sorted(folder.glob("*.j2")) if path.name not in unwanted]
+    templates = {**shared, **{name: name.removesuffix(".j2") for name in own}}
+    files = {name: templates_of.get_template(template).render(values) for template, name in templates.items()}
+    files |= requirements(config.task)
+    files["requirements.txt"] = fixes.requirements(config, extras.requirements(config, files["requirements.txt"]))
+    return files
+
+
+def requirements(task: str | None) -> dict[str, str]:
+    """File name -> text, in the order in which they must be installed (torch first). The same for every run."""
+    _folder(task)
+    return {name: (data_dir("scaffolds") / "_shared" / name).read_text() for name in REQUIREMENTS}
+
+
+def missing_headers(files: dict[str, str]) -> list[str]:
+    """The .py files that do not begin with the exact copyright header."""
+    return sorted(name for name, text in files.items() if name.endswith(".py") and not text.startswith(HEADER))
+
+
+def unresolved_placeholders(files: dict[str, str]) -> list[str]:
+    """`path:line: what` for everything that still waits to be filled in. The braces of Python's f-strings are none."""
+    found = []
+    for name, text in files.items():
+        visible = _without_fstrings(text) if name.endswith(".py") else text
+        found += [
+            f"{name}:{visible.count(chr(10), 0, match.start()) + 1}: {match[0]}"
+            for match in _PLACEHOLDER.finditer(visible)
+        ]
+    return found
+
+
+def _folder(task: str | None):
+    folder = data_dir("scaffolds") / (task or "")
+    if not task or not (folder / "train.py.j2").is_file():
+        raise ToolFailure(
+            "out_of_scope",
+            f"task = {task!r} has no scaffold in this version: it renders "
+            f"{', '.join(sorted(path.parent.name for path in data_dir('scaffolds').glob('*/train.py.j2')))}",
+        )
+    return folder
+
+
+def environment(folder):
+    """Templates of a scaffold folder, and of _shared beside it; an unknown name is an error."""
+    import jinja2  # 60 ms, and only this tool needs it
+
+    loader = jinja2.FileSystemLoader([folder, folder.parent / "_shared"])
+    return jinja2.Environment(
+        loader=loader,
+        undefined=jinja2.StrictUndefined,
+        keep_trailing_newline=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+
+
+def _values(config: RunConfig, slots: dict[str, Any]) -> dict[str, Any]:
+    _check_image(config)
+    attention = ', attn_implementation=cfg["attn_implementation"]' if config.attn_implementation else ""
+    return {
+        "config": config,
+        "adapted": config.adapted,
+        "auto_class": _auto_class(config.task, slots),
+        "processor_class": "AutoImageProcessor",
+        "attention": attention,
+        "arguments_class": arguments_class(config),
+        "metric": metrics.primary(config.task, config.training_method),
+        "fingerprint": _fingerprint(config),
+        "training_arguments": list(config.training_arguments),
+        "gpu_arguments": [name for name in gpu_arguments(config.task) if name not in config.training_arguments],
+        "workarounds": fixes.image_lines(config),
+        "environment": fixes.environment(config),
+        "frozen": FROZEN,
+        "renames": renames,
+        "quoted": _quoted,
+        "dataset": quoting.sentence(f"{config.dataset_id or config.local_dataset_path}"),
+        "local_mount": quoting.bind_mount(config.local_dataset_path or ""),
+    }
+
+
+def arguments_class(config: RunConfig) -> str:
+    """What train.py calls for its settings."""
+    return ARGUMENTS_CLASSES.get(f"{config.task}/{config.training_method}", "TrainingArguments")
+
+
+def _auto_class(task: str, slots: dict[str, Any]) -> str:
+    """The recipe's class if it has this task's head. (A processor always goes through Auto: only that takes backend="pil".)"""
+    fallback, head = FALLBACK_CLASSES[task]
+    named = slots.get("auto_class")
+    return named if isinstance(named, str) and named.isidentifier() and head in named else fallback
+
+
+def _quoted(text: str) -> str:
+    """Text as Python source, in double quotes unless it holds some."""
+    return repr(text) if '"' in text else f'"{text}"'
+
+
+def _fingerprint(config: RunConfig) -> str:
+    """The config keys that make two trainings the same one, as lines of a tuple."""
+    own = [key for key in training_defaults(config.task, config.training_method) if key not in NOT_OF_TRAINING]
+    first = ["model_id", "model_revision", "training_method", "n_epochs", "seed", "training_arguments"]
+    first += ["lora_r"] if config.adapted else []
+    quoted = ", ".join(f'"{key}"' for key in dict.fromkeys([*first, *own]))
+    return textwrap.fill(f"{quoted},", 118, initial_indent="    ", subsequent_indent="    ")
+
+
+def _check_arguments(config: RunConfig, bare: str) -> None:
+    """training_arguments, each of which becomes a keyword in train.py; bare: train.py without any. Raises ToolFailure(invalid_config)."""
+    ours = _own_arguments(bare)
+    for name in config.training_arguments:
+        if not name.isidentifier() or keyword.iskeyword(name):
+            raise ToolFailure(
+                "invalid_config", f"training_arguments has {name!r}, which is no name of a keyword: remove it"
+            )
+        if name in RunConfig.model_fields or name in ours:
+            remedy = "set that key of config.yaml instead" if name in RunConfig.model_fields else ours[name]
+            raise ToolFailure(
+                "invalid_config", f"training_arguments has {name!r}, which train.py sets itself: {remedy}"
+            )
+
+
+def _own_arguments(bare: str) -> dict[str, str]:
+    """Keyword of train.py's TrainingArguments(...) that may not be overridden -> what to do instead."""
+    calls = [node for node in ast.walk(ast.parse(bare)) if isinstance(node, ast.Call)]
+    call = next(call for call in calls if any(given.arg == "output_dir" for given in call.keywords))
+    names = [given.arg for given in call.keywords if given.arg not in YIELDING]
+    return {
+        **dict.fromkeys([*names, "max_steps", "resume_from_checkpoint"], "remove it"),
+        "num_train_epochs": "set n_epochs instead",
+    }
+
+
+def _check_image(config: RunConfig) -> None:
+    if config.ngc_image is None:
+        return
+    if not _IMAGE.fullmatch(config.ngc_image) or not _DIGEST.fullmatch(config.ngc_image_digest or ""):
+        raise ToolFailure(
+            "invalid_config",
+            f"ngc_image = {config.ngc_image!r}, ngc_image_digest = {config.ngc_image_digest!r}: an image name and "
+            "its sha256:… digest are needed: call pick_ngc_image",
+        )
+
+
+def _without_fstrings(text: str) -> str:
+    """The source with each f-string blanked: `{{` there is a brace, and nothing of ours."""
+    try:
+        nodes = [node for node in ast.walk(ast.parse(text)) if isinstance(node, ast.JoinedStr)]
+    except (SyntaxError, ValueError):
+        return text
+    lines = [line.encode() for line in text.splitlines(keepends=True)]  # ast counts columns in bytes
+    for node in nodes:
+        for row in range(node.lineno - 1, node.end_lineno):
+            line = lines[row]
+            start = node.col_offset if row == node.lineno - 1 else 0
+            end = node.end_col_offset if row == node.end_lineno - 1 else len(line.rstrip(b"\r\n"))
+            lines[row] = line[:start] + b" " * (end - start) + line[end:]
+    return b"".join(lines).decode()
+
+
+def _check(files: dict[str, str], without_names: dict[str, str]) -> None:
+    """without_names: the same files, of a config in which no name looks like a placeholder. Raises ToolFailure(internal)."""
+    if missing := missing_headers(files):
+        raise ToolFailure(
+            "internal",
+            f"{missing[0]} would have been written without the copyright header; nothing was: please report this",
+        )
+    if holes := unresolved_placeholders(without_names):
+        raise ToolFailure(
+            "internal", f"{holes[0]} is a placeholder that nothing filled; nothing was written: please report this"
+        )

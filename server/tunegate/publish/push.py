@@ -1,0 +1,202 @@
+"""push_hub's work: what belongs in the repository, one commit, and reading the repository back."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tunegate import config as config_module
+from tunegate import evidence, gates
+from tunegate.clients.hub import Hub
+from tunegate.errors import ToolFailure
+from tunegate.evidence import ledger
+from tunegate.evidence.seal import redacted
+from tunegate.publish import card
+from tunegate.rundir import Run, hash_files
+
+PUSHED = {  # in the run -> in the repository
+    "checkpoints/final/*": "",
+    "checkpoints/merged/*": "",
+    "reports/eval_results.json": "results/",
+    "reports/baseline_results.json": "results/",
+    "reports/inference_samples/*": "inference_samples/",
+    "reports/report.html": "results/",
+    "reports/report.pdf": "results/",
+    "Dockerfile": "",
+    "requirements*.txt": "",
+}
+NOT_PUSHED = ("README.md", "training_args.bin")  # the Trainer's own card draft, and a pickle
+
+
+def assemble(run: Run) -> dict[str, bytes | Path]:
+    """Path in the repository -> content. The weights stay paths: they are streamed."""
+    config = run.config()
+    facts = {name: found.facts for name in evidence.KINDS if (found := evidence.read(run, name))}
+    results = {
+        kind: facts[f"stages/{kind}"] for kind in ("eval", "baseline") if facts.get(f"stages/{kind}", {}).get("passed")
+    }
+    if config.skip_baseline:
+        results.pop("baseline", None)
+    files: dict[str, bytes | Path] = {}
+    for name in used_files(run):
+        folder = next(folder for pattern, folder in PUSHED.items() if Path(name).match(pattern))
+        files[folder + Path(name).name] = run.path / name
+    text = card.render(
+        config,
+        facts["model"],
+        facts["dataset"],
+        results,
+        facts["stages/train"],
+        facts["stages/build"].get("packages", {}),
+        gates.edited_files(gates.view(run)),
+    )
+    files["README.md"] = text.encode()
+    files["config.yaml"] = redacted(config_module.dump(config)).encode()
+    return files
+
+
+def used_files(run: Run) -> dict[str, str]:
+    """The run's files that are pushed, {path: sha256}: only what a stage made or the renderer wrote, whatever else lies there."""
+    stages = [
+        "stages/merge" if run.config().adapted else "stages/train",  # merged weights are a model, an adapter is none
+        "stages/eval",
+        "stages/infer",
+        *([] if run.config().skip_baseline else ["stages/baseline"]),
+        *(["stages/report"] if run.config().emit_report else []),
+    ]
+    made = {name for stage in stages if (found := evidence.read(run, stage)) for name in found.files}
+    project = evidence.read(run, "project")
+    made |= set(project.facts["files"]) if project else set()
+    return {
+        name: digest
+        for name, digest in hash_files(run.path, tuple(PUSHED)).items()
+        if name in made and Path(name).name not in NOT_PUSHED
+    }
+
+
+@dataclass(frozen=True)
+class Target:
+    """The repository as it is before a push. `files`: its paths without what the Hub itself puts into a new repository."""
+
+    public: bool
+    head: str
+    files: tuple[str, ...]
+
+
+def target(hub: Hub, repo: str) -> Target | None:
+    """The repository of this name, None where there is none that the token may see. Raises ToolFailure as the Hub refuses."""
+    from huggingface_hub.errors import RepositoryNotFoundError
+
+    try:
+        found = hub.api().model_info(repo)
+    except RepositoryNotFoundError:
+        return None
+    except Exception as error:
+        raise _refused(hub, repo, error) from None
+    files = (entry.rfilename for entry in found.siblings or [])
+    return Target(not found.private, found.sha, tuple(sorted(name for name in files if name != ".gitattributes")))
+
+
+def begun(run: Run, repo: str) -> bool:
+    """Whether this run was about to create the repository: written into the ledger before the Hub is asked to."""
+    return any(entry["arguments"].get("creates") == repo for entry in _pushes(run))
+
+
+def is_this_runs(hub: Hub, run: Run, repo: str, found: Target) -> bool:
+    """Whether everything in the repository was put there by this run, by the ledger: its newest commit is the last that
+    this run made, or what a push of this run that was cut off has left."""
+    made = [entry["arguments"]["pushed"] for entry in _pushes(run) if "pushed" in entry["arguments"]]
+    if {"repo": repo, "commit": found.head} in made:
+        return True
+    if not begun(run, repo) or any(known["repo"] == repo for known in made):
+        return False
+    if not found.files:
+        return True
+    files = assemble(run)
+    return set(found.files) <= set(files) and not read_back(hub, repo, found.head, files)
+
+
+def _pushes(run: Run) -> list[dict[str, Any]]:
+    return [entry for entry in ledger.entries(run) if entry["tool"] == "push_hub"]
+
+
+def push(hub: Hub, repo: str, files: dict[str, bytes | Path], message: str, over: Target | None) -> dict[str, Any]:
+    """Create the private repository, or go on from `over` as it was seen, and make one commit. Returns {commit, url}.
+
+    Raises ToolFailure(unavailable) when somebody has created it, or committed to it, since `over` was seen.
+    """
+    from huggingface_hub import CommitOperationAdd
+
+    api = hub.api()
+    try:
+        if over is None:
+            api.create_repo(repo, private=True)
+        operations = [CommitOperationAdd(path_in_repo=name, path_or_fileobj=content) for name, content in files.items()]
+        commit = api.create_commit(repo, operations, commit_message=message, parent_commit=over.head if over else None)
+    except Exception as error:  # the client raises a dozen types; each is the Hub refusing or failing
+        raise _refused(hub, repo, error) from None
+    return {"commit": commit.oid, "url": hub.page("model", repo)}
+
+
+def read_back(hub: Hub, repo: str, commit: str, files: dict[str, bytes | Path]) -> list[str]:
+    """What differs between the repository at `commit` and what was sent: missing files, other hashes. Empty is verified."""
+    try:
+        there = {
+            entry.path: entry
+            for entry in hub.api().list_repo_tree(repo, recursive=True, revision=commit)
+            if hasattr(entry, "blob_id")
+        }
+    except Exception as error:
+        raise _refused(hub, repo, error) from None
+    wrong = []
+    for name, content in files.items():
+        entry = there.get(name)
+        if entry is None:
+            wrong.append(f"{name} is missing")
+        elif (entry.lfs.sha256 if entry.lfs else entry.blob_id) != (
+            _digest(content, "sha256") if entry.lfs else _digest(content, "sha1")
+        ):
+            wrong.append(f"{name} has other bytes")
+    return wrong
+
+
+def _digest(content: bytes | Path, algorithm: str) -> str:
+    """SHA-256 of the bytes as LFS counts, or git's own blob id (SHA-1 over a header and the bytes)."""
+    size = len(content) if isinstance(content, bytes) else content.stat().st_size
+    digest = hashlib.new(algorithm, b"blob %d\0" % size if algorithm == "sha1" else b"", usedforsecurity=False)
+    if isinstance(content, bytes):
+        digest.update(content)
+        return digest.hexdigest()
+    with content.open("rb") as file:
+        while chunk := file.read(1 << 20):
+            digest.update(chunk)
+    return digest.hexdigest()
+
+
+def _refused(hub: Hub, repo: str, error: Exception) -> ToolFailure:
+    """By HTTP status; the client's own message may repeat a header, so only its type is told."""
+    status = getattr(getattr(error, "response", None), "status_code", None)
+    page = hub.page("model", repo)
+    if status in (401, 403):
+        return ToolFailure(
+            "access_denied",
+            f"hf_model_repo = {repo!r}: the Hub refused the push ({status}): use a token with write access to {page} in "
+            "HF_TOKEN, or set another hf_model_repo",
+        )
+    if status in (409, 412):
+        return ToolFailure(
+            "unavailable",
+            f"hf_model_repo = {repo!r}: somebody created it, or committed to it, in this very moment: call push_hub again",
+        )
+    if status == 429 or status is None or status >= 500:
+        return ToolFailure(
+            "unavailable",
+            f"hf_model_repo = {repo!r}: the Hub failed ({status or type(error).__name__}): call push_hub again later; "
+            "one commit holds everything, so nothing is half-pushed",
+        )
+    return ToolFailure(
+        "rejected",
+        f"hf_model_repo = {repo!r}: the Hub answered {status} ({type(error).__name__}): check the name at {page}",
+    )

@@ -1,0 +1,239 @@
+"""The rerun skill: everything needed to reproduce a finished run, written from its evidence and checked before it is kept.
+
+`python -m tunegate.publish.rerun RUN REPORT PYTHON COMMANDS` is its verification: it runs the commands that were written into the
+SKILL.md (COMMANDS: their words, as JSON; nothing is parsed out of the Markdown) in a clean copy of the project, and reports
+the metric that they give.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import yaml
+
+from tunegate import __version__, evidence, gates, jobs, nofollow, quoting
+from tunegate import config as config_module
+from tunegate.clients.network import LOOPBACK
+from tunegate.config import RunConfig
+from tunegate.errors import ToolFailure
+from tunegate.hardware import gpu_handover
+from tunegate.paths import data_dir
+from tunegate.project import render
+from tunegate.project.stages import HUB_SECRETS
+from tunegate.publish import card
+from tunegate.rundir import Run, file_sha256
+from tunegate.stages import hub_environment, needs_token, stage_python
+
+JOB = "rerun"
+REPORT = "reports/rerun.json"
+PROJECT = ("*.py", "*.sh", "config.yaml", "requirements*.txt", "Dockerfile", ".dockerignore", ".gitignore", "README.md")
+USES = (*PROJECT, "skills/*/SKILL.md")
+_SEEN = re.compile(r"^- seen on this run: .*$", re.M)  # a stage's own error: a loss may have been nan
+_PLACEHOLDER = re.compile(r"\{\{.*?\}\}|\{%.*?%\}|<[A-Z][A-Z_ ]{2,}>|\b(?:TODO|TBD)\b|(?<![\w-])(?:None|nan)(?![\w-])")
+METADATA = ("name", "description", "license", "compatibility", "metadata", "allowed-tools")
+
+
+def skill_path(run: Run) -> str:
+    name = f"run-{run.config().short_name}"[:64].rstrip("-")
+    return f"skills/{name}/SKILL.md"
+
+
+def expected(run: Run) -> dict[str, Any]:
+    """{metric, value, n, tolerance}: two runs differ by chance by up to sqrt(2) times half of one run's interval, or by a row."""
+    facts = evidence.read(run, "stages/eval").facts
+    low, high = facts["interval"]
+    tolerance = max(math.sqrt(2) * (high - low) / 2, 1 / facts["n"])
+    return {
+        "metric": facts["metric"],
+        "value": facts[facts["metric"]],
+        "n": facts["n"],
+        "tolerance": round(tolerance, 4),
+    }
+
+
+def emit(run: Run) -> tuple[str, str]:
+    """Write the skill; (path in the run, text). Raises ToolFailure(internal) rather than keep one with a hole in it."""
+    path, config = skill_path(run), run.config()
+    name = Path(path).parent.name
+    template = render.environment(data_dir("scaffolds") / "_shared").get_template("rerun_skill.md.j2")
+    text = template.render(_values(run, config, name))
+    without_names = template.render(
+        _values(run, quoting.without(config, _PLACEHOLDER), name)
+    )  # a class may be called None
+    wrong = problems(text, name, without_names)
+    if wrong:
+        raise ToolFailure(
+            "internal", f"the rerun skill would have been invalid ({wrong[0]}) and was not written: please report this"
+        )
+    nofollow.write(run.path / path, text)
+    return path, text
+
+
+def _values(run: Run, config: RunConfig, name: str) -> dict[str, Any]:
+    facts = {key: found.facts for key in evidence.KINDS if (found := evidence.read(run, key))}
+    packages = facts["stages/build"].get("packages", {})
+    baseline = facts.get("stages/baseline") if not config.skip_baseline else None
+    aim = expected(run)
+    snapshot = {
+        key: value
+        for key, value in config.model_dump().items()
+        if key not in ("notes", "research_sources", "output_dir") and value not in (None, [], {})
+    }
+    return {
+        "name": name,
+        "version": __version__,
+        "config": config,
+        "aim": aim,
+        "baseline": baseline,
+        "model": facts["model"],
+        "host": facts["host"],
+        "description": f"Reproduce the fine-tuning of {config.model_id} on {card.dataset_name(config)} ({config.task}): expected {aim['metric']} "
+        f"{aim['value']:.4f} ± {aim['tolerance']:.4f}. Use when asked to rerun, verify or vary this run.",
+        "snapshot": config_module.to_yaml(snapshot).rstrip(),
+        "dataset": quoting.sentence(card.dataset_name(config)),
+        "fence": quoting.fence,
+        "code": quoting.code,
+        "link": quoting.link,
+        "train": facts["stages/train"],
+        "smoke": facts["stages/smoke"],
+        "push": facts.get("push"),
+        "seconds": {
+            stage: facts[f"stages/{stage}"]["seconds"]
+            for stage in ("prepare", "smoke", "train", "eval")
+            if f"stages/{stage}" in facts
+        },
+        "commands": [quoting.shell(argv) for argv in commands(config, baseline is not None)],
+        "lock": "\n".join(f"{package}=={version}" for package, version in packages.items()),
+        "python_version": facts["stages/build"].get("python_version", ""),
+        "sources": facts["recipe"]["sources"],
+        "failures": _troubles(facts),
+        "edited": gates.edited_files(gates.view(run)),
+    }
+
+
+def commands(config: RunConfig, baseline: bool) -> list[list[str]]:
+    """The words of the stages by hand, in order, inside the environment, or each in the project's image."""
+    python = ["bash", "in_image.sh", "python"] if config.platform == "local-docker" else ["python"]
+    before = [["prepare_data.py"], ["train.py", "--smoke", "--max_steps", "2"]]
+    before += [["run_eval.py", "--baseline"]] if baseline else []
+    merge = [["merge_lora.py"]] if config.adapted else []
+    after = [["run_eval.py"], ["infer.py"], *([["report.py"]] if config.emit_report else [])]
+    return [[*python, *script] for script in (*before, ["train.py", "--fresh"], *merge, *after)]
+
+
+def _troubles(facts: dict[str, dict]) -> list[str]:
+    """What went wrong on the way, as the evidence remembers it."""
+    return [
+        f"{name.removeprefix('stages/')}: {failure}"
+        for name, found in facts.items()
+        for failure in found.get("overcome", [])
+    ]
+
+
+def problems(text: str, name: str, without_names: str | None = None) -> list[str]:
+    """What keeps the text from being a valid skill: placeholders, missing metadata, missing notice. Empty is valid.
+
+    without_names: the same text, where no name of the user's looks like a placeholder.
+    """
+    found = []
+    parts = re.match(r"---\n(.*?)\n---\n(.*)", text, re.S)
+    try:
+        front = yaml.safe_load(parts[1]) if parts else None
+    except yaml.YAMLError:
+        front = None
+    if not isinstance(front, dict):
+        return ["no YAML front matter"]
+    found += [f"front matter has no {key}" for key in METADATA if not front.get(key)]
+    found += [f"metadata has no {key}" for key in ("author", "version") if not (front.get("metadata") or {}).get(key)]
+    if front.get("name") != name or not re.fullmatch(r"[a-z0-9]+(-[a-z0-9]+)*", name) or len(name) > 64:
+        found.append(f"name {front.get('name')!r} is not the folder's name {name!r}")
+    if len(str(front.get("description", ""))) > 1024:
+        found.append("description is longer than 1024 characters")
+    if not parts[2].lstrip("\n").startswith("<!--\nCopyright (c) 2026, NVIDIA CORPORATION."):
+        found.append("the copyright notice does not follow the front matter")
+    looked_at = _SEEN.sub("", without_names or text)
+    return [*found, *(f"placeholder {mark!r} left" for mark in _PLACEHOLDER.findall(looked_at))]
+
+
+def command(run: Run) -> list[str]:
+    config = run.config()
+    # in containers the commands themselves say which python
+    python = stage_python(run) if config.platform == "local-process" else "python"
+    words = json.dumps(commands(config, not config.skip_baseline and evidence.read(run, "stages/baseline") is not None))
+    return [*jobs.PYTHON_M, "tunegate.publish.rerun", str(run.path), REPORT, python, words]
+
+
+def environment(run: Run) -> dict[str, str]:
+    with_token = needs_token(run)
+    extra = hub_environment(run.path / ".verify/project", with_token)
+    if urlsplit(os.environ.get("HF_ENDPOINT", "")).hostname in LOOPBACK:
+        extra["NETWORK"] = "host"  # in_image.sh: a Hub on loopback
+    host = evidence.read(run, "host")
+    if host and host.facts.get("gpu_handover") == "cdi":
+        extra["GPU_FLAGS"] = gpu_handover.CDI_FLAGS  # in_image.sh says --gpus all
+    return jobs.environment(extra, HUB_SECRETS if with_token else ())
+
+
+def judge(run: Run, job: jobs.Job) -> tuple[float | None, list[str]]:
+    """(metric of the rerun, what is wrong with it)."""
+    aim = expected(run)
+    try:
+        report = json.loads((run.path / REPORT).read_text())
+    except (OSError, ValueError):
+        code = job.result["exit_code"]
+        why = "was killed, for want of memory or by hand" if code == 137 else "left no report"
+        return None, [f"the verification {why} (exit code {code}): see {jobs.log_path(run, JOB)}"]
+    if job.result["made"] != {REPORT: file_sha256(run.path / REPORT)}:
+        return None, [f"{REPORT} was changed after the verification ended: verify again"]
+    if report["failed"]:
+        return None, [f"`{report['failed']}` failed: see {jobs.log_path(run, JOB)}"]
+    value = report["results"].get(aim["metric"])
+    if type(value) not in (int, float) or not math.isfinite(value):  # JSON also has true, and Python writes NaN into it
+        return None, [f"the rerun's results hold no number for {aim['metric']}: see {jobs.log_path(run, JOB)}"]
+    off = abs(value - aim["value"]) > aim["tolerance"]
+    return value, [f"{aim['metric']} {value:.4f} instead of {aim['value']:.4f} ± {aim['tolerance']:.4f}"] if off else []
+
+
+def clean_copy(run_path: Path) -> Path:
+    """The project without data, checkpoints and reports, in a new folder below .verify/."""
+    copy = run_path / ".verify/project"
+    nofollow.rmtree(copy.parent)
+    nofollow.mkdir(copy, nofollow.PRIVATE_FOLDER)
+    for path in {path for pattern in PROJECT for path in run_path.glob(pattern)}:
+        if (
+            path.is_file() and not path.is_symlink()
+        ):  # a link is none of the files whose hashes the job was started with
+            nofollow.write(copy / path.name, path.read_bytes())
+    return copy
+
+
+def verify(run_path: Path, report: str, python: str, commands: list[list[str]]) -> int:
+    """Run the commands in a clean copy of the project; keep the results in `report`, a path in the run."""
+    copy, failed = clean_copy(run_path), None
+    for argv in commands:
+        line = quoting.shell(argv)
+        print(f"$ {line}", flush=True)
+        if subprocess.run([python if argv[0] == "python" else argv[0], *argv[1:]], cwd=copy).returncode != 0:
+            failed = line
+            break
+    results = copy / "reports/eval_results.json"
+    found = {
+        "failed": failed,
+        "commands": commands,
+        "results": json.loads(results.read_text()) if results.exists() and not failed else {},
+    }
+    nofollow.write(run_path / report, json.dumps(found, indent=1) + "\n")
+    nofollow.rmtree(copy.parent)
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(verify(Path(sys.argv[1]), sys.argv[2], sys.argv[3], json.loads(sys.argv[4])))

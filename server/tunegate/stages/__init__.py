@@ -1,0 +1,295 @@
+"""The life of a stage: begun, followed, stopped, collected. One way for all of them; project/stages.py has their rows."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import time
+from pathlib import Path
+from typing import Any, Literal
+
+from tunegate import evidence, jobs, nofollow
+from tunegate.clients.docker import engine as engines
+from tunegate.config import RunConfig
+from tunegate.errors import NextCall, ToolFailure
+from tunegate.evidence import ledger
+from tunegate.jobs import checkpoints
+from tunegate.platforms.local_docker import docker_stage
+from tunegate.project import extras
+from tunegate.project.stages import SCRIPTS, STAGES, Stage
+from tunegate.rundir import Run, canonical, hash_files
+from tunegate.stages import verdicts
+
+SAME_ERROR_LIMIT = 3
+STANDSTILL_S = 300  # without an optimizer step
+SHOWN = ("step", "max_steps", "epoch", "loss", "reward", "grad_norm", "samples_per_second", "eta_s")
+
+
+def start(run: Run, config: RunConfig, stage: str, roots: tuple[Path, ...] = ()) -> jobs.Job:
+    """Start the stage's job. The caller has checked its gate and that it is neither running nor passed already.
+
+    roots: the directories that local data may come from, for a container.
+    """
+    row = STAGES[stage]
+    _refuse_links(run)
+    earlier = jobs.look(run, stage)
+    resting_on = evidence.values(config, evidence.KINDS[f"stages/{stage}"].config)
+    for folder in ("__pycache__", "tests/__pycache__"):  # what runs is the source that is hashed here
+        nofollow.rmtree(run.path / folder)
+    files = _inputs(run, stage, row)
+    argv = _argv(run, config, stage, row, resting_on, files)
+    given, lives_on = None, False
+    if config.platform == "local-docker":
+        given = docker_stage.given(run, config, stage, roots)
+        if stage != "build":
+            docker_stage.end_others(run, stage, argv[-1], done=earlier.state == "ended")
+            lives_on = stage == "train" and docker_stage.goes_on(run, stage, argv[-1])
+    training = _training(run, earlier, resting_on, files, lives_on) if stage == "train" else None
+    container = argv[-1] if config.platform == "local-docker" and stage != "build" else None
+    return jobs.start(
+        run,
+        stage,
+        argv,
+        env=_environment(run, config, stage),
+        makes=row.makes,
+        resting_on=resting_on,
+        files=files,
+        container=container,
+        given=given,
+        training=training,
+    )
+
+
+def reattach(run: Run, job: jobs.Job, mode: Literal["follow", "stop"]) -> jobs.Job:
+    """A new follower for the container of a job that lost its own; it starts nothing. `stop`: it stops the container first."""
+    container = job.spec["container"]
+    return jobs.start(
+        run,
+        job.stage,
+        _follower(run, job.stage, container, mode),
+        env=_environment(run, run.config(), job.stage),
+        makes=tuple(job.spec["makes"]),
+        resting_on=job.spec["resting_on"],
+        files=job.spec["files"],
+        container=container,
+        given=job.spec.get("given"),
+        training=job.spec.get("training"),
+    )
+
+
+def _environment(run: Run, config: RunConfig, stage: str) -> dict[str, str]:
+    secrets = STAGES[stage].secrets if needs_token(run) else ()
+    hub = hub_environment(run.path, bool(secrets))
+    return jobs.environment(hub | extras.environment(config, stage), (*secrets, *extras.secrets(config, stage)))
+
+
+def _follower(run: Run, stage: str, *arguments: str) -> list[str]:
+    return [*jobs.PYTHON_M, "tunegate.platforms.local_docker.docker_stage", str(run.path), stage, *arguments]
+
+
+def _inputs(run: Run, stage: str, row: Stage) -> dict[str, str]:
+    """{path: sha256} of what the stage reads."""
+    found = hash_files(run.path, row.uses)
+    others = set(SCRIPTS) - {*row.uses, *row.argv} if stage != "check_api" else set()
+    return {name: digest for name, digest in found.items() if name not in others}
+
+
+def _refuse_links(run: Run) -> None:
+    """Raises ToolFailure(outside_root) when a folder that stages write, or the server beside them, is a link."""
+    makes = [pattern for row in STAGES.values() for pattern in row.makes]
+    for folder in ("logs", *dict.fromkeys(pattern.split("*")[0].rpartition("/")[0] for pattern in makes)):
+        nofollow.check(run.path / folder)
+
+
+def _training(
+    run: Run, earlier: jobs.Job, resting_on: dict[str, Any], files: dict[str, str], lives_on: bool
+) -> dict[str, Any] | None:
+    """What the next job of the training begins from: what its sealed jobs left, and nothing that was laid there since.
+
+    lives_on: its container runs, or ended by itself, and only the process that followed it is gone: it goes on as it began.
+    """
+    before = (earlier.spec or {}).get("training")
+    if lives_on:
+        return before
+    if not _continues(earlier, resting_on, files):
+        checkpoints.set_all_aside(run)
+        before = None
+    return checkpoints.vet(run, resting_on, files, before)
+
+
+def needs_token(run: Run) -> bool:
+    """Whether a stage that reads the Hub must show a token: the model or the dataset is gated or private."""
+    return evidence.restricted(evidence.read(run, "model"), evidence.read(run, "dataset"))
+
+
+def _argv(
+    run: Run, config: RunConfig, stage: str, row: Stage, resting_on: dict[str, Any], files: dict[str, str]
+) -> list[str]:
+    if config.platform == "local-docker":
+        # the same inputs are the same job: its container is found again by this name
+        inputs = hashlib.sha256(canonical([str(run.path), resting_on, files])).hexdigest()[:16]
+        return _follower(run, stage, inputs)
+    if stage == "build":
+        requirements = [str(run.path / name) for name in ("requirements-local.txt", "requirements.txt")]
+        return [
+            *jobs.PYTHON_M,
+            "tunegate.platforms.local_process.envs",
+            str(run.path / "reports/build.json"),
+            *requirements,
+        ]
+    return [stage_python(run), *row.argv]
+
+
+def stage_python(run: Run) -> str:
+    """The interpreter that `build` recorded. Raises ToolFailure(gate_closed) when it is gone."""
+    built = evidence.read(run, "stages/build")
+    python = built.facts.get("python") if built else None
+    if not python or not Path(python).exists():
+        raise ToolFailure(
+            "gate_closed",
+            f"the stage environment {python or ''} is gone: build it again",
+            gate=4,
+            missing=["stages/build"],
+            next=NextCall(tool="docker_run", arguments={"output_dir": str(run.path), "stage": "build"}),
+        )
+    return python
+
+
+def hub_environment(project: Path, with_token: bool) -> dict[str, str]:
+    """The Hub client's cache inside the project; if the token is to be used and lies in the user's store, that store's path."""
+    env = {"HF_HOME": str(project / ".cache/huggingface"), "TOKENIZERS_PARALLELISM": "false"}
+    # the client's own store stays readable although HF_HOME is the run's
+    if with_token and "HF_TOKEN" not in os.environ:
+        home = Path(os.environ.get("HF_HOME") or Path.home() / ".cache/huggingface")
+        env["HF_TOKEN_PATH"] = os.environ.get("HF_TOKEN_PATH") or str(home / "token")
+    return env
+
+
+def _continues(earlier: jobs.Job, resting_on: dict[str, Any], files: dict[str, str]) -> bool:
+    """True when the earlier job was this very training (same values, same files) and was cut off or failed."""
+    return earlier.spec is not None and earlier.spec["resting_on"] == resting_on and earlier.spec["files"] == files
+
+
+def collected(run: Run, job: jobs.Job) -> bool:
+    found = evidence.read(run, f"stages/{job.stage}")
+    return bool(found and job.spec and found.facts.get("job") == job.spec["id"])
+
+
+def collect(run: Run, config: RunConfig, job: jobs.Job) -> tuple[evidence.Evidence, dict[str, str]]:
+    """An ended job -> its evidence, written. What the job made counts only if it still has the bytes it had at its end.
+
+    `stopped` in its facts: it did not fail, it was asked to stop.
+    """
+    result = job.result
+    now = hash_files(run.path, tuple(job.spec["makes"]))
+    tampered = sorted(name for name in {**now, **result["made"]} if now.get(name) != result["made"].get(name))
+    verdict = verdicts.judge(run, config, job)
+    if tampered:
+        verdict = verdicts.Verdict(
+            False, verdict.facts, [f"{tampered[0]} was changed after the stage ended: run the stage again"]
+        )  # and no longer `stopped`, whatever it was
+    facts = {
+        "passed": verdict.passed,
+        "job": job.spec["id"],
+        "exit_code": result["exit_code"],
+        "seconds": result["seconds"],
+        **verdict.facts,
+    }
+    if verdict.passed:
+        facts["overcome"] = list(dict.fromkeys(_failures(run, job.stage, "overcome", "failures")))
+    else:
+        failed = [] if verdict.stopped else [signature(verdict.problems)]
+        facts |= {"stopped": True} if verdict.stopped else {}
+        facts["problems"] = verdict.problems
+        facts["failures"] = [*_failures(run, job.stage, "failures"), *failed]
+    found = evidence.make(
+        run,
+        f"stages/{job.stage}",
+        facts,
+        config=config,
+        resting_on=job.spec["resting_on"],
+        files={**job.spec["files"], **result["made"]},
+    )
+    wrote = evidence.write(run, found)
+    if job.spec.get("container"):
+        docker_stage.forget(run, job.stage)  # only now: until here the container was a second record of how it ended
+    return found, wrote
+
+
+def _failures(run: Run, stage: str, *keys: str) -> list[str]:
+    """`failures`: what it has ended with since it last passed; `overcome`: what it ended with before that."""
+    before = evidence.read(run, f"stages/{stage}")
+    return [failure for key in keys for failure in before.facts.get(key, [])] if before else []
+
+
+def repeated_failure(run: Run, stage: str) -> str | None:
+    """The error that this stage has ended with SAME_ERROR_LIMIT times in a row, if so: by the ledger, which nobody edits."""
+    failed = []
+    for entry in ledger.entries(run):
+        given = entry["arguments"]
+        if entry["tool"] == "docker_run" and given.get("stage") == stage and entry["wrote"] and "stopped" not in given:
+            failed = [*failed, given["failed"]] if "failed" in given else []
+    last = failed[-SAME_ERROR_LIMIT:]
+    return last[0] if len(last) == SAME_ERROR_LIMIT and len(set(last)) == 1 else None
+
+
+def signature(problems: list[str]) -> str:
+    """The first problem without its numbers: what makes two failures the same one."""
+    return re.sub(r"\d+", "#", (problems or ["?"])[0])[:200]
+
+
+def progress(run: Run, stage: str) -> dict[str, Any]:
+    """Of a training in progress: the last row that it logged, and a `note` where it seems not to learn, or stands still. Else the log's last line."""
+    if stage == "train":
+        try:
+            with (run.path / "logs/train.jsonl").open("rb") as file:
+                file.seek(max(0, file.seek(0, os.SEEK_END) - 4000))
+                last = json.loads(file.read().splitlines()[-1])
+            row = {key: last[key] for key in SHOWN if key in last}
+            return row | ({"note": note} if (note := _standstill(run, row) or last.get("note")) else {})
+        except (OSError, ValueError, IndexError):
+            pass
+    tail = jobs.log_tail(run, stage, lines=1)
+    return {"last_line": tail[0][:200]} if tail else {}
+
+
+def _standstill(run: Run, row: dict[str, Any]) -> str | None:
+    """What is to be said of a training whose last step was done long ago; a checkpoint of a large model may take minutes, too."""
+    try:
+        each = row["eta_s"] / max(1, row["max_steps"] - row["step"])
+        quiet = time.time() - (run.path / "logs/steps.jsonl").stat().st_mtime
+    except (OSError, KeyError, TypeError):
+        return None
+    if quiet < max(STANDSTILL_S, 20 * each):
+        return None
+    return (
+        f"no step was done for {quiet / 60:.0f} minutes after step {row['step']}, where one takes {each:.2g} s: look at the end of the "
+        "log; if a data loader or another GPU is waited for, call with stop: true, then again: it resumes from its last checkpoint"
+    )
+
+
+def passed(run: Run, config: RunConfig, stage: str, newest: dict[str, str]) -> bool:
+    name = f"stages/{stage}"
+    found = evidence.read(run, name)
+    return bool(found and found.facts.get("passed")) and not evidence.problems(run, name, config, newest)
+
+
+def image_gone(run: Run, config: RunConfig, stage: str) -> bool:
+    """Whether `build` must run again although it passed: somebody removed its image from the engine."""
+    if stage != "build" or config.platform != "local-docker":
+        return False
+    built = evidence.read(run, "stages/build")
+    return built is not None and engines.image(engines.connect(), built.facts["image_id"]) is None
+
+
+def missing_before(run: Run, config: RunConfig, stage: str) -> list[str]:
+    """The stages whose evidence this one needs and that does not hold."""
+    newest = ledger.latest(run)
+    needs = STAGES[stage].needs
+    if stage in ("eval", "infer") and config.adapted:  # what is measured is the model as it will be published
+        needs = (*needs, "merge")
+    if stage == "eval" and not config.skip_baseline:  # it says how far it is from the baseline
+        needs = ("baseline", *needs)
+    return [name for name in needs if not passed(run, config, name, newest)]

@@ -1,0 +1,156 @@
+from __future__ import annotations
+
+import io
+import struct
+import sys
+
+import pytest
+from PIL import Image
+
+from tests.tiny import png
+from tunegate.errors import ToolFailure
+from tunegate.probe.dataset.masks import judge_depth, judge_masks
+from tunegate.probe.dataset.pictures import Picture, from_bytes
+
+
+def picture(image: Image.Image, kind: str = "png") -> Picture:
+    out = io.BytesIO()
+    image.save(out, kind)
+    return from_bytes(out.getvalue(), f"a.{kind}")
+
+
+def mask(*values: int, mode: str = "L", kind: str = "png") -> Picture:
+    """Stripes of these values, 8 pixels wide."""
+    image = Image.new(mode, (8 * len(values), 8))
+    for at, value in enumerate(values):
+        image.paste(value, (8 * at, 0, 8 * at + 8, 8))
+    return picture(image, kind)
+
+
+def judge(*masks, names=(), coded=None, images=None):
+    warnings: list[str] = []
+    pairs = list(zip(images or [None] * len(masks), masks, strict=True))
+    return judge_masks(pairs, list(names), coded=coded, column="mask", warnings=warnings), warnings
+
+
+def test_class_ids_and_the_ignore_index():
+    facts, warnings = judge(mask(0, 1, 2), mask(0, 3, 255))
+    assert (facts.values, facts.ignore_index, facts.coding, facts.reduce_labels) == (
+        [0, 1, 2, 3, 255],
+        255,
+        "class ids",
+        False,
+    )
+    assert facts.background == 0.3333 and "255 far above" in facts.evidence and warnings == []
+    assert judge(mask(0, 1, 2))[0].ignore_index is None
+
+
+@pytest.mark.parametrize("mode", ["L", "1"])
+def test_binary_masks_with_255(mode):
+    facts, _ = judge(mask(0, 255, mode=mode), mask(255, 0, mode=mode))
+    assert (facts.coding, facts.ignore_index) == ("binary 0/255", None) and "id 1" in facts.evidence
+
+
+def test_palette_masks_hold_their_indices():
+    image = Image.new("P", (8, 8), 3)
+    image.putpalette([200, 100, 50] * 256)
+    image.paste(255, (0, 0, 4, 4))
+    image.paste(0, (4, 4, 8, 8))
+    assert judge(picture(image))[0].values == [0, 3, 255]
+
+
+def test_grey_in_rgb_is_read_and_colours_are_refused():
+    assert judge(mask((0,) * 3, (2,) * 3, mode="RGB"))[0].values == [0, 2]
+    with pytest.raises(ToolFailure) as caught:
+        judge(mask((0, 0, 0), (128, 0, 0), (0, 128, 0), mode="RGB"))
+    assert caught.value.code == "rejected" and "single-channel PNG" in caught.value.failure.message
+    facts, _ = judge(mask((0, 0, 0), (1, 2, 0), mode="RGB"), coded="segments")
+    assert facts.values == [0, 513] and facts.coding == "segment ids in RGB"
+    facts, _ = judge(mask((0, 0, 0), (7, 1, 0), (7, 2, 0), mode="RGB"), coded="instances")
+    assert facts.values == [0, 7] and facts.coding == "class in R, instance in G"
+    with pytest.raises(ToolFailure, match="coloured"):
+        judge(mask((0, 0, 0), (7, 1, 9), mode="RGB"), coded="instances")
+
+
+def test_jpeg_masks_are_refused():
+    noisy = Image.effect_noise((64, 64), 200)
+    with pytest.raises(ToolFailure, match="JPEG"):
+        judge(picture(noisy, "jpeg"))
+
+
+def test_names_and_values_must_agree():
+    facts, _ = judge(mask(0, 1, 2), names=("a", "b"))
+    assert facts.reduce_labels and "0 is no class" in facts.evidence
+    assert not judge(mask(0, 1), names=("a", "b"))[0].reduce_labels
+    with pytest.raises(ToolFailure, match="value 7"):
+        judge(mask(0, 7), names=("a", "b"))
+    assert judge(mask(0, 7, 255), names=[str(i) for i in range(8)])[0].ignore_index == 255
+
+
+def test_constant_masks_are_refused_and_sizes_compared():
+    with pytest.raises(ToolFailure, match="all pixels"):
+        judge(mask(0, 0))
+    facts, warnings = judge(mask(0, 1), images=[Picture("x", size=(99, 8))])
+    assert facts.wrong_size == 1 and "another size" in warnings[0]
+
+
+def test_damaged_masks_are_told():
+    broken = from_bytes(b"\x89PNG\r\n\x1a\n" + bytes(40), "b.png")
+    facts, warnings = judge(mask(0, 1), broken)
+    assert facts.masks == 1 and "1 of 2 masks cannot be read: b.png" in warnings[0]
+    with pytest.raises(ToolFailure, match="none of the 1 masks"):
+        judge(broken)
+
+
+def depth(mode: str, *values, kind: str = "png") -> Picture:
+    if mode == "I;16":  # Pillow's paste writes only one byte of these
+        return picture(Image.frombytes(mode, (len(values), 1), struct.pack(f"<{len(values)}H", *values)), kind)
+    image = Image.new(mode, (len(values), 4))
+    for at, value in enumerate(values):
+        image.paste(value, (at, 0, at + 1, 4))
+    return picture(image, kind)
+
+
+@pytest.mark.parametrize(
+    ("cell", "stored", "unit", "scale"),
+    [
+        (depth("I;16", 0, 500, 9000), "16-bit integers", "millimetres", 0.001),
+        (depth("I;16", 300, 20000), "16-bit integers", "unknown", None),
+        (depth("L", 0, 3, 250), "8-bit integers", "relative", None),
+        (depth("RGB", (9, 9, 9), (200, 200, 200)), "8-bit integers", "relative", None),
+        (depth("F", 0.0, 0.5, 9.5, kind="tiff"), "floats", "metres", 1.0),
+        ([[0.0, 1.5], [2.5, float("nan")]], "floats", "metres", 1.0),
+        ([[0.1, 0.9]], "floats", "relative", None),
+        ([[700.0, 4000.0]], "floats", "millimetres", 0.001),
+    ],
+)
+def test_depth_units_are_judged_by_how_they_are_stored(cell, stored, unit, scale):
+    facts = judge_depth([cell], "depth_map", [])
+    assert (facts.stored, facts.unit, facts.scale) == (stored, unit, scale)
+
+
+def test_missing_depth_does_not_count_for_the_range():
+    facts = judge_depth([[[0.0, -1.0, 2.0, 4.0]]], "depth_map", [])
+    assert (facts.minimum, facts.maximum, facts.missing) == (2.0, 4.0, 0.5)
+
+
+def test_coloured_and_constant_depth_are_refused():
+    with pytest.raises(ToolFailure, match="coloured"):
+        judge_depth([depth("RGB", (9, 0, 200), (0, 200, 9))], "depth_map", [])
+    with pytest.raises(ToolFailure, match="one value or none"):
+        judge_depth([[[0.0, 0.0]]], "depth_map", [])
+    with pytest.raises(ToolFailure, match="none of the 1 depth maps"):
+        judge_depth(["text"], "depth_map", [])
+
+
+def test_a_bomb_is_never_decoded():
+    bomb = bytearray(png())
+    bomb[16:24] = struct.pack(">II", 60_000, 60_000)
+    with pytest.raises(ToolFailure, match="60000x60000"):
+        judge(from_bytes(bytes(bomb), "bomb.png"))
+
+
+def test_without_pillow_it_is_said(monkeypatch):
+    monkeypatch.setitem(sys.modules, "PIL", None)
+    facts, warnings = judge(from_bytes(png(), "a.png"))
+    assert facts is None and "needs Pillow" in warnings[0] and "pip install" in warnings[0]

@@ -1,0 +1,45 @@
+from __future__ import annotations
+
+from typing import get_args
+
+from tunegate import config
+from tunegate.probe.dataset import recommend
+from tunegate.probe.dataset.schemas import FORMS, LOCAL_FORMATS, SCHEMAS
+
+
+def test_the_page_recommends_three_to_five_for_every_task_and_method():
+    known = recommend.load()
+    assert set(known) == set(FORMS)
+    for key in known:
+        task, _, method = key.partition("/")
+        rows = recommend.recommended(task, method or None, None)
+        assert 3 <= len(rows) <= 5, key
+        assert len({row.id for row in known[key]}) == len(known[key])
+
+
+def test_a_models_family_comes_first():
+    families = {
+        family: (key, row.id) for key, rows in recommend.load().items() for row in rows for family in row.families
+    }
+    assert families
+    for family, (key, wanted) in families.items():
+        task, _, method = key.partition("/")
+        rows = recommend.recommended(task, method or None, family + "_x")
+        assert family in rows[0].families, (family, wanted)
+
+
+def test_the_message_shows_size_licence_and_the_users_own_data_last():
+    text = recommend.message("object-detection", "full", None)
+    assert text.index("licence") < text.index("own data") and "COCO" in text and len(text) < 1500
+    assert "prompt" in recommend.message("text-generation", "dpo", None) or "preference" in recommend.message(
+        "text-generation", "dpo", None
+    )
+
+
+def test_the_tables_know_the_same_tasks():
+    tasks = set(get_args(config.Task))
+    assert set(SCHEMAS) == set(FORMS) and {key.partition("/")[0] for key in FORMS} == tasks
+    assert {"auto", *LOCAL_FORMATS} == set(get_args(config.RunConfig.model_fields["local_dataset_format"].annotation))
+    assert all(set(fed) <= tasks for fed in LOCAL_FORMATS.values())
+    reshapes = {form.reshape for forms in FORMS.values() for form in forms} - {None}
+    assert reshapes | {"transpose_objects"} == set(get_args(config.Reshape))

@@ -1,0 +1,283 @@
+"""How a stage starts, what its evidence says, and what it rests on. Its scripts are a line or two of Python."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import py_compile
+import sys
+import time
+
+import pytest
+
+from tests import sealed
+from tests.sealed import CONFIG, script
+from tunegate import evidence, gates, jobs, stages
+from tunegate.errors import ToolFailure
+from tunegate.evidence import ledger
+from tunegate.project.stages import StageName
+from tunegate.rundir import Run
+
+META = {
+    "n_train": 8,
+    "n_eval": 4,
+    "class_names": ["a", "b"],
+    "train_histogram": {"a": 4, "b": 4},
+    "eval_histogram": {"a": 2, "b": 2},
+}
+PREPARE = f"""import json, pathlib, sys
+for split in ("train", "eval"):
+    pathlib.Path("data", split).mkdir(parents=True, exist_ok=True)
+    pathlib.Path("data", split, "0.arrow").write_text("rows")
+pathlib.Path("data/meta.json").write_text(json.dumps({META}))
+print("prepared", *sys.argv[1:])"""
+
+
+@pytest.fixture
+def run(tmp_path) -> Run:
+    found = sealed.build(Run(tmp_path / "run"), until="stages/check_api")
+    sealed.put(found, {"prepare_data.py": script(PREPARE), "train.py": script("import sys; print(sys.argv[1:])")})
+    return found
+
+
+def end(run: Run, stage: str) -> jobs.Job:
+    deadline = time.monotonic() + 20
+    while (job := jobs.look(run, stage)).state == "running":
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    return job
+
+
+def play(run: Run, stage: str, config=CONFIG) -> evidence.Evidence:
+    stages.start(run, config, stage)
+    found, wrote = stages.collect(run, config, end(run, stage))
+    failed = {} if found.facts["passed"] else {"failed": stages.signature(found.facts["problems"])}
+    ledger.append(run, "docker_run", {"stage": stage, **failed}, "ok", wrote)
+    return found
+
+
+def passed(run: Run, stage: str, config=CONFIG) -> bool:
+    return stages.passed(run, config, stage, ledger.latest(run))
+
+
+def test_the_table_agrees_with_evidence_gates_and_verdicts():
+    assert {f"stages/{name}" for name in stages.STAGES} == {name for name in evidence.KINDS if "/" in name}
+    assert set(stages.STAGES) == set(stages.verdicts.JUDGES) == set(StageName.__args__)
+    for name, row in stages.STAGES.items():
+        assert set(row.needs) < set(stages.STAGES)
+        assert gates.MENDS[name] == ("docker_run", {"stage": name})
+
+
+def test_a_stage_that_passed_is_sealed_with_what_it_used_and_made(run):
+    found = play(run, "prepare")
+    assert found.facts["passed"] and found.facts["n_eval"] == 4 and passed(run, "prepare")
+    assert set(found.files) == {"prepare_data.py", "data/meta.json", "data/train/0.arrow", "data/eval/0.arrow"}
+    assert found.config["dataset_id"] == "org/d" and stages.collected(run, jobs.look(run, "prepare"))
+    assert jobs.log_tail(run, "prepare") == ["prepared"]
+
+
+@pytest.mark.parametrize("name", ["prepare_data.py", "data/meta.json"])
+def test_changing_what_it_used_or_made_takes_the_pass_away(run, name):
+    play(run, "prepare")
+    before = (run.path / name).read_bytes()
+    (run.path / name).write_bytes(before + b"\n")
+    assert not passed(run, "prepare")
+    (run.path / name).write_bytes(before)
+    assert passed(run, "prepare")
+
+
+def test_a_value_that_changed_while_it_ran_is_not_the_value_it_rests_on(run):
+    stages.start(run, CONFIG, "prepare")
+    later = CONFIG.model_copy(update={"seed": 7})
+    found, wrote = stages.collect(run, later, end(run, "prepare"))
+    ledger.append(run, "docker_run", {}, "ok", wrote)
+    assert found.config["seed"] == 42 and not passed(run, "prepare", later) and passed(run, "prepare", CONFIG)
+
+
+def test_what_was_changed_between_its_end_and_the_verdict_fails_it(run):
+    stages.start(run, CONFIG, "prepare")
+    job = end(run, "prepare")
+    sealed.put(run, {"data/meta.json": json.dumps({**META, "n_eval": 3})})
+    found, _ = stages.collect(run, CONFIG, job)
+    assert (
+        not found.facts["passed"] and "data/meta.json was changed after the stage ended" in found.facts["problems"][0]
+    )
+
+
+def test_a_file_that_appeared_after_its_end_fails_it_too(run):
+    stages.start(run, CONFIG, "prepare")
+    job = end(run, "prepare")
+    sealed.put(run, {"data/train/more.arrow": "x"})
+    assert "more.arrow" in stages.collect(run, CONFIG, job)[0].facts["problems"][0]
+
+
+def fail(run: Run, message: str) -> None:
+    sealed.put(run, {"prepare_data.py": script(f"raise ValueError({message!r})")})
+    assert not play(run, "prepare").facts["passed"]
+
+
+def test_the_same_error_three_times_whatever_its_numbers(run):
+    for number in (1, 22):
+        fail(run, f"row {number} is bad")
+        assert stages.repeated_failure(run, "prepare") is None
+    fail(run, "row 333 is bad")
+    assert "ValueError: row # is bad" in stages.repeated_failure(run, "prepare")
+
+
+def test_another_error_or_a_pass_between_begins_the_count_again(run):
+    for message in ("x", "x", "y", "x", "x"):
+        fail(run, message)
+    assert stages.repeated_failure(run, "prepare") is None
+    sealed.put(run, {"prepare_data.py": script(PREPARE)})
+    play(run, "prepare")
+    fail(run, "x")
+    assert stages.repeated_failure(run, "prepare") is None
+
+
+def test_what_was_overcome_is_remembered_for_the_rerun_skill(run):
+    fail(run, "no disk")
+    fail(run, "no disk")
+    sealed.put(run, {"prepare_data.py": script(PREPARE)})
+    assert play(run, "prepare").facts["overcome"] == ["exit code #: ValueError: no disk"]
+    assert len(play(run, "prepare").facts["overcome"]) == 1
+
+
+def train(run: Run, config=CONFIG) -> list[str]:
+    """Names in checkpoints/ that the training finds; it leaves a checkpoint of its own, as if it had been cut off."""
+    stages.start(run, config, "train")
+    end(run, "train")
+    return jobs.log_tail(run, "train")
+
+
+TRAIN = """import os
+os.makedirs("checkpoints", exist_ok=True)
+print(sorted(os.listdir("checkpoints")))
+os.makedirs("checkpoints/checkpoint-1", exist_ok=True)"""
+
+
+def test_a_new_training_starts_without_checkpoints_and_the_same_one_resumes(run):
+    sealed.put(run, {"train.py": script(TRAIN), "checkpoints/checkpoint-9/x": "of another training"})
+    assert train(run) == ["[]"]
+    assert train(run) == ["['checkpoint-1']"]  # the same values and files: this checkpoint is its own
+    sealed.put(run, {"data.py": script("x = 1")})
+    assert train(run) == ["[]"]
+    assert train(run, CONFIG.model_copy(update={"learning_rate": 0.5})) == ["[]"]
+
+
+def test_a_finished_model_is_set_aside_and_never_deleted(run):
+    sealed.put(run, {"train.py": script(TRAIN)})
+    for number in (1, 2):
+        sealed.put(run, {"checkpoints/final/model.safetensors": f"weights {number}"})
+        assert train(run, CONFIG.model_copy(update={"seed": number})) == ["[]"]
+        assert (run.path / f"checkpoints.old-{number}/final/model.safetensors").read_text() == f"weights {number}"
+
+
+def test_checkpoints_behind_a_symlink_are_not_touched(run, tmp_path):
+    sealed.put(run, {"train.py": script(TRAIN)})
+    sealed.put(Run(tmp_path / "elsewhere"), {"precious": "x"})
+    (run.path / "checkpoints").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(ToolFailure, match="symlink"):
+        stages.start(run, CONFIG, "train")
+    assert (tmp_path / "elsewhere/precious").exists()
+
+
+def test_an_environment_that_is_gone(run):
+    facts = sealed.FACTS["stages/build"]
+    for broken in ({**facts, "python": "/no/such/python"}, {"passed": True}):
+        sealed.write(run, "stages/build", broken)
+        with pytest.raises(ToolFailure, match="build it again") as error:
+            stages.start(run, CONFIG, "prepare")
+        assert error.value.failure.next.arguments["stage"] == "build"
+
+
+def test_build_runs_on_the_servers_own_python_and_the_rest_on_the_stages(run):
+    sealed.write(run, "stages/build", {**sealed.FACTS["stages/build"], "python": "/bin/sh"})
+    build = stages._argv(run, CONFIG, "build", stages.STAGES["build"], {}, {})
+    assert build[0] == sys.executable and build[build.index("-m") + 1] == "tunegate.platforms.local_process.envs"
+    assert stages._argv(run, CONFIG, "prepare", stages.STAGES["prepare"], {}, {}) == ["/bin/sh", "prepare_data.py"]
+
+
+def test_on_local_docker_the_same_inputs_are_the_same_container(run):
+    config = CONFIG.model_copy(update={"platform": "local-docker"})
+    names = [
+        stages._argv(run, config, "train", stages.STAGES["train"], {"seed": seed}, {"train.py": "0"})[-1]
+        for seed in (1, 1, 2)
+    ]
+    assert names[0] == names[1] != names[2]
+
+
+def test_what_a_stage_needs_before_it(run):
+    assert stages.missing_before(run, CONFIG, "smoke") == ["prepare"]
+    play(run, "prepare")
+    assert stages.missing_before(run, CONFIG, "smoke") == [] == stages.missing_before(run, CONFIG, "build")
+
+
+SHOW = "import os; print('HF_TOKEN' in os.environ, 'HF_TOKEN_PATH' in os.environ, os.environ['HF_HOME'])"
+
+
+@pytest.mark.parametrize("gated", [None, "auto"])
+def test_the_token_goes_only_where_it_is_needed(run, monkeypatch, gated):
+    monkeypatch.setenv("HF_TOKEN", "hf_" + "t" * 30)
+    sealed.write(run, "dataset", {"verdict": "accept", "gated": gated})
+    sealed.put(run, {"prepare_data.py": script(SHOW), "check_api.py": script(SHOW)})
+    for stage, has in (("prepare", bool(gated)), ("check_api", False)):
+        play(run, stage)
+        assert jobs.log_tail(run, stage) == [f"{has} False {run.path / '.cache/huggingface'}"]
+
+
+def test_a_token_in_the_clients_store_is_found_by_its_path(tmp_path, monkeypatch):
+    assert stages.hub_environment(tmp_path, True)["HF_TOKEN_PATH"].endswith("hf_home/token")
+    assert "HF_TOKEN_PATH" not in stages.hub_environment(tmp_path, False)
+    monkeypatch.setenv("HF_TOKEN_PATH", "/elsewhere/token")
+    assert stages.hub_environment(tmp_path, True)["HF_TOKEN_PATH"] == "/elsewhere/token"
+
+
+def test_a_stage_runs_the_source_that_was_hashed(run):
+    """A compiled module in __pycache__ would be imported instead of the source beside it."""
+    sealed.put(run, {"data.py": "x = 'honest'\n", "prepare_data.py": script("import data; print(data.x)")})
+    cached = run.path / "__pycache__"
+    sealed.put(run, {"other.py": "x = 'forged'\n"})
+    py_compile.compile(
+        run.path / "other.py",
+        importlib.util.cache_from_source(run.path / "data.py"),
+        dfile="data.py",
+        invalidation_mode=py_compile.PycInvalidationMode.UNCHECKED_HASH,
+    )
+    assert cached.is_dir()
+    play(run, "prepare")
+    assert jobs.log_tail(run, "prepare") == ["honest"]
+
+
+def test_progress_is_the_last_logged_step_else_the_logs_last_line(run):
+    assert stages.progress(run, "train") == {}
+    sealed.put(run, {"logs/train.log": "loading\n", "logs/prepare.log": "one\ntwo\n"})
+    assert stages.progress(run, "train") == {"last_line": "loading"}
+    rows = [{"step": n, "max_steps": 9, "loss": 1 / n, "eta_s": 9 - n, "learning_rate": 0.1} for n in (1, 2)]
+    text = "".join(json.dumps(row) + "\n" for row in rows)
+    sealed.put(run, {"logs/train.jsonl": text})
+    assert stages.progress(run, "train") == {"step": 2, "max_steps": 9, "loss": 0.5, "eta_s": 7}
+    sealed.put(run, {"logs/train.jsonl": text + '{"step": 3, "lo'})  # being written
+    assert stages.progress(run, "train") == {"last_line": "loading"}
+    assert stages.progress(run, "prepare") == {"last_line": "two"}
+
+
+def test_a_built_image_that_was_removed_is_built_again(run, monkeypatch):
+    from tunegate.clients.docker import engine as engines
+
+    sealed.write(run, "stages/build", {**sealed.FACTS["stages/build"], "image_id": "sha256:1"})
+    docker = CONFIG.model_copy(update={"platform": "local-docker"})
+    monkeypatch.setattr(engines, "connect", lambda: None)
+    for found, gone in ((None, True), ("an image", False)):
+        monkeypatch.setattr(engines, "image", lambda engine, reference, found=found: found)
+        assert stages.image_gone(run, docker, "build") is gone
+        assert not stages.image_gone(run, docker, "train") and not stages.image_gone(run, CONFIG, "build")
+
+
+def test_a_new_follower_has_the_lost_jobs_inputs_and_starts_nothing(run, monkeypatch):
+    started = {}
+    monkeypatch.setattr(stages.jobs, "start", lambda run, stage, argv, **more: started.update(argv=argv, **more))
+    spec = {"container": "abc", "makes": ["x/*"], "resting_on": {"seed": 1}, "files": {"train.py": "0"}}
+    for mode in ("follow", "stop"):
+        stages.reattach(run, jobs.Job("train", "lost", spec), mode)
+        assert started["argv"][-4:] == [str(run.path), "train", "abc", mode] and started["container"] == "abc"
+        assert (started["makes"], started["resting_on"], started["files"]) == (("x/*",), {"seed": 1}, {"train.py": "0"})
