@@ -1,8 +1,11 @@
 from __future__ import annotations
 
+from typing import get_args
+
 import pytest
 
-from tunegate import config
+from tunegate import config, evidence
+from tunegate.config import Basis, RunConfig, key
 from tunegate.errors import ToolFailure
 
 
@@ -73,3 +76,22 @@ def test_a_line_of_somebodys_text_is_no_line_of_the_file(text):
     written = config.to_yaml({"model_id": "o/m", "class_names": [text, "dog"]})
     assert config.parse(written).class_names == [text, "dog"]
     assert len(written.splitlines()) == 4 and "\n```" not in written.replace(" ", "")
+
+
+def test_every_key_says_what_rests_on_it_and_who_may_change_it():
+    for name, field in RunConfig.model_fields.items():
+        about = field.json_schema_extra
+        assert about and about["rests"] and set(about) == {"rests", "said_in", "asks"}, f"{name}: declare it with key()"
+        assert about["rests"] == ("nothing",) or "nothing" not in about["rests"], name
+
+
+@pytest.mark.parametrize(("rests", "said_in"), [("trainig", ""), ("training", "probe_modell")])
+def test_a_word_that_is_not_known_is_refused_where_it_is_declared(rests, said_in):
+    with pytest.raises(ValueError, match="unknown"):
+        key(None, rests=rests, said_in=said_in)
+
+
+def test_a_changed_key_is_stale_where_it_rests():
+    """Every word of Basis but `nothing` closes something: a key that names one cannot change unnoticed."""
+    used = {word for kind in evidence.KINDS.values() for word in kind.rests}
+    assert used == set(get_args(Basis)) - {"nothing"}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal, get_args
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -36,101 +36,206 @@ RepoId = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*(/[A-Za-z0-9]
 Scalar = str | int | float | bool
 
 
+Basis = Literal[
+    "model",  # which weights, for which task
+    "dataset",  # which data, and how it is read
+    "subset",  # which of its rows
+    "row_filter",  # which rows a language model can use
+    "recipe",  # what research looks for, beside the model
+    "training",
+    "signatures",  # what check_api holds against the installed packages
+    "measuring",  # what a model is asked, beside the data
+    "platform",
+    "hardware",
+    "image",
+    "workarounds",
+    "unit_tests",
+    "report",
+    "baseline",
+    "monitoring",
+    "push",
+    "nothing",
+]
+Place = Literal["probe_model", "probe_dataset", "render_project"]
+
+
+def key(default: Any = ..., *, rests: str, said_in: str = "", asks: bool = False, **field: Any) -> Any:
+    """A key of config.yaml, with what must be known of it.
+
+    rests: the Basis words, separated by spaces, of what is stale when the value changes (evidence.KINDS names the same words).
+    said_in: the Place words of the tools that take it from the user or the agent; empty where a tool finds it.
+    asks: only the user decides it: a change is approved first.
+    """
+    words, places = tuple(rests.split()), tuple(said_in.split())
+    if unknown := {*words} - {*get_args(Basis)} | {*places} - {*get_args(Place)}:
+        raise ValueError(f"rests = {rests!r}, said_in = {said_in!r}: unknown: {', '.join(sorted(unknown))}")
+    about = {"rests": words, "said_in": places, "asks": asks}
+    if "default_factory" in field:
+        return Field(json_schema_extra=about, **field)
+    return Field(default, json_schema_extra=about, **field)
+
+
 class RunConfig(BaseModel):
     """The whole of config.yaml. Unknown keys are refused; `null` means "not decided yet"."""
 
     model_config = ConfigDict(extra="forbid", strict=True, validate_assignment=True, allow_inf_nan=False)
 
     # what to train
-    model_id: RepoId
-    model_revision: str | None = Field(None, description="commit SHA, resolved by probe_model")
-    dataset_id: RepoId | None = None
-    local_dataset_path: str | None = None
+    model_id: RepoId = key(rests="model", said_in="probe_model", asks=True)
+    model_revision: str | None = key(None, description="commit SHA, resolved by probe_model", rests="model")
+    dataset_id: RepoId | None = key(None, rests="dataset", said_in="probe_dataset", asks=True)
+    local_dataset_path: str | None = key(None, rests="dataset", said_in="probe_dataset", asks=True)
     local_dataset_format: Literal[
         "auto", "imagefolder", "coco", "voc", "segfolder", "jsonl", "arrow", "parquet", "csv"
-    ] = "auto"
-    dataset_revision: str | None = Field(None, description="commit SHA, resolved by probe_dataset")
-    dataset_config: str | None = None
-    train_split: str | None = None
-    eval_split: str | None = Field(None, description="null: held out of train_split with `seed`")
-    column_map: dict[str, str] = Field(
-        default_factory=dict, description="task column -> dataset column or column.field"
+    ] = key("auto", rests="dataset", said_in="probe_dataset")
+    dataset_revision: str | None = key(None, description="commit SHA, resolved by probe_dataset", rests="dataset")
+    dataset_config: str | None = key(None, rests="dataset", said_in="probe_dataset")
+    train_split: str | None = key(None, rests="dataset", said_in="probe_dataset")
+    eval_split: str | None = key(
+        None, description="null: held out of train_split with `seed`", rests="dataset", said_in="probe_dataset"
     )
-    column_reshape: Reshape | None = Field(
-        None, description="how these columns become the task's; null: by their names alone"
+    column_map: dict[str, str] = key(
+        default_factory=dict,
+        description="task column -> dataset column or column.field",
+        rests="dataset",
+        said_in="probe_dataset",
     )
-    box_format: Literal["xywh", "xyxy", "cxcywh"] | None = None
-    boxes_normalised: bool | None = Field(None, description="shares of the image's sides, not pixels")
-    ignore_index: int | None = Field(None, description="mask value of pixels without a class")
-    mask_values: Literal["ids", "ids_from_1", "binary_255", "segment_ids", "class_and_instance"] | None = None
-    depth_scale: float | None = Field(
-        None, gt=0, description="metres for one unit of the stored depth; null: not known"
+    column_reshape: Reshape | None = key(
+        None,
+        description="how these columns become the task's; null: by their names alone",
+        rests="dataset",
+        said_in="probe_dataset",
     )
-    class_names: list[str] = Field(default_factory=list)
-    task: Task | None = None
-    training_method: Literal["full", "lora", "qlora", "dpo", "grpo"] | None = None
+    box_format: Literal["xywh", "xyxy", "cxcywh"] | None = key(None, rests="dataset", said_in="probe_dataset")
+    boxes_normalised: bool | None = key(
+        None, description="shares of the image's sides, not pixels", rests="dataset", said_in="probe_dataset"
+    )
+    ignore_index: int | None = key(
+        None, description="mask value of pixels without a class", rests="dataset", said_in="probe_dataset"
+    )
+    mask_values: Literal["ids", "ids_from_1", "binary_255", "segment_ids", "class_and_instance"] | None = key(
+        None, rests="dataset", said_in="probe_dataset"
+    )
+    depth_scale: float | None = key(
+        None,
+        gt=0,
+        description="metres for one unit of the stored depth; null: not known",
+        rests="dataset",
+        said_in="probe_dataset",
+    )
+    class_names: list[str] = key(default_factory=list, rests="dataset", said_in="probe_dataset")
+    task: Task | None = key(None, rests="model dataset", said_in="probe_model", asks=True)
+    training_method: Literal["full", "lora", "qlora", "dpo", "grpo"] | None = key(
+        None, rests="training row_filter recipe", said_in="probe_model render_project", asks=True
+    )
 
     # how much
-    n_train: int = Field(10_000, ge=1)
-    n_eval: int = Field(1_000, ge=1)
-    n_epochs: int = Field(3, ge=1)
-    lora_r: int = Field(16, ge=1)
+    n_train: int = key(10_000, ge=1, rests="subset", said_in="probe_dataset render_project")
+    n_eval: int = key(1_000, ge=1, rests="subset", said_in="probe_dataset render_project")
+    n_epochs: int = key(3, ge=1, rests="training", said_in="render_project")
+    lora_r: int = key(16, ge=1, rests="training", said_in="render_project")
 
     # training keys; null is filled by render_project from the recipe or the scaffold
-    learning_rate: float | None = Field(None, gt=0)
-    per_device_train_batch_size: int | None = Field(None, ge=1)
-    per_device_eval_batch_size: int | None = Field(None, ge=1)
-    gradient_accumulation_steps: int | None = Field(None, ge=1)
-    weight_decay: float | None = Field(None, ge=0)
-    warmup_steps: float | None = Field(None, ge=0, description="below 1: a share of all steps")
-    lr_scheduler_type: str | None = None
-    label_smoothing_factor: float | None = Field(None, ge=0, lt=1)
-    image_size: int | None = Field(None, ge=16, le=4096, description="pixels, square")
-    horizontal_flip: bool | None = Field(None, description="false where left and right mean something (digits, text)")
-    crop_scale_min: float | None = Field(
-        None, gt=0, le=1, description="smallest share of the image a random crop keeps"
+    learning_rate: float | None = key(None, gt=0, rests="training", said_in="render_project")
+    per_device_train_batch_size: int | None = key(None, ge=1, rests="training", said_in="render_project")
+    per_device_eval_batch_size: int | None = key(None, ge=1, rests="training", said_in="render_project")
+    gradient_accumulation_steps: int | None = key(None, ge=1, rests="training", said_in="render_project")
+    weight_decay: float | None = key(None, ge=0, rests="training", said_in="render_project")
+    warmup_steps: float | None = key(
+        None, ge=0, description="below 1: a share of all steps", rests="training", said_in="render_project"
     )
-    max_length: int | None = Field(None, ge=16, description="tokens of a row; longer rows are left out, never cut")
-    max_new_tokens: int | None = Field(None, ge=1, description="of an answer, when the model is asked")
-    lora_alpha: float | None = Field(None, gt=0)
-    lora_dropout: float | None = Field(None, ge=0, lt=1)
-    lora_target_modules: str | list[str] | None = Field(None, description="module names, or all-linear")
-    beta: float | None = Field(None, ge=0, description="dpo, grpo: how dear it is to leave the untuned model")
-    num_generations: int | None = Field(None, ge=2, description="grpo: answers to each prompt")
-    max_completion_length: int | None = Field(None, ge=1, description="grpo: tokens of an answer")
-    temperature: float | None = Field(None, gt=0, description="grpo: of the answers that are drawn")
-    seed: int = Field(42, ge=0)
-    training_arguments: dict[str, Scalar] = Field(
+    lr_scheduler_type: str | None = key(None, rests="training signatures", said_in="render_project")
+    label_smoothing_factor: float | None = key(None, ge=0, lt=1, rests="training", said_in="render_project")
+    image_size: int | None = key(
+        None, ge=16, le=4096, description="pixels, square", rests="training measuring", said_in="render_project"
+    )
+    horizontal_flip: bool | None = key(
+        None,
+        description="false where left and right mean something (digits, text)",
+        rests="training",
+        said_in="render_project",
+    )
+    crop_scale_min: float | None = key(
+        None,
+        gt=0,
+        le=1,
+        description="smallest share of the image a random crop keeps",
+        rests="training",
+        said_in="render_project",
+    )
+    max_length: int | None = key(
+        None,
+        ge=16,
+        description="tokens of a row; longer rows are left out, never cut",
+        rests="training row_filter",
+        said_in="render_project",
+    )
+    max_new_tokens: int | None = key(
+        None,
+        ge=1,
+        description="of an answer, when the model is asked",
+        rests="training measuring",
+        said_in="render_project",
+    )
+    lora_alpha: float | None = key(None, gt=0, rests="training", said_in="render_project")
+    lora_dropout: float | None = key(None, ge=0, lt=1, rests="training", said_in="render_project")
+    lora_target_modules: str | list[str] | None = key(
+        None, description="module names, or all-linear", rests="training", said_in="render_project"
+    )
+    beta: float | None = key(
+        None,
+        ge=0,
+        description="dpo, grpo: how dear it is to leave the untuned model",
+        rests="training",
+        said_in="render_project",
+    )
+    num_generations: int | None = key(
+        None, ge=2, description="grpo: answers to each prompt", rests="training", said_in="render_project"
+    )
+    max_completion_length: int | None = key(
+        None, ge=1, description="grpo: tokens of an answer", rests="training row_filter", said_in="render_project"
+    )
+    temperature: float | None = key(
+        None, gt=0, description="grpo: of the answers that are drawn", rests="training", said_in="render_project"
+    )
+    seed: int = key(42, ge=0, rests="training subset", said_in="render_project")
+    training_arguments: dict[str, Scalar] = key(
         default_factory=dict,
         description="further TrainingArguments keywords, rendered one by one and checked by check_api",
+        rests="training signatures",
+        said_in="render_project",
     )
 
     # where
-    output_dir: str | None = None
-    platform: Literal["local-docker", "local-process"] = "local-docker"
-    gpu_count: int | None = Field(None, ge=0)
-    gpu_name: str | None = None
-    driver_major: int | None = Field(None, ge=0)
-    vram_gb_per_gpu: float | None = Field(None, ge=0)
-    ngc_image: str | None = None
-    ngc_image_digest: str | None = None
-    min_disk_gb: int = Field(100, ge=0)
-    attn_implementation: str | None = None
+    output_dir: str | None = key(None, rests="nothing", said_in="probe_model")
+    platform: Literal["local-docker", "local-process"] = key(
+        "local-docker", rests="platform", said_in="probe_model", asks=True
+    )
+    gpu_count: int | None = key(None, ge=0, rests="hardware")
+    gpu_name: str | None = key(None, rests="hardware")
+    driver_major: int | None = key(None, ge=0, rests="hardware")
+    vram_gb_per_gpu: float | None = key(None, ge=0, rests="hardware")
+    ngc_image: str | None = key(None, rests="image")
+    ngc_image_digest: str | None = key(None, rests="image")
+    min_disk_gb: int = key(100, ge=0, rests="nothing", said_in="probe_model")
+    attn_implementation: str | None = key(None, rests="training", said_in="render_project")
 
     # what to deliver
-    push_to_hub: bool = True
-    hf_model_repo: RepoId | None = None
-    skip_baseline: bool = False
-    emit_progress_log: bool = False
-    emit_report: bool = False
-    emit_unit_tests: bool = False
-    monitoring: Literal["none", "wandb", "trackio", "tensorboard"] = "none"
+    push_to_hub: bool = key(True, rests="push", said_in="probe_model", asks=True)
+    hf_model_repo: RepoId | None = key(None, rests="push", said_in="render_project")
+    skip_baseline: bool = key(False, rests="baseline", said_in="probe_model", asks=True)
+    emit_progress_log: bool = key(False, rests="nothing", said_in="render_project")
+    emit_report: bool = key(False, rests="report", said_in="render_project")
+    emit_unit_tests: bool = key(False, rests="unit_tests", said_in="render_project")
+    monitoring: Literal["none", "wandb", "trackio", "tensorboard"] = key(
+        "none", rests="training monitoring", said_in="render_project", asks=True
+    )
 
     # written by the tools
-    skip_workarounds: list[str] = Field(default_factory=list)
-    applicable_workarounds: list[str] | None = None
-    research_sources: list[str] = Field(default_factory=list)
-    notes: list[str] = Field(default_factory=list)
+    skip_workarounds: list[str] = key(default_factory=list, rests="workarounds", said_in="render_project", asks=True)
+    applicable_workarounds: list[str] | None = key(None, rests="workarounds")
+    research_sources: list[str] = key(default_factory=list, rests="nothing")
+    notes: list[str] = key(default_factory=list, rests="nothing")
 
     @model_validator(mode="after")
     def _one_dataset(self) -> RunConfig:
@@ -146,6 +251,20 @@ class RunConfig(BaseModel):
     @property
     def short_name(self) -> str:
         return short_name(self.model_id)
+
+
+def declared(name: str) -> dict[str, Any]:
+    """What `key` was given for this key: rests, said_in, asks."""
+    return RunConfig.model_fields[name].json_schema_extra
+
+
+def keys_resting(*words: Basis) -> tuple[str, ...]:
+    """The keys on which any of these rests, in the order of config.yaml."""
+    return tuple(name for name in RunConfig.model_fields if set(words) & set(declared(name)["rests"]))
+
+
+def keys_said_in(tool: Place) -> tuple[str, ...]:
+    return tuple(name for name in RunConfig.model_fields if tool in declared(name)["said_in"])
 
 
 def short_name(model_id: str) -> str:

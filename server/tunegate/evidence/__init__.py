@@ -15,115 +15,58 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from tunegate import __version__, nofollow
-from tunegate.config import RunConfig
+from tunegate.config import Basis, RunConfig, keys_resting
 from tunegate.evidence import ledger, seal
 from tunegate.rundir import Run, canonical, file_sha256
 
-MODEL_KEYS = ("model_id", "model_revision", "task")
-DATASET_KEYS = (
-    "dataset_id",
-    "local_dataset_path",
-    "local_dataset_format",
-    "dataset_revision",
-    "dataset_config",
-    "train_split",
-    "eval_split",
-    "column_map",
-    "column_reshape",
-    "class_names",
-    "box_format",
-    "boxes_normalised",
-    "ignore_index",
-    "mask_values",
-    "depth_scale",
-    "task",
-)
-DATA_KEYS = (*DATASET_KEYS, "n_train", "n_eval", "seed")
-TRAINING_KEYS = (
-    "training_method",
-    "n_epochs",
-    "lora_r",
-    "learning_rate",
-    "per_device_train_batch_size",
-    "per_device_eval_batch_size",
-    "gradient_accumulation_steps",
-    "weight_decay",
-    "warmup_steps",
-    "lr_scheduler_type",
-    "label_smoothing_factor",
-    "image_size",
-    "horizontal_flip",
-    "crop_scale_min",
-    "max_length",
-    "max_new_tokens",
-    "lora_alpha",
-    "lora_dropout",
-    "lora_target_modules",
-    "beta",
-    "num_generations",
-    "max_completion_length",
-    "temperature",
-    "seed",
-    "training_arguments",
-    "attn_implementation",
-    "monitoring",
-)
-PREPARE_KEYS = ("training_method", "max_length", "max_completion_length")  # of language models: which rows can be used
-HARDWARE_KEYS = ("platform", "gpu_count", "gpu_name", "driver_major", "vram_gb_per_gpu")
-IMAGE_KEYS = ("platform", "ngc_image", "ngc_image_digest")
-WORKAROUND_KEYS = ("applicable_workarounds", "skip_workarounds")
-EMIT_KEYS = ("emit_unit_tests", "emit_report")  # what render_project writes only where it is asked to
-RUN_KEYS = tuple(dict.fromkeys((*MODEL_KEYS, *DATA_KEYS, *TRAINING_KEYS, "platform")))
+DATA: tuple[Basis, ...] = ("model", "dataset", "subset")
+RUN: tuple[Basis, ...] = (*DATA, "training", "platform")
+IMAGE: tuple[Basis, ...] = ("platform", "image")
 
 
 @dataclass(frozen=True)
 class Kind:
-    """What one piece of evidence rests on, and the tool that writes it."""
+    """What one piece of evidence rests on (words of config.Basis, other evidence), and the tool that writes it."""
 
     tool: str
-    config: tuple[str, ...]
+    rests: tuple[Basis, ...]
     after: tuple[str, ...] = ()
     arguments: tuple[tuple[str, str], ...] = ()  # of the tool, beside output_dir
 
+    @property
+    def config(self) -> tuple[str, ...]:
+        """The config keys it rests on."""
+        return keys_resting(*self.rests)
+
+
+def _stage(name: str, *rests: Basis, after: tuple[str, ...] = ("model", "dataset")) -> dict[str, Kind]:
+    return {f"stages/{name}": Kind("docker_run", rests, after, (("stage", name),))}
+
 
 KINDS: dict[str, Kind] = {
-    "model": Kind("probe_model", MODEL_KEYS),
-    "dataset": Kind("probe_dataset", DATASET_KEYS, ("model",)),
-    "host": Kind("audit_gpu", (*HARDWARE_KEYS, "monitoring")),
-    "image": Kind("pick_ngc_image", ("model_id", "model_revision", *HARDWARE_KEYS, *IMAGE_KEYS), ("model", "host")),
-    "recipe": Kind("fetch_recipe", (*MODEL_KEYS, "training_method"), ("model",)),
+    "model": Kind("probe_model", ("model",)),
+    "dataset": Kind("probe_dataset", ("dataset",), ("model",)),
+    "host": Kind("audit_gpu", ("platform", "hardware", "monitoring")),
+    "image": Kind("pick_ngc_image", ("model", "platform", "hardware", "image"), ("model", "host")),
+    "recipe": Kind("fetch_recipe", ("model", "recipe"), ("model",)),
     "project": Kind(
         "render_project",
-        (*RUN_KEYS, *IMAGE_KEYS, *WORKAROUND_KEYS, *EMIT_KEYS),
+        (*RUN, "image", "workarounds", "unit_tests", "report"),
         ("model", "dataset", "recipe", "image"),
     ),
-    "stages/build": Kind("docker_run", IMAGE_KEYS, ("image",), (("stage", "build"),)),
-    "stages/check_api": Kind(
-        "docker_run", (*IMAGE_KEYS, "lr_scheduler_type", "training_arguments"), (), (("stage", "check_api"),)
-    ),
-    "stages/test": Kind("docker_run", (*RUN_KEYS, "emit_unit_tests"), ("model",), (("stage", "test"),)),
-    "stages/prepare": Kind(
-        "docker_run", (*DATA_KEYS, *PREPARE_KEYS, "platform"), ("dataset",), (("stage", "prepare"),)
-    ),
-    "stages/smoke": Kind("docker_run", RUN_KEYS, ("model", "dataset"), (("stage", "smoke"),)),
-    "stages/baseline": Kind(
-        "docker_run",
-        (*MODEL_KEYS, *DATA_KEYS, *PREPARE_KEYS, "image_size", "max_new_tokens", "platform"),
-        ("model", "dataset"),
-        (("stage", "baseline"),),
-    ),
-    "stages/train": Kind("docker_run", RUN_KEYS, ("model", "dataset"), (("stage", "train"),)),
-    "stages/merge": Kind("docker_run", RUN_KEYS, ("model", "dataset"), (("stage", "merge"),)),
-    "stages/eval": Kind("docker_run", (*RUN_KEYS, "skip_baseline"), ("model", "dataset"), (("stage", "eval"),)),
-    "stages/infer": Kind("docker_run", RUN_KEYS, ("model", "dataset"), (("stage", "infer"),)),
-    "stages/report": Kind(
-        "docker_run",
-        (*RUN_KEYS, "emit_report", "skip_baseline"),
-        ("model", "dataset"),
-        (("stage", "report"),),
-    ),
-    "push": Kind("push_hub", (*RUN_KEYS, "hf_model_repo", "push_to_hub", "skip_baseline")),
-    "rerun": Kind("emit_rerun_skill", (*RUN_KEYS, "skip_baseline")),
+    **_stage("build", *IMAGE, after=("image",)),
+    **_stage("check_api", *IMAGE, "signatures", after=()),
+    **_stage("test", *RUN, "unit_tests", after=("model",)),
+    **_stage("prepare", "dataset", "subset", "row_filter", "platform", after=("dataset",)),
+    **_stage("smoke", *RUN),
+    **_stage("baseline", *DATA, "row_filter", "measuring", "platform"),
+    **_stage("train", *RUN),
+    **_stage("merge", *RUN),
+    **_stage("eval", *RUN, "baseline"),
+    **_stage("infer", *RUN),
+    **_stage("report", *RUN, "report", "baseline"),
+    "push": Kind("push_hub", (*RUN, "push", "baseline")),
+    "rerun": Kind("emit_rerun_skill", (*RUN, "baseline")),
 }
 
 

@@ -11,7 +11,7 @@ from pydantic import Field
 
 from tunegate import config as config_module
 from tunegate import evidence, gates, tasks
-from tunegate.config import RunConfig
+from tunegate.config import RunConfig, keys_resting, keys_said_in
 from tunegate.errors import ToolFailure
 from tunegate.evidence import approvals
 from tunegate.evidence.approvals import Approval
@@ -24,16 +24,8 @@ from tunegate.rundir import Run, atomic_write, file_sha256
 from tunegate.tools.answer import answer
 from tunegate.tools.base import Confirm, OutputDir, Result, Workspace, keep, recorded, tool, workspace
 
-# What the agent may set here. Everything else is found by a tool, or is a substitution that the user decides.
-OVERRIDES = (
-    "n_train",
-    "n_eval",
-    *evidence.TRAINING_KEYS,
-    "hf_model_repo",
-    "skip_workarounds",
-    *evidence.EMIT_KEYS,
-    "emit_progress_log",
-)
+# What may be said here. Everything else is found by a tool, or is a substitution that the user decides.
+OVERRIDES = keys_said_in("render_project")
 SUBSTITUTIONS = ("training_method", "monitoring")
 
 
@@ -113,7 +105,7 @@ def render_project(
             notes=notes,
             next=gates.next_call(seen),
             files=sorted(files),
-            settings=evidence.values(config, evidence.TRAINING_KEYS),
+            settings=evidence.values(config, keys_resting("training")),
             preflight=gates.preflight(seen),
         )
     )

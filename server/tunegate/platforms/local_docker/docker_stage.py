@@ -27,7 +27,7 @@ from tunegate.clients.docker import engine as engines
 from tunegate.clients.docker.containers import ContainerPlan
 from tunegate.clients.docker.engine import Engine
 from tunegate.clients.network import LOOPBACK, PROXIES, network_for
-from tunegate.config import RunConfig
+from tunegate.config import RunConfig, keys_resting
 from tunegate.errors import ToolFailure
 from tunegate.evidence import ledger, seal
 from tunegate.hardware import gpu_handover
@@ -69,7 +69,7 @@ def given(run: Run, config: RunConfig, stage: str, roots: tuple[Path, ...]) -> d
     """
     if stage == "build":
         _held(run, config, "image")
-        return {"config": evidence.values(config, ("model_id", *evidence.IMAGE_KEYS))}
+        return {"config": evidence.values(config, ("model_id", *keys_resting(*evidence.IMAGE)))}
     model, dataset, host, built = _held(run, config, "model", "dataset", "host", "stages/build")
     gpus = gpu_handover.proven(host.facts, config) if config.gpu_count and STAGES[stage].gpu else "none"
     network = _network(stage)
