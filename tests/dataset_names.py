@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import get_args
 
-from tunegate import config
-from tunegate.probe.dataset import boxes, recommend, schemas, splits, texts
+from tunegate import config, tasks
+from tunegate.probe.dataset import boxes, recommend, splits, texts
 from tunegate.probe.dataset.local import images
 
-FORMS = [form for forms in schemas.FORMS.values() for form in forms]
+FORMS = [form for spec in tasks.VARIANTS.values() for form in spec.forms]
 MASKS = config.RunConfig.model_fields["mask_values"].annotation
 NAMES = {
     *(role for form in FORMS for role in form.roles),
@@ -16,7 +16,7 @@ NAMES = {
     *get_args(config.Reshape),
     *get_args(get_args(MASKS)[0]),
     *boxes.FORMATS,
-    *schemas.LOCAL_FORMATS,
+    *tasks.LOCAL_FORMATS,
     *splits.KEYWORDS,
     *texts.ROLES,
     *texts.SHAREGPT,

@@ -19,9 +19,9 @@ from tunegate.knowledge.workarounds import Condition
 from tunegate.paths import data_dir
 from tunegate.project import render
 from tunegate.publish import card, push, rerun
-from tunegate.recipe import ladder, task_sources
+from tunegate.recipe import ladder
 from tunegate.recipe.slots import SLOTS
-from tunegate.tasks import metrics
+from tunegate.tasks.spec import TRL
 from tunegate.tools import generate
 
 REFERENCES = data_dir("references")
@@ -38,13 +38,12 @@ def table(name: str, first: str) -> list[list[str]]:
 def test_tasks_auto_classes_and_metrics():
     rows = table("model-discovery.md", "head in the architecture's name")
     assert {row[1]: (row[2], row[3]) for row in rows} == {
-        task: (tasks.AUTO_CLASS[task], metrics.PRIMARY[task]) for task in tasks.SUPPORTED
+        task: (spec.auto_classes[0], spec.metric) for task, spec in tasks.TASKS.items()
     }
 
 
 def test_every_task_is_trained_and_no_page_says_otherwise():
     """When this fails: a task lost its scaffold, or a page was not told that it has one."""
-    assert set(tasks.TRAINABLE) == set(tasks.SUPPORTED)
     for path in REFERENCES.glob("*.md"):
         assert not re.search(r"renders? no\b|only recognised|comes? next", path.read_text(encoding="utf-8")), path.name
 
@@ -77,11 +76,12 @@ def test_priorities_of_research():
     ]
     where = {task: row[1:] for row in table("research-priorities.md", "task") for task in row[0].split(", ")}
     assert set(where) == set(tasks.SUPPORTED)
-    for key, sources in task_sources.TASKS.items():
+    for key, spec in tasks.VARIANTS.items():
+        sources = spec.sources
         script, docs = where[key.split("/")[0]]
         assert all(path.startswith(f"{script}/") or path.split("/")[-1] in script for path in sources.examples), key
         assert all(path.split("/")[-1].removesuffix(".md") in docs for path in sources.docs), key
-        assert script.startswith("TRL") == docs.startswith("TRL") == (sources.repo == task_sources.TRL), key
+        assert script.startswith("TRL") == docs.startswith("TRL") == (sources.repo == TRL), key
 
 
 def test_slots():

@@ -11,14 +11,13 @@ import pytest
 import yaml
 
 from tests import dataset_names
-from tunegate import cli, errors, skill, stages
+from tunegate import cli, errors, skill, stages, tasks
 from tunegate.config import RunConfig, Task
 from tunegate.hardware import fit
 from tunegate.paths import data_dir
 from tunegate.project import extras, render
 from tunegate.publish import card
 from tunegate.recipe.slots import SLOTS
-from tunegate.tasks import metrics
 
 PACKAGE = Path(skill.__file__).parent
 PAGES = {
@@ -113,7 +112,7 @@ KNOWN = (
         *errors.CODES,
         *SLOTS,
         *get_args(Task),
-        *metrics.PRIMARY.values(),
+        *(tasks.metric(*key.partition("/")[::2]) for key in tasks.VARIANTS),
         *PROJECT,
         *FILES,
         *OWN,

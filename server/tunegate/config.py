@@ -9,29 +9,14 @@ from typing import Annotated, Any, Literal, get_args
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from tunegate import tasks
 from tunegate.errors import ToolFailure
+from tunegate.tasks.columns import Reshape
+from tunegate.tasks.spec import LocalFormat
 
 MAX_BYTES = 256 * 1024  # a config.yaml is a few kB; anything far larger is a mistake or an attack
 
-Task = Literal[
-    "image-classification",
-    "object-detection",
-    "semantic-segmentation",
-    "instance-segmentation",
-    "panoptic-segmentation",
-    "depth-estimation",
-    "image-text-to-text",
-    "text-generation",
-]
-Reshape = Literal[
-    "nest_objects",
-    "transpose_objects",
-    "question_answer_to_messages",
-    "prompt_completion_to_messages",
-    "instruction_to_messages",
-    "sharegpt_to_messages",
-    "language_modelling",
-]  # the closed set of ways in which columns become a task's: probe/schemas.py says what each does
+Task = Literal[tasks.SUPPORTED]  # one file each: tasks/
 RepoId = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*(/[A-Za-z0-9][A-Za-z0-9._-]*)?$", max_length=96)]
 Scalar = str | int | float | bool
 
@@ -85,9 +70,9 @@ class RunConfig(BaseModel):
     model_revision: str | None = key(None, description="commit SHA, resolved by probe_model", rests="model")
     dataset_id: RepoId | None = key(None, rests="dataset", said_in="probe_dataset", asks=True)
     local_dataset_path: str | None = key(None, rests="dataset", said_in="probe_dataset", asks=True)
-    local_dataset_format: Literal[
-        "auto", "imagefolder", "coco", "voc", "segfolder", "jsonl", "arrow", "parquet", "csv"
-    ] = key("auto", rests="dataset", said_in="probe_dataset")
+    local_dataset_format: Literal["auto", *get_args(LocalFormat)] = key(
+        "auto", rests="dataset", said_in="probe_dataset"
+    )
     dataset_revision: str | None = key(None, description="commit SHA, resolved by probe_dataset", rests="dataset")
     dataset_config: str | None = key(None, rests="dataset", said_in="probe_dataset")
     train_split: str | None = key(None, rests="dataset", said_in="probe_dataset")

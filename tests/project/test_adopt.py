@@ -7,6 +7,7 @@ import pytest
 from tunegate.config import RunConfig
 from tunegate.errors import ToolFailure
 from tunegate.project import adopt, render
+from tunegate.tasks import SUPPORTED
 
 URL = "https://raw.githubusercontent.com/a/b/main/train.py"
 VIT = {
@@ -302,7 +303,7 @@ def test_processor_keywords_are_a_size_or_a_note():
 @pytest.mark.parametrize(
     "value", ["x", 3, [], {}, [None, 3, {"name": None}], [{"name": "Resize", "args": "x", "kwargs": []}], [["a"]]]
 )
-@pytest.mark.parametrize("task", list(adopt.COLLATORS))
+@pytest.mark.parametrize("task", SUPPORTED)
 def test_a_slot_of_another_form_takes_nothing_and_breaks_nothing(task, value):
     said = found(
         config(task),
@@ -363,8 +364,3 @@ def test_a_token_is_refused_and_its_value_said_to_nobody(name):
     with pytest.raises(ToolFailure) as caught:
         adopt.current_arguments(config(training_arguments={name: "hf_abcdefghijkl", "save_safetensors": False}), {})
     assert "HF_TOKEN" in str(caught.value) and "hf_abc" not in str(caught.value)
-
-
-def test_every_task_has_its_rows():
-    tasks = {path.parent.name for path in render.data_dir("scaffolds").glob("*/train.py.j2")}
-    assert set(adopt.COLLATORS) == set(adopt.METRICS) == tasks

@@ -182,6 +182,6 @@ def test_notebooks_of_any_shape_are_survived(text):
     ids=lambda text: text[:12].replace("\n", " "),
 )
 def test_large_and_crooked_cards_are_read_in_time(text):
-    started = time.monotonic()
+    started = time.process_time()
     extract_card(text, HEAD)
-    assert time.monotonic() - started < 10
+    assert time.process_time() - started < 10  # CPU seconds; what grows with the square takes minutes

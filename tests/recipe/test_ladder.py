@@ -7,19 +7,21 @@ import json
 import httpx2
 import pytest
 
+from tunegate import tasks
 from tunegate.clients.web import HttpWeb, MemoryWeb, rate_limit
 from tunegate.clients.web.page import WebError
 from tunegate.embedded.web import PAGES, SHA
 from tunegate.errors import ToolFailure
-from tunegate.recipe import RecipeFacts, gate_problems, ladder, recipe_markdown, research, task_sources
+from tunegate.recipe import RecipeFacts, gate_problems, ladder, recipe_markdown, research
 from tunegate.recipe.slots import fallback_note, slots_of
+from tunegate.tasks.spec import TRANSFORMERS
 
 SLOTS = slots_of("image-classification")
 HUB = "https://huggingface.co"
 CARD = f"{HUB}/org/model/resolve/abc/README.md"
 RAW = "https://raw.githubusercontent.com"
 BASE = f"{RAW}/huggingface/transformers/{SHA}"
-COMMITS = ladder.COMMITS.format(repo=task_sources.TRANSFORMERS)
+COMMITS = ladder.COMMITS.format(repo=TRANSFORMERS)
 SCRIPT = f"{BASE}/examples/pytorch/image-classification/run_image_classification.py"
 README = f"{BASE}/examples/pytorch/image-classification/README.md"
 DOCS = f"{BASE}/docs/source/en/tasks/image_classification.md"
@@ -269,7 +271,7 @@ def test_language_models_are_researched_in_trl_by_method(method, script):
     assert "trl's main could not be resolved to a commit: the tag v1.16.0 stands in" in facts.notes
 
 
-@pytest.mark.parametrize("task", [task for task in task_sources.TASKS if "/" not in task])
+@pytest.mark.parametrize("task", tasks.SUPPORTED)
 def test_every_task_has_sources_and_only_adapted_ones_a_lora_slot(task):
     facts = walk({}, task=task)
     assert gate_problems(facts) == [] and facts.tried

@@ -10,6 +10,7 @@ import subprocess
 import pytest
 
 from tests.scaffolds.conftest import Project, environment, make_project
+from tunegate import tasks
 from tunegate.project.render import HEADER
 from tunegate.tasks import metrics
 
@@ -122,7 +123,7 @@ def trained(request, model, data, stage_python, tmp_path_factory):
 
 
 def test_the_whole_run_by_hand(trained):
-    metric = metrics.primary("text-generation", trained.method)
+    metric = tasks.metric("text-generation", trained.method)
     for name in ("baseline", "eval"):
         report, rows = trained.json(f"reports/{name}_results.json"), trained.rows(f"reports/{name}_predictions.jsonl")
         assert report["primary_metric"] == metric and report["n"] == len(rows) == 12

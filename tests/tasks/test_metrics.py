@@ -2,14 +2,15 @@ from __future__ import annotations
 
 import pytest
 
+from tunegate import tasks
 from tunegate.tasks import metrics
 
 
 def test_every_task_has_a_metric_that_can_be_recomputed():
-    assert set(metrics.PRIMARY.values()) == set(metrics.VALUES)
-    assert metrics.primary("text-generation", "dpo") == "reward_accuracy"
-    assert metrics.primary("text-generation", "lora") == metrics.primary("text-generation", None) == "eval_loss"
-    assert metrics.primary("image-classification", "full") == "accuracy"
+    assert {tasks.metric(*key.partition("/")[::2]) for key in tasks.VARIANTS} == set(metrics.VALUES)
+    assert tasks.metric("text-generation", "dpo") == "reward_accuracy"
+    assert tasks.metric("text-generation", "lora") == tasks.metric("text-generation", None) == "eval_loss"
+    assert tasks.metric("image-classification", "full") == "accuracy"
 
 
 def test_exact_match_takes_any_accepted_answer_whatever_its_case_and_articles():

@@ -17,6 +17,7 @@ from tunegate.project import render
 from tunegate.project.adopt_training import batch, judged, short, shown, unfit
 from tunegate.recipe import renames
 from tunegate.recipe.trainings import Training
+from tunegate.tasks import TASKS
 
 # training_arguments that no project can have -> what to do instead
 NEVER = {
@@ -337,40 +338,6 @@ def _processor_kwargs(found: Found, value: Any, about: Context) -> None:
             found.left.append(f"processor keyword not rendered: {key} = {short(given)} ({url})")
 
 
-# task -> (what our collator does, the keys of a batch that it makes, library collators that do the same)
-COLLATORS: dict[str, tuple[str, set[str], set[str]]] = {
-    "image-classification": ("stacks images and labels", {"pixel_values", "labels"}, set()),
-    "object-detection": (
-        "pads images below and on the right, and says so in pixel_mask",
-        {"pixel_values", "pixel_mask", "labels"},
-        set(),
-    ),
-    "semantic-segmentation": ("stacks images and masks", {"pixel_values", "labels"}, set()),
-    **dict.fromkeys(
-        ("instance-segmentation", "panoptic-segmentation"),
-        (
-            "stacks images of one size, and lists masks and classes",
-            {"pixel_values", "pixel_mask", "mask_labels", "class_labels"},
-            set(),
-        ),
-    ),
-    "depth-estimation": ("stacks images and depth maps", {"pixel_values", "labels"}, set()),
-    "image-text-to-text": (
-        "pads, and only the answer's tokens have labels",
-        {"input_ids", "attention_mask", "labels", "pixel_values"},
-        {"DataCollatorForVisionLanguageModeling", "DataCollatorForVisionLanguageChat"},
-    ),
-    "text-generation": (
-        "is TRL's own; only the answer's tokens have labels",
-        {"input_ids", "attention_mask", "labels"},
-        {
-            "DataCollatorForLanguageModeling",
-            "DataCollatorForCompletionOnlyLM",
-            "DataCollatorForPreference",
-            "DPODataCollatorWithPadding",
-        },
-    ),
-}
 PLAIN = {"default_data_collator", "DefaultDataCollator", "default_collate"}
 
 
@@ -378,30 +345,17 @@ def _collator(found: Found, value: Any, about: Context) -> None:
     name = value.get("name") if isinstance(value, dict) else value
     if not isinstance(name, str):
         return
-    does, keys, same = COLLATORS[about.task]
+    collator = TASKS[about.task].collator
     returns = set(value.get("returns") or []) if isinstance(value, dict) else set()
-    alike = name in same | PLAIN or (returns and returns <= keys)
+    alike = name in collator.same | PLAIN or (returns and returns <= collator.keys)
     if not alike:
-        more = f", which makes {', '.join(sorted(returns - keys))[:100]}," if returns - keys else ""
-        found.left.append(f"collator not rendered: {name}{more} ({about.url}); the scaffold's {does}")
-
-
-# task -> what run_eval.py reports, by the names that evaluation libraries give it
-METRICS = {
-    "image-classification": {"accuracy", "f1", "macro_f1"},
-    "object-detection": {"map", "mean_average_precision", "meanaverageprecision", "coco"},
-    "semantic-segmentation": {"mean_iou", "iou", "jaccardindex", "jaccard", "accuracy", "pixel_accuracy"},
-    "instance-segmentation": {"map", "mean_average_precision", "meanaverageprecision", "coco"},
-    "panoptic-segmentation": {"map", "pq", "panopticquality", "panoptic_quality", "meanaverageprecision"},
-    "depth-estimation": {"abs_rel", "rmse", "delta1", "meansquarederror", "meanabsolutepercentageerror"},
-    "image-text-to-text": {"exact_match", "accuracy", "vqa_accuracy"},
-    "text-generation": {"perplexity", "loss", "eval_loss", "exact_match", "accuracy"},
-}
+        more = f", which makes {', '.join(sorted(returns - collator.keys))[:100]}," if returns - collator.keys else ""
+        found.left.append(f"collator not rendered: {name}{more} ({about.url}); the scaffold's {collator.does}")
 
 
 def _metrics(found: Found, value: Any, about: Context) -> None:
     names = [name for name in value if isinstance(name, str)] if isinstance(value, list) else []
-    if others := [name for name in names if name.lower() not in METRICS[about.task]]:
+    if others := [name for name in names if name.lower() not in TASKS[about.task].metrics_named]:
         found.left.append(f"metrics not computed: {', '.join(others)} ({about.url})")
 
 

@@ -17,14 +17,14 @@ from typing import Any
 import yaml
 
 from tunegate import config as config_module
-from tunegate import quoting
+from tunegate import quoting, tasks
 from tunegate.config import RunConfig
 from tunegate.errors import ToolFailure
 from tunegate.knowledge import fixes
 from tunegate.paths import data_dir
 from tunegate.project import extras
 from tunegate.recipe import renames
-from tunegate.tasks import SEGMENTATION, VISION, metrics
+from tunegate.tasks import TASKS
 
 FROZEN = (
     "torch",
@@ -58,41 +58,23 @@ SHARED = {  # template in _shared -> file in the project
 REQUIREMENTS = ("requirements-local.txt", "requirements.txt")  # in the order of installation
 HEADER = (data_dir("scaffolds") / "_shared/header.txt").read_text()
 
+
+def _of_task(name: str) -> tuple[str, Callable[[RunConfig], bool]]:
+    return f"{name}.j2", lambda config: name in TASKS[config.task].modules
+
+
 # Templates of _shared that only some runs have: (template, which).
 SOME: tuple[tuple[str, Callable[[RunConfig], bool]], ...] = (
     ("in_image.sh.j2", lambda config: bool(config.ngc_image)),
-    ("lean.py.j2", lambda config: config.task in VISION),
-    ("pictures.py.j2", lambda config: config.task in VISION),
-    ("heads.py.j2", lambda config: config.task in VISION and config.task != "image-text-to-text"),
-    ("pixels.py.j2", lambda config: config.task in VISION and config.task != "image-text-to-text"),
     ("merge_lora.py.j2", lambda config: config.adapted),
     ("rewards.py.j2", lambda config: config.training_method == "grpo"),
-    ("pairs.py.j2", lambda config: config.task in ("semantic-segmentation", "depth-estimation")),
-    ("coco_files.py.j2", lambda config: config.task in (*SEGMENTATION[1:], "object-detection")),
-    ("overlays.py.j2", lambda config: config.task in (*SEGMENTATION, "object-detection")),
     ("report.py.j2", lambda config: config.emit_report),
+    *(_of_task(name) for name in sorted({name for spec in TASKS.values() for name in spec.modules})),
     *((f"tests/{name}.py.j2", wanted) for name, wanted in extras.TESTS),
 )
 
 # TrainingArguments keywords that a recipe may name and that have no key of their own in config.yaml.
 RECIPE_ARGUMENTS = ("optim", "max_grad_norm", "adam_beta1", "adam_beta2", "adam_epsilon")
-# task -> the class that loads its models, and how the names of the fitting ones end.
-FALLBACK_CLASSES = {
-    "image-classification": ("AutoModelForImageClassification", "ForImageClassification"),
-    "object-detection": ("AutoModelForObjectDetection", "ForObjectDetection"),
-    "semantic-segmentation": ("AutoModelForSemanticSegmentation", "ForSemanticSegmentation"),
-    **dict.fromkeys(SEGMENTATION[1:], ("AutoModelForUniversalSegmentation", "ForUniversalSegmentation")),
-    "depth-estimation": ("AutoModelForDepthEstimation", "ForDepthEstimation"),
-    "image-text-to-text": ("AutoModelForImageTextToText", "ForImageTextToText"),
-    "text-generation": ("AutoModelForCausalLM", "ForCausalLM"),
-}
-# task/method -> what train.py calls instead of TrainingArguments
-ARGUMENTS_CLASSES = {
-    "text-generation/lora": "SFTConfig",
-    "text-generation/full": "SFTConfig",
-    "text-generation/dpo": "DPOConfig",
-    "text-generation/grpo": "GRPOConfig",
-}
 NOT_OF_TRAINING = ("per_device_eval_batch_size", "max_new_tokens")  # defaults that leave the trained model the same
 # Keywords that train.py only sets where training_arguments does not.
 YIELDING = (
@@ -250,7 +232,7 @@ def _values(config: RunConfig, slots: dict[str, Any]) -> dict[str, Any]:
         "processor_class": "AutoImageProcessor",
         "attention": attention,
         "arguments_class": arguments_class(config),
-        "metric": metrics.primary(config.task, config.training_method),
+        "metric": tasks.metric(config.task, config.training_method),
         "fingerprint": _fingerprint(config),
         "training_arguments": list(config.training_arguments),
         "gpu_arguments": [name for name in gpu_arguments(config.task) if name not in config.training_arguments],
@@ -266,12 +248,12 @@ def _values(config: RunConfig, slots: dict[str, Any]) -> dict[str, Any]:
 
 def arguments_class(config: RunConfig) -> str:
     """What train.py calls for its settings."""
-    return ARGUMENTS_CLASSES.get(f"{config.task}/{config.training_method}", "TrainingArguments")
+    return TASKS[config.task].arguments_class.get(config.training_method or "", "TrainingArguments")
 
 
 def _auto_class(task: str, slots: dict[str, Any]) -> str:
     """The recipe's class if it has this task's head. (A processor always goes through Auto: only that takes backend="pil".)"""
-    fallback, head = FALLBACK_CLASSES[task]
+    fallback, head = TASKS[task].auto_classes[0], TASKS[task].heads[0]
     named = slots.get("auto_class")
     return named if isinstance(named, str) and named.isidentifier() and head in named else fallback
 

@@ -35,8 +35,9 @@ from tunegate.recipe.slots import (
     fill,
     slots_of,
 )
-from tunegate.recipe.task_sources import TASKS, TaskSources
 from tunegate.recipe.trainings import Training, in_order, other_method
+from tunegate.tasks import TASKS, VARIANTS, variant
+from tunegate.tasks.spec import RecipeSources
 
 OF_FINE_TUNING = ("hyperparameters", "train_transforms")  # what a training from scratch does much more strongly
 MAX_SCRIPTS = 3  # of an author's links, and of a search's results
@@ -73,8 +74,12 @@ class _Walk:
     down: set[str] = field(default_factory=set)
 
     @property
-    def sources(self) -> TaskSources:
-        return TASKS.get(f"{self.task}/{self.method}") or TASKS[self.task]
+    def sources(self) -> RecipeSources:
+        return VARIANTS[variant(self.task, self.method)].sources
+
+    @property
+    def head(self) -> tuple[str, ...]:
+        return TASKS[self.task].heads
 
     @property
     def adapted(self) -> bool:
@@ -149,7 +154,7 @@ def _own(walk: _Walk, path: str = "") -> str:
 
 def _card(walk: _Walk) -> None:
     if page := walk.fetch(_own(walk, "README.md"), 1):
-        walk.card = extract_card(page.text, walk.sources.head, walk.adapted)
+        walk.card = extract_card(page.text, walk.head, walk.adapted)
         inside = relative_scripts(page.text, _own(walk))
         walk.card.scripts = walk.card.scripts._replace(files=by_name([*inside, *walk.card.scripts.files]))
         walk.take(page, 1, walk.card.extraction)
@@ -187,7 +192,7 @@ def _example(walk: _Walk) -> None:
         walk.asides.append(f"{walk.sources.repo} has no example script for {walk.task}")
     for path in walk.sources.examples:
         if page := _library(walk, path, 2):
-            head = walk.sources.head
+            head = walk.head
             walk.take(
                 page,
                 2,
@@ -212,7 +217,7 @@ def _author(walk: _Walk) -> None:
         walk.asides.append("the card links no author's script, and the repository holds none (.py or .ipynb)")
     for url in files[:MAX_SCRIPTS]:
         if page := walk.fetch(url, 3):
-            walk.take(page, 3, extract_script(url, page.text, walk.sources.head, walk.adapted))
+            walk.take(page, 3, extract_script(url, page.text, walk.head, walk.adapted))
     if len(files) > MAX_SCRIPTS:
         walk.asides.append(
             f"the author has {len(files)} scripts; {MAX_SCRIPTS} were read, those named after training first"
@@ -243,7 +248,7 @@ def _own_scripts(walk: _Walk) -> list[str]:
 def _docs(walk: _Walk) -> None:
     for path in walk.sources.docs:
         if page := _library(walk, path, 4):
-            walk.take(page, 4, extract_markdown(page.text, walk.sources.head, walk.adapted))
+            walk.take(page, 4, extract_markdown(page.text, walk.head, walk.adapted))
 
 
 def _paper(walk: _Walk) -> None:
@@ -279,7 +284,7 @@ def _search(walk: _Walk) -> None:
         walk.miss(url, 6, "no model of this task and type carries a training script")
     for script in scripts[:MAX_SCRIPTS]:
         if found := walk.fetch(script, 6):
-            walk.take(found, 6, extract_script(script, found.text, walk.sources.head, walk.adapted))
+            walk.take(found, 6, extract_script(script, found.text, walk.head, walk.adapted))
 
 
 def _scripts(text: str, walk: _Walk) -> list[str]:

@@ -11,6 +11,7 @@ from typing import Any, Literal, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
+from tunegate import tasks
 from tunegate.clients.web.page import Page
 from tunegate.errors import ToolFailure
 from tunegate.recipe.trainings import Training
@@ -27,7 +28,6 @@ SLOTS: dict[str, Literal["api", "method"]] = {
     "hyperparameters": "method",
     "lora": "method",
 }
-ADAPTED = ("image-text-to-text", "text-generation")  # the tasks that are trained through an adapter
 OF_IMAGES = ("processor_class", "processor_kwargs", "train_transforms", "eval_transforms")
 ORDER = {"api": (2, 4, 1, 3, 6), "method": (3, 1, 2, 4, 6)}  # priorities, first word first
 RULES = {
@@ -123,8 +123,8 @@ class Candidate(NamedTuple):
 
 def slots_of(task: str) -> list[str]:
     """The slots that a task's recipe has."""
-    absent = () if task in ADAPTED else ("lora",)
-    return [name for name in SLOTS if name not in (*absent, *(OF_IMAGES if task == "text-generation" else ()))]
+    absent = () if task in tasks.ADAPTED else ("lora",)
+    return [name for name in SLOTS if name not in (*absent, *(() if task in tasks.VISION else OF_IMAGES))]
 
 
 def fallback_note(slot: str) -> str:

@@ -1,38 +1,71 @@
-"""What is known about tasks, as tables. architectures.py has their models, schemas.py their columns."""
+"""The tasks: one file each, TASKS by name, and the look-ups that everybody else uses.
+
+A new task is a new file here and its line in TASKS; docs/extending.md has the rest.
+Nothing here needs more than the standard library: benchmarks read these facts where the server is not installed.
+"""
 
 from __future__ import annotations
 
-from tunegate.errors import ToolFailure
-from tunegate.paths import data_dir
-from tunegate.tasks import architectures, metrics
+from typing import get_args
 
-SUPPORTED = tuple(task for task in metrics.PRIMARY if "/" not in task)
+from tunegate.tasks import (
+    depth_estimation,
+    image_classification,
+    image_text_to_text,
+    instance_segmentation,
+    object_detection,
+    panoptic_segmentation,
+    semantic_segmentation,
+    text_generation,
+)
+from tunegate.tasks.spec import EVERY_TASK, LocalFormat, MethodSpec, TaskSpec
 
-# How each task may be trained, the default first. dpo and grpo train a LoRA adapter.
-METHODS = dict.fromkeys(SUPPORTED, ("full",)) | {
-    "image-text-to-text": ("lora", "full"),
-    "text-generation": ("lora", "full", "dpo", "grpo"),
+TASKS: dict[str, TaskSpec] = {
+    module.SPEC.name: module.SPEC
+    for module in (
+        image_classification,
+        object_detection,
+        semantic_segmentation,
+        instance_segmentation,
+        panoptic_segmentation,
+        depth_estimation,
+        image_text_to_text,
+        text_generation,
+    )
 }
-
-
-def check_method(task: str, method: str) -> None:
-    """Raises ToolFailure(out_of_scope) for a method that the task's scaffold does not have."""
-    if method not in METHODS[task]:
-        why = ": bitsandbytes' 4-bit kernels need a GPU that no test of ours has" if method == "qlora" else ""
-        raise ToolFailure(
-            "out_of_scope",
-            f"training_method = {method!r}: {task} is trained with {' or '.join(METHODS[task])} in this version{why}",
-        )
-
-
-# What this version can take further than step 1: the tasks that it has scripts for.
-TRAINABLE = tuple(task for task in SUPPORTED if (data_dir("scaffolds") / task / "train.py.j2").is_file())
+SUPPORTED = tuple(TASKS)
+VISION = tuple(name for name, spec in TASKS.items() if "image" in spec.reads)  # these need an image processor
+TEXT = tuple(name for name, spec in TASKS.items() if "text" in spec.reads)  # these need a tokenizer
+ADAPTED = tuple(name for name, spec in TASKS.items() if spec.adapts)
+SEGMENTATION = ("semantic-segmentation", "instance-segmentation", "panoptic-segmentation")
+# Task, or task/method where the method has columns, a recipe or a metric of its own.
+VARIANTS: dict[str, TaskSpec | MethodSpec] = {
+    **TASKS,
+    **{f"{name}/{method}": own for name, spec in TASKS.items() for method, own in spec.by_method.items()},
+}
+# Format of a local dataset -> the tasks that it can feed.
+LOCAL_FORMATS: dict[str, tuple[str, ...]] = {
+    found: tuple(name for name, spec in TASKS.items() if found in (*EVERY_TASK, *spec.local_formats))
+    for found in get_args(LocalFormat)
+}
+# Format of a local dataset -> the tasks that it can feed.
+LOCAL_FORMATS: dict[str, tuple[str, ...]] = {
+    found: tuple(name for name, spec in TASKS.items() if found in (*EVERY_TASK, *spec.local_formats))
+    for found in get_args(LocalFormat)
+}
 # Models of a task's auto class that its scripts cannot train, and why.
-UNFIT = {
+UNSUPPORTED = {
     "oneformer": "it reads the task as text beside each image",
     "videomt": "it is made for video",
     "detr": "its masks hang on a detector, whose loss wants boxes too",
 }
-AUTO_CLASS = {task: autos[0] for task, autos in architectures.AUTO_CLASSES.items()}
-SEGMENTATION = ("semantic-segmentation", "instance-segmentation", "panoptic-segmentation")
-VISION = tuple(task for task in SUPPORTED if task != "text-generation")  # these need an image processor
+
+
+def variant(task: str, method: str | None) -> str:
+    """The key of VARIANTS: `task/method` where the method has an entry of its own, else the task."""
+    return f"{task}/{method}" if f"{task}/{method}" in VARIANTS else task
+
+
+def metric(task: str, method: str | None) -> str:
+    """The primary metric of a run. The same for both methods of a task unless the method names its own."""
+    return VARIANTS[variant(task, method)].metric or TASKS[task].metric

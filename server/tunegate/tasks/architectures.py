@@ -12,19 +12,12 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from tunegate.tasks import TASKS
+
 DATA = Path(__file__).with_name("architectures.json")
 
 # task -> the auto classes that serve it, the preferred first
-AUTO_CLASSES: dict[str, tuple[str, ...]] = {
-    "image-classification": ("AutoModelForImageClassification",),
-    "object-detection": ("AutoModelForObjectDetection",),
-    "semantic-segmentation": ("AutoModelForSemanticSegmentation", "AutoModelForUniversalSegmentation"),
-    "instance-segmentation": ("AutoModelForUniversalSegmentation", "AutoModelForInstanceSegmentation"),
-    "panoptic-segmentation": ("AutoModelForUniversalSegmentation",),
-    "depth-estimation": ("AutoModelForDepthEstimation",),
-    "image-text-to-text": ("AutoModelForImageTextToText",),
-    "text-generation": ("AutoModelForCausalLM",),
-}
+AUTO_CLASSES = {name: spec.auto_classes for name, spec in TASKS.items()}
 # Auto classes whose models have no head of a task: pretraining, embeddings, a pair of towers.
 HEADLESS = (
     "AutoModel",

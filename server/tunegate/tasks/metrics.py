@@ -21,18 +21,6 @@ import math
 from collections.abc import Callable
 from typing import Any
 
-PRIMARY = {
-    "image-classification": "accuracy",
-    "object-detection": "map",
-    "semantic-segmentation": "mean_iou",
-    "instance-segmentation": "map",
-    "panoptic-segmentation": "map",
-    "depth-estimation": "abs_rel",
-    "image-text-to-text": "exact_match",
-    "text-generation": "eval_loss",
-    "text-generation/dpo": "reward_accuracy",
-    "text-generation/grpo": "reward_accuracy",
-}
 LOWER_IS_BETTER = ("abs_rel", "eval_loss")
 RECALLS = [
     *(k * 0.01 for k in range(100)),
@@ -40,10 +28,6 @@ RECALLS = [
 ]  # where COCO reads the precision: numpy.linspace(0, 1, 101), bit for bit
 N_THRESHOLDS = 10
 Row = dict[str, Any]
-
-
-def primary(task: str, method: str | None) -> str:
-    return PRIMARY.get(f"{task}/{method}") or PRIMARY[task]
 
 
 def value(metric: str, rows: list[Row]) -> float:

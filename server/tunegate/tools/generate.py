@@ -10,7 +10,7 @@ from mcp.types import CallToolResult
 from pydantic import Field
 
 from tunegate import config as config_module
-from tunegate import evidence, gates, tasks
+from tunegate import evidence, gates
 from tunegate.config import RunConfig, keys_resting, keys_said_in
 from tunegate.errors import ToolFailure
 from tunegate.evidence import approvals
@@ -21,6 +21,7 @@ from tunegate.project import adopt, adopt_training, render
 from tunegate.publish import progress_log
 from tunegate.recipe import renames
 from tunegate.rundir import Run, atomic_write, file_sha256
+from tunegate.tasks.methods import check_method
 from tunegate.tools.answer import answer
 from tunegate.tools.base import Confirm, OutputDir, Result, Workspace, keep, recorded, tool, workspace
 
@@ -138,7 +139,7 @@ def _overridden(config: RunConfig, overrides: dict[str, Any]) -> RunConfig:
             f"overrides: {unknown[0]!r} cannot be set here{hint}; keys that can: {', '.join(OVERRIDES)}",
         )
     if method := overrides.get("training_method"):
-        tasks.check_method(config.task, method)
+        check_method(config.task, method)
     if "lora_r" in overrides and not config.adapted:
         raise ToolFailure(
             "invalid_input", f"overrides: lora_r means nothing with training_method = {config.training_method!r}"

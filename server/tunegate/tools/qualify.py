@@ -17,6 +17,7 @@ from tunegate.evidence import approvals
 from tunegate.evidence.approvals import Approval
 from tunegate.knowledge import workarounds
 from tunegate.rundir import Run
+from tunegate.tasks.methods import check_method
 from tunegate.tools.answer import answer
 from tunegate.tools.base import (
     Confirm,
@@ -200,11 +201,11 @@ def _model_config(
     }
     if run.config_path.exists():
         config = run.config().model_copy(update=found)
-        method = training_method or config.training_method or tasks.METHODS[facts.task][0]
+        method = training_method or config.training_method or tasks.TASKS[facts.task].methods[0]
     else:
-        method = training_method or tasks.METHODS[facts.task][0]
+        method = training_method or tasks.TASKS[facts.task].methods[0]
         config = RunConfig(**found, output_dir=f"./{run.path.name}")
-    tasks.check_method(facts.task, method)
+    check_method(facts.task, method)
     config = config.model_copy(update={"training_method": method})
     config = config.model_copy(update={"notes": [*config.notes, *notes]})
     return workarounds.review(run, config, model=facts.model_dump(mode="json"))

@@ -4,12 +4,13 @@ from typing import get_args
 
 from tunegate import config
 from tunegate.probe.dataset import recommend
-from tunegate.probe.dataset.schemas import FORMS, LOCAL_FORMATS, SCHEMAS
+from tunegate.tasks import LOCAL_FORMATS, VARIANTS
+from tunegate.tasks.columns import Reshape
 
 
 def test_the_page_recommends_three_to_five_for_every_task_and_method():
     known = recommend.load()
-    assert set(known) == set(FORMS)
+    assert set(known) == set(VARIANTS)
     for key in known:
         task, _, method = key.partition("/")
         rows = recommend.recommended(task, method or None, None)
@@ -36,10 +37,7 @@ def test_the_message_shows_size_licence_and_the_users_own_data_last():
     )
 
 
-def test_the_tables_know_the_same_tasks():
-    tasks = set(get_args(config.Task))
-    assert set(SCHEMAS) == set(FORMS) and {key.partition("/")[0] for key in FORMS} == tasks
+def test_every_local_format_and_reshape_can_be_said_in_the_config():
     assert {"auto", *LOCAL_FORMATS} == set(get_args(config.RunConfig.model_fields["local_dataset_format"].annotation))
-    assert all(set(fed) <= tasks for fed in LOCAL_FORMATS.values())
-    reshapes = {form.reshape for forms in FORMS.values() for form in forms} - {None}
-    assert reshapes | {"transpose_objects"} == set(get_args(config.Reshape))
+    reshapes = {form.reshape for spec in VARIANTS.values() for form in spec.forms} - {None}
+    assert reshapes | {"transpose_objects"} == set(get_args(Reshape))

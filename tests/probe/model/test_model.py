@@ -11,7 +11,7 @@ from tunegate.embedded.hub import Fault
 from tunegate.errors import ToolFailure
 from tunegate.probe.model import probe_model
 from tunegate.probe.model.weights import MAX_SHARDS
-from tunegate.tasks import SUPPORTED, TRAINABLE
+from tunegate.tasks import SUPPORTED
 
 
 def put(server, files=None, name="me/tiny", **how):
@@ -200,10 +200,8 @@ def test_a_speech_model_without_config_is_out_of_scope_too(server, hub):
     ],
 )
 def test_other_tasks_are_recognised(server, hub, config, task):
-    """Those without scripts are said not to be trained."""
     facts = probe_model(hub, put(server, model_files(config, README__md=b"")))
     assert facts.task == task
-    assert any("this version trains" in reason for reason in facts.reasons) == (task not in TRAINABLE)
     if "text_config" in config or config["model_type"] == "llama":
         assert (facts.hidden_size, facts.num_attention_heads, facts.num_key_value_heads) == (576, 9, 3)
     assert facts.image_size == (512 if "vision_config" in config else None)

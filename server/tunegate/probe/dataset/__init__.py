@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from tunegate import tasks
 from tunegate.clients.hub import Hub, Source
 from tunegate.config import Reshape
 from tunegate.errors import ToolFailure
@@ -21,7 +22,6 @@ from tunegate.probe.dataset.hub.table import HubTable, read_hub
 from tunegate.probe.dataset.labels import MAX_CLASSES_SHOWN, Labels, judge_labels, natural
 from tunegate.probe.dataset.local import read_local
 from tunegate.probe.dataset.mapping import Mapping, bounded_row, map_columns
-from tunegate.probe.dataset.schemas import FORMS
 from tunegate.probe.dataset.splits import choose_splits
 from tunegate.probe.dataset.streamed import Place
 from tunegate.probe.dataset.table import N_SHOWN, Table
@@ -68,7 +68,7 @@ class DatasetFacts(Findings):
     eval_split: str | None = Field(description="null: held out of train_split")
     split_reason: str
     columns: dict[str, str] = Field(description="name -> type")
-    form: str = Field(description="which of the task's layouts the columns have: probe/schemas.py")
+    form: str = Field(description="which of the task's layouts the columns have: tasks/columns.py")
     column_map: dict[str, str] = Field(description="task column -> dataset column, or column.field")
     column_reshape: Reshape | None = Field(
         description="how these columns become the task's; null: by their names alone"
@@ -164,10 +164,10 @@ def _check_arguments(
             f"dataset_id = {dataset_id[:100]!r} and local_dataset_path = {local_path[:100]!r} are both given: "
             "pass exactly one",
         )
-    if task not in FORMS:
+    if task not in tasks.TASKS:
         raise ToolFailure(
             "out_of_scope",
-            f"task = {task[:60]!r}: datasets are probed for {', '.join(k for k in FORMS if '/' not in k)}",
+            f"task = {task[:60]!r}: datasets are probed for {', '.join(tasks.TASKS)}",
         )
     if model_facts and model_facts.task != task:
         raise ToolFailure(

@@ -5,18 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
+from tunegate import tasks
 from tunegate.errors import ToolFailure
 from tunegate.probe.dataset.columns import Feature, at_path, describe, paths
-from tunegate.probe.dataset.schemas import (
-    DEPTH_NAMES,
-    FORMS,
-    MASK_NAMES,
-    PANOPTIC_NAMES,
-    SCHEMAS,
-    Form,
-    Role,
-    schema_key,
-)
+from tunegate.tasks.columns import DEPTH_NAMES, MASK_NAMES, PANOPTIC_NAMES, Form, Role
 
 # The role that takes whichever image column is left, so image columns with one of these names are not it.
 _NOT_THE_IMAGE = frozenset((*MASK_NAMES, *DEPTH_NAMES, *PANOPTIC_NAMES))
@@ -40,8 +32,8 @@ def map_columns(
 
     Raises ToolFailure: invalid_input for an `asked` that names no role, no column, or one of another type.
     """
-    key, asked = schema_key(task, method), asked or {}
-    forms = _forms_with(asked, FORMS[key], key)
+    key, asked = tasks.variant(task, method), asked or {}
+    forms = _forms_with(asked, tasks.VARIANTS[key].forms, key)
     unclear: ToolFailure | None = None
     missing: dict[str, list[str]] = {}
     for form in forms:
@@ -252,7 +244,7 @@ def _no_form(
     fitting = _fitting(wanted, features)
     return ToolFailure(
         "rejected",
-        f"{key} needs {SCHEMAS[key]}, and no column serves as {role} ({wanted.needs}): the dataset has "
+        f"{key} needs {tasks.VARIANTS[key].schema}, and no column serves as {role} ({wanted.needs}): the dataset has "
         f"{describe(features)}. If one of them does ({', '.join(fitting[:8]) or 'none fits by type'}), "
         f"pass column_map={{{role!r}: ...}}, or choose another dataset; "
         f"{_hint(key, features)}",

@@ -7,10 +7,9 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from tunegate import tasks
 from tunegate.config import RepoId
 from tunegate.knowledge.reference_pages import sections
-from tunegate.probe.dataset.local import LAYOUTS
-from tunegate.probe.dataset.schemas import FORMS, schema_key
 
 PAGE = "dataset-recommendations.md"
 SHOWN = 5
@@ -36,7 +35,7 @@ def load() -> dict[str, list[Recommendation]]:
     found: dict[str, list[Recommendation]] = {}
     for section in sections(PAGE):
         key = str(section.data.get("task"))
-        if key not in FORMS or set(section.data) != {"task", "datasets"}:
+        if key not in tasks.VARIANTS or set(section.data) != {"task", "datasets"}:
             raise ValueError(f"{PAGE}, section {section.id!r}: task {key!r} is not known, or there are other keys")
         found[key] = [Recommendation.model_validate(row) for row in section.data["datasets"]]
     return found
@@ -44,7 +43,7 @@ def load() -> dict[str, list[Recommendation]]:
 
 def recommended(task: str, method: str | None, model_type: str | None) -> list[Recommendation]:
     """3 to 5 datasets; those made for the model's family come first."""
-    known = load().get(schema_key(task, method)) or load()[task]
+    known = load().get(tasks.variant(task, method)) or load()[task]
     kind = (model_type or "").lower()
     return sorted(known, key=lambda one: not any(kind.startswith(name) for name in one.families))[:SHOWN]
 
@@ -54,8 +53,8 @@ def message(task: str, method: str | None, model: Any) -> str:
     rows = recommended(task, method, getattr(model, "model_type", None))
     listed = "; ".join(_line(row) for row in rows)
     return (
-        f"no dataset is given: show the user these for {schema_key(task, method)}, and pass the choice as dataset_id. {listed}; "
-        f"or the user's own data, as local_dataset_path ({LAYOUTS[task]})"
+        f"no dataset is given: show the user these for {tasks.variant(task, method)}, and pass the choice as dataset_id. {listed}; "
+        f"or the user's own data, as local_dataset_path ({tasks.TASKS[task].local_layout})"
     )
 
 

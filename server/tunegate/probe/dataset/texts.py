@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from tunegate.errors import ToolFailure
 from tunegate.probe.dataset.columns import dig
-from tunegate.probe.dataset.schemas import BESIDE
+from tunegate.tasks.columns import BESIDE
 
 ROLES = ("system", "developer", "user", "assistant", "tool")
 SHAREGPT = {"human": "user", "user": "user", "gpt": "assistant", "assistant": "assistant", "chatgpt": "assistant", "bing": "assistant",

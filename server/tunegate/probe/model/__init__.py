@@ -147,7 +147,8 @@ def _about(info: RepoInfo, config: dict[str, Any], task: str, names: list[str]) 
     return {
         "model_id": info.id,
         "revision": info.sha,
-        "auto_class": architectures.auto_class(task, model_type, names[0] if names else "") or tasks.AUTO_CLASS[task],
+        "auto_class": architectures.auto_class(task, model_type, names[0] if names else "")
+        or tasks.TASKS[task].auto_classes[0],
         "model_type": model_type,
         "transformers": architectures.version(),
         "needs_timm": model_config.needs_timm(config),
@@ -195,17 +196,13 @@ def _unsuitable(
 ) -> list[str]:
     """Why a model that was recognised cannot be trained here all the same; each reason names what would do instead."""
     reasons = []
-    if task not in tasks.TRAINABLE:
-        reasons.append(
-            f"its task is {task}: this version trains {', '.join(tasks.TRAINABLE)} only, so choose such a model"
-        )
     if not architectures.known_type(model_type):
         reasons.append(
             f"transformers {architectures.version()} knows no model_type {model_type!r}: choose a model whose type it has"
         )
     elif architectures.auto_class(task, model_type) is None:
         reasons.append(
-            f"transformers has no {tasks.AUTO_CLASS[task]} for model_type {model_type!r}: choose another model"
+            f"transformers has no {tasks.TASKS[task].auto_classes[0]} for model_type {model_type!r}: choose another model"
         )
     elif task in tasks.SEGMENTATION and (why := _no_segmenter(task, model_type)):
         reasons.append(f"model_type {model_type!r} is not trained for {task} in this version: {why}")
@@ -223,7 +220,7 @@ def _no_segmenter(task: str, model_type: str) -> str:
     """Why the scripts of a segmentation task cannot train such a model; "" where they can."""
     auto = architectures.auto_class(task, model_type)
     instead = "nvidia/mit-b0" if task == "semantic-segmentation" else "facebook/mask2former-swin-tiny-coco-instance"
-    why = f"it is an {auto}" if auto != tasks.AUTO_CLASS[task] else tasks.UNFIT.get(model_type, "")
+    why = f"it is an {auto}" if auto != tasks.TASKS[task].auto_classes[0] else tasks.UNSUPPORTED.get(model_type, "")
     return f"{why}; choose one like {instead}" if why else ""
 
 

@@ -14,18 +14,6 @@ Source = Literal["argument", "architecture", "pipeline_tag", "model_type"]
 
 # Tags that say what a backbone without a head was pretrained for, not what it can be trained for.
 HEADLESS_TAGS = ("image-feature-extraction", "feature-extraction", "zero-shot-image-classification", "any-to-any")
-# task -> tags that say the same in other words
-AGREES = {
-    **dict.fromkeys(tasks.SEGMENTATION, ("image-segmentation", "mask-generation")),
-    "image-text-to-text": (
-        "any-to-any",
-        "image-to-text",
-        "video-text-to-text",
-        "visual-question-answering",
-        "document-question-answering",
-    ),
-    "text-generation": ("conversational", "text2text-generation"),
-}
 GENERIC = ("image-segmentation", "mask-generation")  # tags that may mean several of our tasks
 
 
@@ -36,7 +24,12 @@ def tag_of(info: RepoInfo) -> str | None:
 
 def is_foreign(tag: str | None) -> bool:
     """Whether the tag names a task that is none of ours, in any words."""
-    known = {*tasks.SUPPORTED, *HEADLESS_TAGS, *GENERIC, *(name for names in AGREES.values() for name in names)}
+    known = {
+        *tasks.SUPPORTED,
+        *HEADLESS_TAGS,
+        *GENERIC,
+        *(name for spec in tasks.TASKS.values() for name in spec.same_tags),
+    }
     return bool(tag) and tag not in known
 
 
@@ -117,15 +110,14 @@ def _ask(info: RepoInfo, what: str, choices: tuple[str, ...]) -> ToolFailure:
 def out_of_scope(what: str) -> ToolFailure:
     return ToolFailure(
         "out_of_scope",
-        f"{what}: no task of tunegate's. Choose a model for one of {', '.join(tasks.SUPPORTED)} "
-        f"(this version trains {', '.join(tasks.TRAINABLE)})",
+        f"{what}: no task of tunegate's. Choose a model for one of {', '.join(tasks.SUPPORTED)}",
     )
 
 
 def remarks(tag: str | None, names: list[str], task: str, source: Source) -> list[str]:
     """What the user should know about how the task was told."""
     found = []
-    if tag and tag not in (task, *HEADLESS_TAGS, *AGREES.get(task, ())):
+    if tag and tag not in (task, *HEADLESS_TAGS, *tasks.TASKS[task].same_tags):
         how = {"architecture": "its architecture says", "argument": "you said", "model_type": "its model_type says"}
         found.append(f"the repository is tagged {tag!r}; {how.get(source, 'its head serves')} {task}")
     if not names and source != "argument":

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from tunegate import tasks
+
 PARTS = ("vision", "connector", "language", "audio", "head")
-TEXT = ("image-text-to-text", "text-generation")
 # Module names, looked at from the left up to the first number. Connectors first: Qwen's merger lies inside its vision tower.
 CONNECTOR = frozenset(
     "connector multi_modal_projector mm_projector multimodal_projector projector aligner qformer q_former merger "
@@ -36,7 +37,7 @@ def of_tensor(name: str, task: str, model_type: str) -> str:
     number = next((at for at, module in enumerate(modules) if module.isdigit()), len(modules))
     modules = modules[:number]
     # a detector's projector lies inside its backbone; only a model that reads joins two
-    connectors = CONNECTOR if task in TEXT else {"multi_modal_projector"}
+    connectors = CONNECTOR if task in tasks.TEXT else {"multi_modal_projector"}
     if not connectors.isdisjoint(modules):
         return "connector"
     for module in modules:
@@ -50,6 +51,6 @@ def of_tensor(name: str, task: str, model_type: str) -> str:
             return "head"
         if module == "encoder" and model_type in IMAGE_ENCODERS:
             return "vision"
-    if task in TEXT:
+    if task in tasks.TEXT:
         return "language"
     return "head" if modules[-1:] == ["fc"] and len(modules) <= 2 else "vision"

@@ -10,7 +10,6 @@ from tunegate.clients.hub import Hub, RepoInfo
 from tunegate.errors import ToolFailure
 from tunegate.probe.model.repo_files import identifier, json_file
 
-TEXT = ("image-text-to-text", "text-generation")  # tasks that need a tokenizer
 KEYS = (
     "image_processor_type",
     "size",
@@ -41,14 +40,14 @@ def read(hub: Hub, info: RepoInfo, task: str, warnings: list[str]) -> dict[str, 
     """processor, processor_class, tokenizer_class and chat_template; for tasks with text the tokenizer's config is read too."""
     found: dict[str, Any] = {"processor": None}
     for path in ("preprocessor_config.json", "processor_config.json"):
-        if path in info.files and not (found["processor"] and task not in TEXT):
+        if path in info.files and not (found["processor"] and task not in tasks.TEXT):
             raw = json_file(hub, info, path)
             found["processor"] = found["processor"] or _image_processor(raw)
             found.setdefault("processor_class", identifier(raw.get("processor_class")))
             found["chat_template"] = found.get("chat_template") or bool(raw.get("chat_template"))
             if "auto_map" in raw:
                 warnings.append(f"{path} names Python code of the repository (auto_map), which is never run")
-    if task not in TEXT:
+    if task not in tasks.TEXT:
         return {key: found.get(key) for key in ("processor", "processor_class")}
     tokenizer = _tokenizer_config(hub, info, warnings)
     templates = any(name in TEMPLATES or name.startswith("chat_templates/") for name in info.files)
@@ -91,7 +90,7 @@ def missing(info: RepoInfo, task: str, found: dict[str, Any]) -> list[str]:
             "it has no preprocessor_config.json or processor_config.json, so the size, mean and std of its images "
             "are unknown: choose a model that has one"
         )
-    if task in TEXT and not any(name in VOCABULARIES or name.endswith(".tiktoken") for name in info.files):
+    if task in tasks.TEXT and not any(name in VOCABULARIES or name.endswith(".tiktoken") for name in info.files):
         reasons.append(
             "it has no tokenizer (tokenizer.json, tokenizer.model or vocabulary): choose a model that has one"
         )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 
-from tunegate import evidence
+from tunegate import evidence, tasks
 from tunegate.config import RunConfig
 from tunegate.rundir import Run
 from tunegate.stages.verdicts.read import read_json, read_rows
@@ -25,7 +25,7 @@ def tuned(run: Run, config: RunConfig) -> tuple[dict, list[str]]:
 def _evaluation(run: Run, config: RunConfig, kind: str) -> tuple[dict, list[str]]:
     report = read_json(run, f"reports/{kind}_results.json")
     rows = read_rows(run.path / f"reports/{kind}_predictions.jsonl")
-    metric = metrics.primary(config.task, config.training_method)
+    metric = tasks.metric(config.task, config.training_method)
     value, recomputed = report[metric], metrics.value(metric, rows)
     problems = []
     if not isinstance(value, (int, float)) or isinstance(value, bool) or not math.isfinite(value):

@@ -6,16 +6,16 @@ import json
 import re
 from html.parser import HTMLParser
 
+from tunegate import tasks
 from tunegate.config import RunConfig
 from tunegate.rundir import Run
 from tunegate.stages.verdicts.read import read_json
-from tunegate.tasks import metrics
 
 N_SAMPLES = 5
 
 
 def infer(run: Run, config: RunConfig) -> tuple[dict, list[str]]:
-    folder, suffix = run.path / "reports/inference_samples", "txt" if config.task == "text-generation" else "jpg"
+    folder, suffix = run.path / "reports/inference_samples", tasks.TASKS[config.task].sample_suffix
     complete = [
         path.name.split("_")[0]
         for path in sorted(folder.glob("*_meta.json"))
@@ -39,7 +39,7 @@ def _is_jpeg(content: bytes) -> bool:
 def report(run: Run, config: RunConfig) -> tuple[dict, list[str]]:
     """Both files are whole, tell the numbers of the evaluations, and ask nothing of any other place."""
     page, paper = (run.path / "reports/report.html").read_text(), (run.path / "reports/report.pdf").read_bytes()
-    problems, metric = [], metrics.primary(config.task, config.training_method)
+    problems, metric = [], tasks.metric(config.task, config.training_method)
     if not page.startswith("<!doctype html>") or not page.rstrip().endswith("</html>"):
         problems.append("reports/report.html is not a whole HTML page")
     if foreign := _Foreign(page).found:

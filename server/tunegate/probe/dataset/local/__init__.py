@@ -4,25 +4,16 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from tunegate import tasks
 from tunegate.errors import ToolFailure
 from tunegate.probe.dataset.images import EXTENSIONS
 from tunegate.probe.dataset.local import coco, images, voc
 from tunegate.probe.dataset.local import files as local_files
 from tunegate.probe.dataset.local.images import DEPTH_FOLDERS, IMAGE_FOLDERS, MASK_FOLDERS, METADATA
 from tunegate.probe.dataset.local.tree import entries, folders, has_image, survey
-from tunegate.probe.dataset.schemas import LOCAL_FORMATS
 from tunegate.probe.dataset.table import Table
+from tunegate.tasks import LOCAL_FORMATS
 
-LAYOUTS = {
-    "image-classification": "one subfolder of images for each class (optionally under train/ and validation/)",
-    "object-detection": "COCO (annotations/*.json beside the images) or VOC (Annotations/*.xml and JPEGImages/)",
-    "instance-segmentation": "COCO with segmentation, or a table with image and outlines",
-    "panoptic-segmentation": "COCO panoptic (annotations/panoptic_*.json and its PNG folder)",
-    "semantic-segmentation": "images/ and masks/ with the same file names",
-    "depth-estimation": "images/ and depth/ with the same file names",
-    "image-text-to-text": "a .jsonl with file_name and messages, or question and answer, beside the images",
-    "text-generation": "a .jsonl with messages, or prompt and completion",
-}
 _TARGETS = {*MASK_FOLDERS, *DEPTH_FOLDERS}
 
 
@@ -45,7 +36,7 @@ def read_local(path: Path, wanted: str, task: str) -> Table:
         raise ToolFailure(
             "rejected",
             f"local_dataset_path = {str(path)!r} is in {found} format, for {' or '.join(LOCAL_FORMATS[found])}, "
-            f"not {task}: give {LAYOUTS[task]}, or parquet, arrow, csv or jsonl",
+            f"not {task}: give {tasks.TASKS[task].local_layout}, or parquet, arrow, csv or jsonl",
         )
     try:
         return _READERS[found](path, found, task)
@@ -101,7 +92,7 @@ def detect(path: Path, task: str = "image-classification") -> str:
         "rejected",
         f"local_dataset_path = {str(path)!r} holds no dataset that is known"
         + (" (it is empty)" if not listed else "")
-        + f": for {task} give {LAYOUTS[task]}, or parquet, arrow, csv or jsonl",
+        + f": for {task} give {tasks.TASKS[task].local_layout}, or parquet, arrow, csv or jsonl",
     )
 
 

@@ -1,4 +1,4 @@
-"""The column schemas of the tasks, as tables: which columns a task reads, which layouts can be brought into that shape.
+"""Columns: which roles a task reads, and which layouts can be brought into that shape.
 
 A form is one layout that is known: its roles (task column -> what may feed it) and the reshape that leads from it to the
 shape that training reads. The reshapes are a closed set, each the same for every row; what needs more
@@ -22,9 +22,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from tunegate.config import Reshape
-from tunegate.tasks import SUPPORTED
-
+Reshape = Literal[
+    "nest_objects",
+    "transpose_objects",
+    "question_answer_to_messages",
+    "prompt_completion_to_messages",
+    "instruction_to_messages",
+    "sharegpt_to_messages",
+    "language_modelling",
+]  # the closed set of ways in which columns become a task's
 Shape = Literal[
     "image",
     "images",
@@ -93,7 +99,7 @@ CATEGORY_NAMES = (
 )
 BBOX = Role("boxes", ("bbox", "bboxes", "box", "boxes", "bounding_boxes"), "boxes, 4 numbers each", by_type=True)
 CATEGORY = Role("labels", CATEGORY_NAMES, "one class for each box")
-_EXTRA = {
+EXTRA = {
     "area": Role("labels", ("area", "areas"), "one number for each box", optional=True),
     "iscrowd": Role("labels", ("iscrowd", "is_crowd", "crowd"), "0 or 1 for each box", optional=True),
 }
@@ -128,7 +134,7 @@ INSTRUCTION = {
     "output": Role("text", ("output", "outputs", "response", "completion", "answer"), "the wanted output as text"),
 }
 TEXT = Role("text", ("text", "content", "document", "article", "body"), "text")
-_CHAT_PROMPT = Role(
+CHAT_PROMPT = Role(
     "chat", ("prompt", "question", "instruction", "input", "problem", "query"), "the prompt, as text or messages"
 )
 RIGHT = Role(
@@ -153,77 +159,3 @@ SFT = (
     Form("question_answer", {"question": QUESTION, "answer": ANSWER, **BESIDE}, "question_answer_to_messages"),
     Form("text", {"text": TEXT}, "language_modelling"),
 )
-# task -> forms, the preferred one first. Preference data for DPO and prompts for GRPO stand under the method's name.
-FORMS: dict[str, tuple[Form, ...]] = {
-    "image-classification": (
-        Form(
-            "image_label",
-            {
-                "image": IMAGE,
-                "label": Role(
-                    "label",
-                    ("label", "labels", "class", "category", "target", "y", "fine_label", "class_name", "label_name", "cls"),
-                    "one class for each row",
-                    by_type=True,
-                ),
-            },
-        ),
-    ),
-    "object-detection": (Form("objects", {"image": IMAGE, "bbox": BBOX, "category": CATEGORY, **_EXTRA}, "nest_objects"),),
-    "semantic-segmentation": (Form("mask", {"image": IMAGE, "mask": MASK}),),
-    "instance-segmentation": (
-        Form("outlines", {"image": IMAGE, "segmentation": OUTLINES, "category": CATEGORY, "bbox": BBOX, **_EXTRA}, "nest_objects"),
-        Form("segments", {"image": IMAGE, "mask": PANOPTIC, "segments": SEGMENTS}),
-        Form("mask", {"image": IMAGE, "mask": MASK}),
-    ),
-    "panoptic-segmentation": (Form("segments", {"image": IMAGE, "mask": PANOPTIC, "segments": SEGMENTS}),),
-    "depth-estimation": (
-        Form("depth", {"image": IMAGE, "depth_map": Role("depth", DEPTH_NAMES, "a depth map: an image or an array")}),
-    ),
-    "image-text-to-text": (
-        Form("messages", {"image": IMAGES, "messages": MESSAGES}),
-        Form("sharegpt", {"image": IMAGES, "messages": SHAREGPT}, "sharegpt_to_messages"),
-        Form("question_answer", {"image": IMAGES, "question": QUESTION, "answer": ANSWER}, "question_answer_to_messages"),
-        Form("prompt_completion", {"image": IMAGES, "prompt": PROMPT, "completion": COMPLETION}, "prompt_completion_to_messages"),
-        Form("instruction", {"image": IMAGES, **INSTRUCTION}, "instruction_to_messages"),
-    ),
-    "text-generation": SFT,
-    "text-generation/dpo": (
-        Form("preference", {"prompt": _CHAT_PROMPT, "chosen": CHOSEN, "rejected": REJECTED}),
-        Form("implicit_preference", {"chosen": CHOSEN, "rejected": REJECTED}),
-    ),
-    "text-generation/grpo": (Form("prompts", {"prompt": _CHAT_PROMPT, "answer": RIGHT}),),
-    "image-text-to-text/dpo": (
-        Form("preference", {"image": IMAGES, "prompt": _CHAT_PROMPT, "chosen": CHOSEN, "rejected": REJECTED}),
-    ),
-}  # fmt: skip
-# For messages: what each task reads, in one line.
-SCHEMAS = {
-    "image-classification": "image + label",
-    "object-detection": "image + objects{bbox, category}",
-    "semantic-segmentation": "image + mask",
-    "instance-segmentation": "image + objects{segmentation, category}, or image + mask",
-    "panoptic-segmentation": "image + mask + segments_info{id, category_id}",
-    "depth-estimation": "image + depth_map",
-    "image-text-to-text": "image + messages, or image + question + answer",
-    "text-generation": "messages, prompt + completion, instruction + output, question + answer, or text",
-    "text-generation/dpo": "prompt + chosen + rejected",
-    "text-generation/grpo": "prompt, and what rewards.py reads (answer)",
-    "image-text-to-text/dpo": "image + prompt + chosen + rejected",
-}
-# Formats of local datasets -> the tasks that they can feed.
-LOCAL_FORMATS = {
-    "imagefolder": SUPPORTED,
-    "coco": ("object-detection", "instance-segmentation", "panoptic-segmentation"),
-    "voc": ("object-detection", "semantic-segmentation"),
-    "segfolder": ("semantic-segmentation", "depth-estimation"),
-    "jsonl": SUPPORTED,
-    "arrow": SUPPORTED,
-    "parquet": SUPPORTED,
-    "csv": SUPPORTED,
-}
-
-
-def schema_key(task: str, method: str | None) -> str:
-    """The key of FORMS and SCHEMAS: the task, or task/method where the method reads other columns."""
-    return f"{task}/{method}" if f"{task}/{method}" in FORMS else task

@@ -1,0 +1,21 @@
+"""A class for each pixel, and which object it belongs to."""
+
+from tunegate.tasks.instance_segmentation import COLLATOR, HEADS, MODULES, SEGMENTS_FORM, SOURCES
+from tunegate.tasks.spec import TaskSpec
+
+SPEC = TaskSpec(
+    name="panoptic-segmentation",
+    reads=("image",),
+    auto_classes=("AutoModelForUniversalSegmentation",),
+    heads=HEADS,
+    forms=(SEGMENTS_FORM,),
+    schema="image + mask + segments_info{id, category_id}",
+    metric="map",
+    metrics_named=frozenset({"map", "pq", "panopticquality", "panoptic_quality", "meanaverageprecision"}),
+    collator=COLLATOR,
+    sources=SOURCES,
+    local_layout="COCO panoptic (annotations/panoptic_*.json and its PNG folder)",
+    local_formats=("coco",),
+    same_tags=("image-segmentation", "mask-generation"),
+    modules=MODULES,
+)
