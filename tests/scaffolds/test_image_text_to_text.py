@@ -145,3 +145,55 @@ for count in range(2, 50):
 print("all moved")
 """
     assert "all moved" in trained.ok("-c", code)
+
+
+ROUNDS = {  # texts of the questions of two rounds -> where the two images stand; None: the row is left out
+    "a mark in each": (("<image>one?", "two?<image>"), ["image", "one?", "two?", "image"]),
+    "both before the first": (("<image><image>\none?", "two?"), ["image", "image", "one?", "two?"]),
+    "no marks": (("one?", "two?"), ["image", "image", "one?", "two?"]),
+    "amid a text": (("from <image> to <image>?", "two?"), ["from", "image", "to", "image", "?", "two?"]),
+    "as parts": (
+        ([{"type": "image"}, {"type": "text", "text": "one?"}], [{"type": "text", "text": "two?"}, {"type": "image"}]),
+        ["image", "one?", "two?", "image"],
+    ),
+    "three marks": (("<image>one?", "<image>two<image>?"), None),
+}
+
+
+@pytest.mark.parametrize("name", ROUNDS)
+def test_each_image_stands_where_the_conversation_shows_it(name, model, stage_python, tmp_path):
+    """In rows of .jsonl, whose `images` are lists of paths relative to it."""
+    asked, expected = ROUNDS[name]
+    for i in range(16):
+        draw("circle", random.Random(i)).save(tmp_path / f"{i}.png")
+    rows = [
+        {
+            "images": [f"{i}.png", f"{i + 1}.png"],
+            "messages": [
+                turn
+                for question, said in zip(asked, ("first", f"answer {i}"), strict=True)
+                for turn in ({"role": "user", "content": question}, {"role": "assistant", "content": said})
+            ],
+        }
+        for i in range(15)
+    ]
+    (tmp_path / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    project = make_project(
+        tmp_path / "project", stage_python, model_id=str(model), task="image-text-to-text", n_train=10, n_eval=2,
+        local_dataset_path=str(tmp_path / "rows.jsonl"), local_dataset_format="jsonl",
+        column_map={"image": "images", "messages": "messages"},
+    )  # fmt: skip
+    if expected is None:
+        refused = project.run("prepare_data.py")
+        assert refused.returncode and "3 <image> marks for 2 images" in refused.stdout
+        return
+    project.ok("prepare_data.py")
+    found = json.loads(
+        project.ok(
+            "-c",
+            "import json\nfrom project import load_split\nfrom data import with_images\nrow = load_split('train')[0]\n"
+            "turns = with_images(row['prompt'], len(row['images']))\n"
+            "print(json.dumps([p.get('text', p['type']) for t in turns if t['role'] == 'user' for p in t['content']]))",
+        ).splitlines()[-1]
+    )
+    assert found == expected

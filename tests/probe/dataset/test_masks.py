@@ -5,7 +5,7 @@ import struct
 import sys
 
 import pytest
-from PIL import Image
+from PIL import Image, ImageDraw, ImageFilter
 
 from tests.tiny import png
 from tunegate.errors import ToolFailure
@@ -49,6 +49,46 @@ def test_class_ids_and_the_ignore_index():
 def test_binary_masks_with_255(mode):
     facts, _ = judge(mask(0, 255, mode=mode), mask(255, 0, mode=mode))
     assert (facts.coding, facts.ignore_index) == ("binary 0/255", None) and "id 1" in facts.evidence
+
+
+def disc(blur: float = 0, levels: int = 256, mode: str = "L") -> Image.Image:
+    """A white disc on black, smoothed, in so many greys."""
+    image = Image.new("L", (96, 96), 0)
+    ImageDraw.Draw(image).ellipse((20, 20, 70, 70), fill=255)
+    step = 256 // levels
+    soft = image.filter(ImageFilter.GaussianBlur(blur))
+    return soft.point(lambda v: 255 if v > 250 else v // step * step).convert(mode)
+
+
+@pytest.mark.parametrize("names", [(), ("skin", "lesion")])
+@pytest.mark.parametrize(
+    "soft",
+    [
+        picture(disc(1.0)),
+        picture(disc(0.7, levels=4)),
+        picture(disc(1.0, mode="RGB")),
+        picture(disc(), "jpeg"),
+        picture(disc(mode="RGB"), "jpeg"),
+    ],
+    ids=["smoothed", "smoothed in few greys", "as RGB", "JPEG", "JPEG as RGB"],
+)
+def test_black_and_white_masks_with_soft_edges_are_binary(soft, names):
+    facts, _ = judge(soft, soft, names=names)
+    assert (facts.coding, facts.ignore_index) == ("binary 0/255", None) and "soft edges" in facts.evidence
+    assert facts.n_values > 2
+
+
+def test_ids_with_an_ignored_border_are_no_soft_edges():
+    many = mask(0, 60, 90, 120, 150, 255)  # regions of classes, not edges
+    assert judge(many, mask(*range(40)))[0].coding == "class ids"
+    assert judge(mask(0, 1, 8, 255))[0].ignore_index == 255
+
+
+@pytest.mark.parametrize("levels", [(0, 128, 255), (0, 100), (0, 50, 100, 150)])
+def test_a_few_grey_levels_without_names_are_a_question(levels):
+    with pytest.raises(ToolFailure, match=f"only the values {', '.join(map(str, levels))}") as refused:
+        judge(mask(*levels))
+    assert refused.value.failure.code == "ambiguous"
 
 
 def test_palette_masks_hold_their_indices():

@@ -14,6 +14,13 @@ from tunegate.probe.dataset.pictures import Picture, decoded
 MAX_VALUES = 4096  # different values that are told apart in one mask
 MAX_SHOWN = 40
 SMEARED = 0.5  # share of a JPEG mask's possible grey values from which compression, not classes, made them
+NEAR = 8  # greys this close to black or to white: where JPEG compressed a flat area
+MAX_BETWEEN = 0.3  # share of grey pixels up to which a black and white mask has merely soft edges
+MAX_FLAT = 0.1  # share of these that lie in an even area: edges have almost none, regions of a class mostly are
+FEWEST_GREYS = 3  # steps of a smoothed edge; with one or two, grey may as well be a class of its own
+MOST_LEVELS = 8  # different values up to which a mask without names is checked for grey levels
+DARKEST_LEVEL = 32  # a mask whose values all lie above this (but 0) does not count its classes
+LARGEST_FILTERED = 2000  # pixels a side that are filtered: the middle of larger masks
 NO_PILLOW = "masks and depth maps were not looked into: that needs Pillow, which tunegate depends on: install it again (`pip install pillow`)"
 
 
@@ -53,6 +60,8 @@ class _Values(BaseModel):
     looked: int = 0
     jpegs: int = 0
     coloured: int = 0
+    between: int = 0  # pixels that are neither near black nor near white
+    flat: int = 0  # of these, the ones whose neighbors all have their value
     problems: list[str] = []
 
 
@@ -66,7 +75,8 @@ def judge_masks(
 ) -> MaskFacts | None:
     """Facts of (image, mask) pairs. `coded`: what RGB masks hold, where they are no mistake: `segments` or `instances`.
 
-    Raises rejected for masks that are colours, smeared by JPEG, constant, or out of the class names' range.
+    Raises rejected for masks that are colours, smeared by JPEG, constant, or out of the class names' range, and ambiguous
+    for a few grey levels without names.
     """
     found = _read(pairs)
     if not found.looked:
@@ -86,8 +96,13 @@ def judge_masks(
             "R holds the class and G the number of the object, B is 0, as transformers' instance segmentation reads it"
         )
         return _facts(found, "class in R, instance in G", 255 if 255 in found.counts else None, False, why)
+    if coded is None and len(names) in (0, 2) and _soft_edged(found):
+        why = "black and white with soft edges: above 127 is the one class beside the background, id 1"
+        return _facts(found, "binary 0/255", None, False, why)
     _refuse(found, column)
     values = sorted(found.counts)
+    if coded is None and not names:
+        _refuse_grey_levels(values, column)
     coding, ignore, reduce, why = _meaning(values, len(names))
     if names and (top := max((v for v in values if v != ignore), default=0)) >= len(names) + reduce:
         raise ToolFailure(
@@ -138,8 +153,54 @@ def _read(pairs: list[tuple[Picture | None, Picture]]) -> _Values:
             found.coloured += any(len(set(value)) > 1 for value in colours)
             colours = _ids(colours)
         counts.update(colours)
+        if any(NEAR < value < 255 - NEAR for value in colours):
+            between, flat = _greys(opened)
+            found.between, found.flat = found.between + between, found.flat + flat
     found.counts = dict(counts)
     return found
+
+
+def _greys(opened: Any) -> tuple[int, int]:
+    """(pixels neither near black nor near white, how many of these lie in an even area) of one mask.
+
+    Values that are no shades (a palette's indices, 16 bits) count as even areas: no edge was smoothed there.
+    """
+    from PIL import ImageChops, ImageFilter  # `opened` is here, so Pillow is
+
+    if opened.mode not in ("L", "LA", "RGB", "RGBA"):
+        return 1, 1
+    left, top = (max(0, (side - LARGEST_FILTERED) // 2) for side in opened.size)
+    band = opened.getchannel(0).crop((left, top, opened.width - left, opened.height - top))
+    spread = ImageChops.difference(band.filter(ImageFilter.MaxFilter(3)), band.filter(ImageFilter.MinFilter(3)))
+    grey = band.point([255 * (NEAR < value < 255 - NEAR) for value in range(256)])
+    even = ImageChops.darker(grey, spread.point([255] + [0] * 255))
+    return grey.histogram()[255], even.histogram()[255]
+
+
+def _soft_edged(found: _Values) -> bool:
+    """Whether the masks are black and white, and grey only at the edges, from smoothing or from JPEG."""
+    values = sorted(found.counts)
+    if found.coloured or found.many or values[0] > NEAR or not 255 - NEAR <= values[-1] <= 255:
+        return False
+    greys = [value for value in values if NEAR < value < 255 - NEAR]
+    if not greys:  # else 0 to 8 and 255 are a few classes and an ignore index
+        return found.jpegs == found.looked and values != [0, 255]
+    pixels = sum(found.counts[value] for value in greys)
+    smoothed = len(greys) >= FEWEST_GREYS and any(64 <= value < 192 for value in greys)
+    rare = pixels <= MAX_BETWEEN * sum(found.counts.values()) and found.flat <= MAX_FLAT * found.between
+    return rare and (smoothed or found.jpegs == found.looked)
+
+
+def _refuse_grey_levels(values: list[int], column: str) -> None:
+    """A few far apart values, as 0, 128 and 255, are shades: read as ids, most classes would be empty and white ignored."""
+    levels = [value for value in values if value]
+    if values != [0, 255] and len(levels) <= MOST_LEVELS and DARKEST_LEVEL <= levels[0] and levels[-1] <= 255:
+        shown = ", ".join(map(str, values))
+        raise ToolFailure(
+            "ambiguous",
+            f"column {column!r}: the masks hold only the values {shown}, which are grey levels rather than class ids: ask the "
+            "user what each stands for, and save the masks with 0, 1, 2, ... (255: no class), or with 0 and 255 alone",
+        )
 
 
 def _colours(opened: Any) -> dict[Any, int] | None:
