@@ -49,7 +49,7 @@ def top_names(path: Path) -> set[str]:
 @pytest.mark.parametrize(("view", "task"), OF_VIEW.items())
 def test_the_plain_trainer_imports_what_a_project_has(view, task, tmp_path):
     """load_split moved from data.py to project.py, and the plain mode ended with an ImportError."""
-    project = make_project(tmp_path / task, sys.executable, task=task, training_method=tasks.METHODS[task][0])
+    project = make_project(tmp_path / task, sys.executable, task=task, training_method=tasks.TASKS[task].methods[0])
     tree = ast.parse((BENCHMARKS / "throughput_stage.py").read_text())
     function = next(node for node in tree.body if isinstance(node, ast.FunctionDef) and node.name == view)
     imports = [node for node in ast.walk(function) if isinstance(node, ast.ImportFrom)]

@@ -309,7 +309,7 @@ def test_8_a_changed_line_of_code_reuses_the_dependencies(world, tmp_path):
         shutil.copy(path, tmp_path)
     (tmp_path / "train.py").write_text((run.path / "train.py").read_text() + "# one line more\n")
     build = "image_build.build(run := Run(Path(sys.argv[1])), run.config())"
-    imports = "import sys; from pathlib import Path; from tunegate import image_build; from tunegate.rundir import Run"
+    imports = "import sys; from pathlib import Path; from tunegate.platforms.local_docker import image_build; from tunegate.rundir import Run"
     argv = [sys.executable, "-P", "-c", f"{imports}; {build}", tmp_path]
     done = subprocess.run(argv, env=agent.server.env, capture_output=True, text=True, cwd=tmp_path)
     assert done.returncode == 0, done.stdout + done.stderr

@@ -231,7 +231,7 @@ def rendered(files: dict[str, str], name: str):
     return next((ast.unparse(given.value) for given in call.keywords if given.arg == name), None)
 
 
-TRAININGS = [(task, method) for task, methods in tasks.METHODS.items() for method in methods]
+TRAININGS = [(task, method) for task, spec in tasks.TASKS.items() for method in spec.methods]
 
 
 @pytest.mark.parametrize(
