@@ -349,7 +349,7 @@ def test_labels_that_config_does_not_know_are_refused(stage_python, shapes, tmp_
     )
     refused = project.run("prepare_data.py")
     assert refused.returncode == 1
-    assert "'triangle', which is none of class_names" in refused.stdout
+    assert "'triangle', which is not one of class_names" in refused.stdout
     assert not (project.path / "data").exists()
 
 

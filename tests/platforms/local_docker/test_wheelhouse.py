@@ -44,7 +44,7 @@ def test_what_the_user_says_of_packages(monkeypatch, name):
 
 
 @pytest.mark.parametrize(
-    ("value", "network"),
+    ("value", "wanted"),
     [
         ("", "default"),
         ("https://index.example/simple", "default"),
@@ -53,10 +53,10 @@ def test_what_the_user_says_of_packages(monkeypatch, name):
         ("localhost:3128", "host"),
     ],
 )
-def test_loopback_is_this_machines(monkeypatch, value, network):
+def test_loopback_is_this_machines(monkeypatch, value, wanted):
     monkeypatch.setenv("HTTPS_PROXY", value)
     monkeypatch.setenv("NO_PROXY", "localhost,127.0.0.1")  # names no proxy
-    assert network.network_for(*network.PROXIES) == network
+    assert network.network_for(*network.PROXIES) == wanted
 
 
 def test_pips_settings_as_a_file_of_our_own(run, tmp_path, monkeypatch):
