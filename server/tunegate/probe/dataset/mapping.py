@@ -121,20 +121,7 @@ def _find(role: str, wanted: Role, features: dict[str, Feature], taken: dict[str
     if role in fitting:
         return role
     named = sorted((p for p in fitting if _leaf(p) in wanted.aliases), key=lambda p: wanted.aliases.index(_leaf(p)))
-    if wanted.shape in (
-        "boxes",
-        "labels",
-        "outlines",
-        "text",
-        "answer",
-        "messages",
-        "sharegpt",
-        "chat",
-        "pairs",
-        "tools",
-        "segments",
-        "depth",
-    ):
+    if wanted.shape not in ("image", "images", "label"):  # these may be found by their type; a name decides the others
         return _by_name(role, wanted, fitting, named, taken)
     if wanted.shape == "image" and not wanted.by_type:
         return named[0] if named else None  # a mask: the alias that says so most plainly
