@@ -177,7 +177,7 @@ def alone(cfg, steps):
 
     trainer = ours(cfg)
     model, args = trainer.model.cuda().train(), trainer.args
-    batch = trainer._prepare_inputs(next(iter(trainer.get_train_dataloader())))
+    batch = getattr(trainer, "converted", dict)(next(iter(trainer.get_train_dataloader())))
     optimizer = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=1e-5, fused=True)
     for step in range(steps):
         if step == WARM_UP:
