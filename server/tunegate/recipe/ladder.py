@@ -21,7 +21,6 @@ from tunegate.recipe.extract import extract_markdown, extract_script
 from tunegate.recipe.links import MAX_PATH, RAW, by_name, of_training, paper_ids, plain_url, relative_scripts, scripts
 from tunegate.recipe.pyfacts import Extraction
 from tunegate.recipe.slots import (
-    FALLBACK,
     MAX_NOTES,
     ORDER,
     SELDOM,
@@ -32,6 +31,7 @@ from tunegate.recipe.slots import (
     Tried,
     check_agent_slots,
     cite,
+    fallback_notes,
     fill,
     slots_of,
 )
@@ -374,8 +374,7 @@ def research(
         cite(slots, conflicts, notes, name, value, page, priority)
         if name == "hyperparameters":
             walk.trainings = [_cited_training(walk, value, page, priority)]
-    warnings = [note for note in [*notes, _replayed(walk), *walk.notes] if note and not note.startswith(FALLBACK)]
-    kept = [note for note in [*warnings, *walk.asides] if note not in notes]
+    warnings = [note for note in [*notes, _replayed(walk), *walk.notes] if note]
     return RecipeFacts(
         task=task,
         model_id=model_id,
@@ -386,7 +385,7 @@ def research(
         tried=walk.tried,
         conflicts=conflicts,
         trainings=in_order(walk.trainings, walk.method, ORDER["method"])[:MAX_TRAININGS],
-        notes=(notes + list(dict.fromkeys(kept)))[:MAX_NOTES],
+        notes=list(dict.fromkeys([*fallback_notes(slots), *warnings, *walk.asides]))[:MAX_NOTES],
         warnings=list(dict.fromkeys(warnings))[:MAX_NOTES],
     )
 
@@ -434,4 +433,5 @@ def _source(walk: _Walk, page: Page, priority: int) -> Source:
         imports=found.imports,
         requires=found.requires,
         written_with=found.written_with,
+        transforms_unread=found.transforms_unread,
     )
