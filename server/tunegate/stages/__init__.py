@@ -13,7 +13,7 @@ from typing import Any, Literal
 from tunegate import evidence, jobs, nofollow
 from tunegate.clients.docker import engine as engines
 from tunegate.config import RunConfig
-from tunegate.errors import NextCall, ToolFailure
+from tunegate.errors import NextCall, ToolFailure, coded
 from tunegate.evidence import ledger
 from tunegate.jobs import checkpoints
 from tunegate.platforms.local_docker import docker_stage
@@ -188,7 +188,9 @@ def collect(run: Run, config: RunConfig, job: jobs.Job) -> tuple[evidence.Eviden
     verdict = verdicts.judge(run, config, job)
     if tampered:
         verdict = verdicts.Verdict(
-            False, verdict.facts, [f"{tampered[0]} was changed after the stage ended: run the stage again"]
+            False,
+            verdict.facts,
+            [coded("outputs-changed", f"{tampered[0]} was changed after the stage ended: run the stage again")],
         )  # and no longer `stopped`, whatever it was
     facts = {
         "passed": verdict.passed,

@@ -116,8 +116,8 @@ def _overruling(run: Run) -> str | None:
     seen = gates.view(run)
     if not (seen.facts("model") and seen.facts("host")):
         return None
-    asks = gates.overruling(_fit_facts(_judged(run)))
-    return None if seen.facts("image").get("overruled") == asks else asks
+    facts = _fit_facts(_judged(run))
+    return None if seen.facts("image").get("overruled") == gates.estimate(facts) else gates.overruling(facts)
 
 
 def _judged(run: Run) -> model_fit.Fit:
@@ -140,13 +140,15 @@ def _fit_facts(fit: model_fit.Fit) -> dict[str, Any]:
 
 def _overruled(
     run: Run, facts: dict[str, Any], answer: ElicitationResult[Approval], arguments: dict[str, Any]
-) -> tuple[str | None, list[str]]:
-    """(what the user has decided against the estimate, notes on it). Undecided is no failure: gate 2 stays closed and says so."""
-    asks = gates.overruling(facts)
-    if asks is None or gates.view(run).facts("image").get("overruled") == asks:
-        return asks, []
+) -> tuple[dict[str, Any] | None, list[str]]:
+    """(the estimate that the user has overruled, notes on it). Undecided is no failure: gate 2 stays closed and says so."""
+    asks, estimate = gates.overruling(facts), gates.estimate(facts)
+    if asks is None:
+        return None, []
+    if gates.view(run).facts("image").get("overruled") == estimate:
+        return estimate, []
     try:
-        return asks, approvals.settle(answer, asks, arguments)
+        return estimate, approvals.settle(answer, asks, arguments)
     except ToolFailure as undecided:
         return None, [str(undecided)]
 
