@@ -118,6 +118,13 @@ def _stage(facts: dict) -> list[str]:
     return [] if facts.get("passed") else facts.get("problems") or ["it did not pass"]
 
 
+def _stages(view: View, step: int) -> list[Check]:
+    """The stages that the gate of this step asks for."""
+    rows = stages.STAGES.items()
+    names = [name for name, row in rows if row.gate == step - 1 and row.applies(view.config)]
+    return [_held(view, f"stages/{name}", _stage) for name in names]
+
+
 def _qualify(view: View) -> list[Check]:
     dataset = view.config.dataset_id or view.config.local_dataset_path
     chosen = Check(
@@ -167,8 +174,7 @@ def _research(view: View) -> list[Check]:
 
 def _generate(view: View) -> list[Check]:
     checks = [_held(view, "project"), _project_files(view), _added_code(view)]
-    test = ["test"] if view.config.emit_unit_tests else []
-    checks += [_held(view, f"stages/{name}", _stage) for name in ("build", "check_api", *test, "prepare", "smoke")]
+    checks += _stages(view, 4)
     blank = [key for key, value in preflight(view).items() if not value]
     return [
         *checks,
@@ -244,10 +250,7 @@ def added_modules(view: View) -> list[str]:
 
 
 def _train(view: View) -> list[Check]:
-    merge = ["merge"] if view.config.adapted else []
-    names = [*([] if view.config.skip_baseline else ["baseline"]), "train", *merge, "eval", "infer"]
-    names += ["report"] if view.config.emit_report else []
-    return [_held(view, f"stages/{name}", _stage) for name in names]
+    return _stages(view, 5)
 
 
 def _publish(view: View) -> list[Check]:

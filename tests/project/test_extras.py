@@ -10,8 +10,8 @@ from tests.stages.test_stages import end
 from tunegate import jobs, stages
 from tunegate.hardware import host
 from tunegate.project import extras
-from tunegate.project.stages import STAGES
 from tunegate.rundir import Run
+from tunegate.stage_table import STAGES
 
 KEY = "wandb-key-0123456789abcdef"
 WANDB = CONFIG.model_copy(update={"monitoring": "wandb"})

@@ -15,8 +15,8 @@ from tests.sealed import CONFIG, script
 from tunegate import evidence, gates, jobs, stages
 from tunegate.errors import ToolFailure
 from tunegate.evidence import ledger
-from tunegate.project.stages import StageName
 from tunegate.rundir import Run
+from tunegate.stage_table import StageName
 
 META = {
     "n_train": 8,

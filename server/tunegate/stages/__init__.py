@@ -1,4 +1,4 @@
-"""The life of a stage: begun, followed, stopped, collected. One way for all of them; project/stages.py has their rows."""
+"""The life of a stage: begun, followed, stopped, collected. One way for all of them; stage_table.py has their rows."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from tunegate.evidence import ledger
 from tunegate.jobs import checkpoints
 from tunegate.platforms.local_docker import docker_stage
 from tunegate.project import extras
-from tunegate.project.stages import SCRIPTS, STAGES, Stage
 from tunegate.rundir import Run, canonical, hash_files
+from tunegate.stage_table import SCRIPTS, STAGES, Stage
 from tunegate.stages import verdicts
 
 SAME_ERROR_LIMIT = 3
@@ -92,7 +92,7 @@ def _follower(run: Run, stage: str, *arguments: str) -> list[str]:
 def _inputs(run: Run, stage: str, row: Stage) -> dict[str, str]:
     """{path: sha256} of what the stage reads."""
     found = hash_files(run.path, row.uses)
-    others = set(SCRIPTS) - {*row.uses, *row.argv} if stage != "check_api" else set()
+    others = SCRIPTS - {*row.uses, *row.argv} if stage != "check_api" else set()
     return {name: digest for name, digest in found.items() if name not in others}
 
 
@@ -287,9 +287,5 @@ def image_gone(run: Run, config: RunConfig, stage: str) -> bool:
 def missing_before(run: Run, config: RunConfig, stage: str) -> list[str]:
     """The stages whose evidence this one needs and that does not hold."""
     newest = ledger.latest(run)
-    needs = STAGES[stage].needs
-    if stage in ("eval", "infer") and config.adapted:  # what is measured is the model as it will be published
-        needs = (*needs, "merge")
-    if stage == "eval" and not config.skip_baseline:  # it says how far it is from the baseline
-        needs = ("baseline", *needs)
+    needs = [name for name in STAGES[stage].needs if STAGES[name].applies(config)]
     return [name for name in needs if not passed(run, config, name, newest)]

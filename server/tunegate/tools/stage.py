@@ -17,8 +17,8 @@ from tunegate.evidence import approvals, ledger
 from tunegate.evidence.approvals import Approval
 from tunegate.hardware import fit
 from tunegate.project import render
-from tunegate.project.stages import StageName
 from tunegate.rundir import Run
+from tunegate.stage_table import StageName
 from tunegate.stages import playbook
 from tunegate.tasks import activations
 from tunegate.tools.answer import answer
