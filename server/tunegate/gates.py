@@ -14,6 +14,7 @@ from tunegate.errors import NextCall, ToolFailure
 from tunegate.evidence import ledger
 from tunegate.hardware import fit
 from tunegate.knowledge import fixes
+from tunegate.platforms import registry
 from tunegate.project import added, extras
 from tunegate.project.render import HEADER
 from tunegate.recipe.slots import RecipeFacts, gate_problems
@@ -160,7 +161,7 @@ def overruling(facts: dict) -> str | None:
 
 def _hardware(view: View) -> list[Check]:
     keys = ["gpu_count", *(["gpu_name", "driver_major", "vram_gb_per_gpu"] if view.config.gpu_count else [])]
-    keys += ["ngc_image", "ngc_image_digest"] if view.config.platform == "local-docker" else []
+    keys += registry.of(view.config).config_keys
     return [
         _held(view, "host", lambda facts: facts.get("hard_failures", ["no audit"])),
         _held(view, "image", _fit),
@@ -297,9 +298,6 @@ def preflight(view: View) -> dict[str, str]:
         if config.gpu_count == 0
         else ""
     )
-    image = f"{config.ngc_image}@{config.ngc_image_digest}" if config.ngc_image_digest else ""
-    if config.platform == "local-process" and view.facts("image"):
-        image = "no container (local-process)"
     passed = not view.problems("stages/smoke") and smoke.get("passed")
     return {
         "reference_implementation": next((s["url"] for s in recipe.get("sources", []) if s.get("priority") == 2), "")
@@ -309,7 +307,7 @@ def preflight(view: View) -> dict[str, str]:
         else "",
         "push_to_hub": (config.hf_model_repo or "") if config.push_to_hub else "off (push_to_hub: false)",
         "monitoring": extras.monitoring(config),
-        "image": image,
+        "image": registry.of(config).preflight(config, view.facts("image")),
         "hardware": hardware,
         "smoke": _summary("smoke", smoke) if passed else "",
     }

@@ -56,6 +56,10 @@ class Stage:
     instead_of: str = ""
     rerun: tuple[str, ...] = ()
 
+    def __post_init__(self) -> None:
+        if "platform" not in self.rests:
+            raise ValueError(f"the stage of {self.judge} does not rest on the platform that it ran on")
+
     def applies(self, config: RunConfig) -> bool:
         """Whether a finished run of this config has passed it."""
         return self.when(config) and (self.option is None or getattr(config, self.option))

@@ -26,11 +26,12 @@ from tunegate.config import RunConfig
 from tunegate.errors import ToolFailure
 from tunegate.hardware import gpu_handover
 from tunegate.paths import data_dir
+from tunegate.platforms import registry
 from tunegate.project import render
 from tunegate.publish import card
 from tunegate.rundir import Run, file_sha256
 from tunegate.stage_table import HUB_SECRETS, STAGES
-from tunegate.stages import hub_environment, needs_token, stage_python
+from tunegate.stages import hub_environment, needs_token
 
 JOB = "rerun"
 REPORT = "reports/rerun.json"
@@ -110,6 +111,7 @@ def _values(run: Run, config: RunConfig, name: str) -> dict[str, Any]:
             for stage in ("prepare", "smoke", "train", "eval")
             if f"stages/{stage}" in facts
         },
+        "set_up": registry.of(config).set_up(config),
         "commands": [quoting.shell(argv) for argv in commands(config)],
         "lock": "\n".join(f"{package}=={version}" for package, version in packages.items()),
         "python_version": facts["stages/build"].get("python_version", ""),
@@ -121,8 +123,7 @@ def _values(run: Run, config: RunConfig, name: str) -> dict[str, Any]:
 
 def commands(config: RunConfig) -> list[list[str]]:
     """The words of the stages by hand, in order, inside the environment, or each in the project's image."""
-    python = ["bash", "in_image.sh", "python"] if config.platform == "local-docker" else ["python"]
-    return [[*python, *row.rerun] for row in STAGES.values() if row.rerun and row.applies(config)]
+    return [[*registry.of(config).python, *row.rerun] for row in STAGES.values() if row.rerun and row.applies(config)]
 
 
 def _troubles(facts: dict[str, dict]) -> list[str]:
@@ -161,8 +162,7 @@ def problems(text: str, name: str, without_names: str | None = None) -> list[str
 
 def command(run: Run) -> list[str]:
     config = run.config()
-    # in containers the commands themselves say which python
-    python = stage_python(run) if config.platform == "local-process" else "python"
+    python = registry.of(config).interpreter(run)
     words = json.dumps(commands(config))
     return [*jobs.PYTHON_M, "tunegate.publish.rerun", str(run.path), REPORT, python, words]
 
