@@ -60,8 +60,9 @@ def stage_rows() -> str:
     for name, row in STAGES.items():
         command = f"`python {' '.join(row.argv)}`" if row.argv else BUILD
         command += f", with `{row.option}`" if row.option else ""
+        network = yes[row.network] if row.argv else "for wheels"
         by_hand = f"`python {' '.join(row.rerun)}`" if row.rerun else ""
-        rows.append(f"| `{name}` | {command} | {yes[row.network]} | {yes[row.gpu]} | {by_hand} |\n")
+        rows.append(f"| `{name}` | {command} | {network} | {yes[row.gpu]} | {by_hand} |\n")
     return "".join(rows)
 
 

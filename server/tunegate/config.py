@@ -17,9 +17,8 @@ from tunegate.tasks.spec import LocalFormat
 MAX_BYTES = 256 * 1024  # a config.yaml is a few kB; anything far larger is a mistake or an attack
 
 Task = Literal[tasks.SUPPORTED]  # one file each: tasks/
-PlatformName = Literal[
-    "local-process", "local-docker"
-]  # one folder each: platforms/, whose registry refuses any other list
+# one folder each: platforms/, whose registry refuses any other list
+PlatformName = Literal["local-process", "local-docker"]
 RepoId = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*(/[A-Za-z0-9][A-Za-z0-9._-]*)?$", max_length=96)]
 Scalar = str | int | float | bool
 

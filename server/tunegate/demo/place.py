@@ -25,25 +25,27 @@ class Place(NamedTuple):
 
 def choose(wanted: str | None) -> Place:
     """wanted: a platform, or None for containers if they can be had. Raises ToolFailure when `wanted` cannot."""
+    if wanted and wanted not in PLACES:
+        raise ToolFailure("invalid_input", f"--platform {wanted}: the demo runs on {' or '.join(PLACES)}")
     if wanted:
-        return PLACES[wanted]("as asked for")
+        return PLACES[wanted]()
     try:
-        return _in_containers("")
+        return _in_containers()
     except ToolFailure as failure:
         return _in_environment(f"not in containers: {failure}")
 
 
-def _in_environment(why: str) -> Place:
+def _in_environment(why: str = "as asked for") -> Place:
     return Place(LocalProcess.name, f"the stages run in a virtual environment, {why}", {})
 
 
-def _in_containers(why: str) -> Place:
+def _in_containers() -> Place:
     engine = engines.connect()
     image = _image(engine)
     return Place(LocalDocker.name, f"the stages run in containers of {image}", {"DOCKER_HOST": engine.host}, image)
 
 
-PLACES: dict[str, Callable[[str], Place]] = {LocalProcess.name: _in_environment, LocalDocker.name: _in_containers}
+PLACES: dict[str, Callable[[], Place]] = {LocalProcess.name: _in_environment, LocalDocker.name: _in_containers}
 
 
 def _image(engine: Engine) -> str:
