@@ -7,18 +7,19 @@ import json
 import py_compile
 import sys
 import time
+from fnmatch import fnmatch
 
 import pytest
 
 from tests import sealed
 from tests.sealed import CONFIG, script
-from tunegate import evidence, gates, jobs, stages
+from tunegate import evidence, jobs, stages
 from tunegate.errors import ToolFailure
 from tunegate.evidence import ledger
 from tunegate.platforms.local_docker.platform import LocalDocker
 from tunegate.platforms.local_process.platform import LocalProcess
+from tunegate.project import render
 from tunegate.rundir import Run
-from tunegate.stage_table import StageName
 
 META = {
     "n_train": 8,
@@ -62,12 +63,25 @@ def passed(run: Run, stage: str, config=CONFIG) -> bool:
     return stages.passed(run, config, stage, ledger.latest(run))
 
 
-def test_the_table_agrees_with_evidence_gates_and_verdicts():
-    assert {f"stages/{name}" for name in stages.STAGES} == {name for name in evidence.KINDS if "/" in name}
-    assert set(stages.STAGES) == set(stages.verdicts.JUDGES) == set(StageName.__args__)
+def test_a_row_speaks_of_stages_before_it_and_of_what_it_makes():
+    before: list[str] = []
     for name, row in stages.STAGES.items():
-        assert set(row.needs) < set(stages.STAGES)
-        assert gates.MENDS[name] == ("docker_run", {"stage": name})
+        assert {*row.needs, *filter(None, [row.instead_of])} <= set(before), name
+        assert set(row.after) <= set(evidence.KINDS) and row.gate in (3, 4), name
+        for pattern, _ in row.published:
+            assert any(fnmatch(pattern, makes) for makes in row.makes), f"{name} does not make {pattern}"
+        before.append(name)
+
+
+def test_what_a_row_runs_is_rendered_where_it_applies():
+    options = {row.option: True for row in stages.STAGES.values() if row.option}
+    config = CONFIG.model_copy(update={"task": "text-generation", "training_method": "lora", **options})
+    files = render.render_files(render.with_defaults(config, {}), {})
+    for name, row in stages.STAGES.items():
+        assert row.applies(config), name
+        for words in filter(None, (row.argv, row.rerun)):
+            script = words[1].replace(".", "/") + ".py" if words[0] == "-m" else words[0]
+            assert script in files or script == "pytest.py", f"{name}: {script} is not rendered (scaffolds/_shared)"
 
 
 def test_a_stage_that_passed_is_sealed_with_what_it_used_and_made(run):
