@@ -14,6 +14,7 @@ from tunegate.errors import NextCall, ToolFailure
 from tunegate.evidence import ledger
 from tunegate.hardware import fit
 from tunegate.knowledge import fixes
+from tunegate.platforms import registry
 from tunegate.project import added, extras
 from tunegate.project.render import HEADER
 from tunegate.recipe.slots import RecipeFacts, gate_problems
@@ -125,6 +126,13 @@ def _stage(facts: dict) -> list[str]:
     return [] if facts.get("passed") else facts.get("problems") or ["it did not pass"]
 
 
+def _stages(view: View, step: int) -> list[Check]:
+    """The stages that the gate of this step asks for."""
+    rows = stages.STAGES.items()
+    names = [name for name, row in rows if row.gate == step - 1 and row.applies(view.config)]
+    return [_held(view, f"stages/{name}", _stage) for name in names]
+
+
 def _qualify(view: View) -> list[Check]:
     dataset = view.config.dataset_id or view.config.local_dataset_path
     none = [] if dataset else ["neither dataset_id nor local_dataset_path is set"]
@@ -161,7 +169,7 @@ def overruling(facts: dict) -> str | None:
 
 def _hardware(view: View) -> list[Check]:
     keys = ["gpu_count", *(["gpu_name", "driver_major", "vram_gb_per_gpu"] if view.config.gpu_count else [])]
-    keys += ["ngc_image", "ngc_image_digest"] if view.config.platform == "local-docker" else []
+    keys += registry.of(view.config).config_keys
     return [
         _held(view, "host", lambda facts: facts.get("hard_failures", ["no audit"])),
         _held(view, "image", _fit),
@@ -175,8 +183,7 @@ def _research(view: View) -> list[Check]:
 
 def _generate(view: View) -> list[Check]:
     checks = [_held(view, "project"), _project_files(view), _added_code(view)]
-    test = ["test"] if view.config.emit_unit_tests else []
-    checks += [_held(view, f"stages/{name}", _stage) for name in ("build", "check_api", *test, "prepare", "smoke")]
+    checks += _stages(view, 4)
     blank = ", ".join(key for key, value in preflight(view).items() if not value)
     wrong = [f"blank: {blank}"] if blank else []
     return [*checks, _check("preflight", Remedy("render_project"), wrong, "every field is filled")]
@@ -243,10 +250,7 @@ def added_modules(view: View) -> list[str]:
 
 
 def _train(view: View) -> list[Check]:
-    merge = ["merge"] if view.config.adapted else []
-    names = [*([] if view.config.skip_baseline else ["baseline"]), "train", *merge, "eval", "infer"]
-    names += ["report"] if view.config.emit_report else []
-    return [_held(view, f"stages/{name}", _stage) for name in names]
+    return _stages(view, 5)
 
 
 def _publish(view: View) -> list[Check]:
@@ -293,9 +297,6 @@ def preflight(view: View) -> dict[str, str]:
         if config.gpu_count == 0
         else ""
     )
-    image = f"{config.ngc_image}@{config.ngc_image_digest}" if config.ngc_image_digest else ""
-    if config.platform == "local-process" and view.facts("image"):
-        image = "no container (local-process)"
     passed = not view.problems("stages/smoke") and smoke.get("passed")
     return {
         "reference_implementation": next((s["url"] for s in recipe.get("sources", []) if s.get("priority") == 2), "")
@@ -305,7 +306,7 @@ def preflight(view: View) -> dict[str, str]:
         else "",
         "push_to_hub": (config.hf_model_repo or "") if config.push_to_hub else "off (push_to_hub: false)",
         "monitoring": extras.monitoring(config),
-        "image": image,
+        "image": registry.of(config).preflight(config, view.facts("image")),
         "hardware": hardware,
         "smoke": _summary("smoke", smoke) if passed else "",
     }

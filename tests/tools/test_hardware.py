@@ -18,7 +18,8 @@ from tunegate.clients.web import HttpWeb, parse_map
 from tunegate.embedded import web as recorded_web
 from tunegate.embedded.hub import EmbeddedHub
 from tunegate.evidence import ledger
-from tunegate.hardware import gpus, host
+from tunegate.hardware import gpus
+from tunegate.platforms.local_process import platform as local_process
 from tunegate.rundir import Run
 
 
@@ -32,12 +33,12 @@ def run(call, monkeypatch) -> Run:
 
 def test_both_calls_open_gate_2_and_pretend_nothing(call, run):
     audit = call("audit_gpu", output_dir="run")
-    assert audit["gpu_count"] == 0 and audit["gpu_name"] is None and audit["notes"] == [host.NO_GPU]
+    assert audit["gpu_count"] == 0 and audit["gpu_name"] is None and audit["notes"] == [local_process.NO_GPU]
     assert audit["next"]["tool"] == "pick_ngc_image" and run.config().gpu_count == 0
     image = call("pick_ngc_image", output_dir="run")
     assert image["ngc_image"] is None and image["ngc_image_digest"] is None and image["model_fit"].startswith("fits")
-    assert host.NO_CONTAINER in image["notes"] and image["next"]["tool"] == "fetch_recipe"
-    assert evidence.read(run, "image").facts["why"] == host.NO_CONTAINER
+    assert local_process.NO_CONTAINER in image["notes"] and image["next"]["tool"] == "fetch_recipe"
+    assert evidence.read(run, "image").facts["why"] == local_process.NO_CONTAINER
     steps = call("gate_status", output_dir="run")["steps"]
     assert [step["passed"] for step in steps] == [True, True, False, False, False, False]
 

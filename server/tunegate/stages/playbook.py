@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 
 from tunegate.config import RunConfig, Scalar
 from tunegate.knowledge.reference_pages import Section, sections
-from tunegate.project.stages import StageName
+from tunegate.stage_table import StageName
 
 PAGE = "error-playbook.md"
 _CODE = re.compile(r"(?:[^\[\]]{1,120}: )?\[([a-z0-9_-]+)\] ")

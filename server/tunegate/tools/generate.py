@@ -17,6 +17,7 @@ from tunegate.evidence import approvals
 from tunegate.evidence.approvals import Approval
 from tunegate.hardware import fit
 from tunegate.knowledge import fixes, workarounds
+from tunegate.platforms import registry
 from tunegate.project import adopt, adopt_training, render
 from tunegate.publish import progress_log
 from tunegate.recipe import renames
@@ -74,7 +75,9 @@ def render_project(
         last = _rendered(run)
         before = _overridden(_unfilled(run.config(), overrides or {}, last), overrides or {})
         before, renamed = adopt.current_arguments(before, overrides or {})
-        before, settings = fixes.with_settings(workarounds.review(run, before), last.get("workarounds", {}))
+        before, settings = fixes.with_settings(
+            workarounds.review(run, before, registry.of(before).versions), last.get("workarounds", {})
+        )
         recipe = evidence.read(run, "recipe").facts
         found = adopt.from_recipe(before, recipe, evidence.read(run, "model").facts)
         config = render.with_defaults(before, found.values)

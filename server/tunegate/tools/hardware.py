@@ -10,7 +10,6 @@ from mcp.types import CallToolResult
 from pydantic import Field
 
 from tunegate import evidence, gates
-from tunegate.clients.docker import engine as engines
 from tunegate.config import RunConfig
 from tunegate.errors import ToolFailure
 from tunegate.evidence import approvals
@@ -19,6 +18,7 @@ from tunegate.hardware import fit as model_fit
 from tunegate.hardware import host, ngc
 from tunegate.hardware.facts import HostFacts
 from tunegate.knowledge import workarounds
+from tunegate.platforms import registry
 from tunegate.project import render
 from tunegate.rundir import Run
 from tunegate.tools.answer import answer
@@ -71,7 +71,7 @@ def audit_gpu(ctx: Context, output_dir: OutputDir) -> Annotated[CallToolResult, 
     with recorded(run, "audit_gpu", {"output_dir": output_dir}) as wrote:
         gates.require(run, 1, "audit_gpu")
         config = run.config()
-        facts = host.audit(config, run.path, token_present=ws.hub.token_present())
+        facts = host.audit(config, run.path, registry.of(config).audit, token_present=ws.hub.token_present())
         config = config.model_copy(
             update={key: getattr(facts, key) for key in ("gpu_count", "gpu_name", "driver_major", "vram_gb_per_gpu")}
         )
@@ -193,7 +193,10 @@ def pick_ngc_image(
             "overruled": overruled,
             "why": notes[0],
         }
-        before, config = config, workarounds.review(run, config, image=facts)  # now that hardware and image are known
+        before, config = (
+            config,
+            workarounds.review(run, config, registry.of(config).versions, image=facts),
+        )  # now that hardware and image are known
         facts["workarounds"] = config.applicable_workarounds
         notes = [*notes, *config.notes[len(before.notes) :]]
         run.save_config(config)
@@ -212,26 +215,16 @@ def pick_ngc_image(
 
 
 def _wanted(run: Run, image: str | None, platform: str) -> str | None:
-    """The image that the user named, now or in an earlier call: a second audit must not undo a choice of theirs."""
-    if image is None and platform == "local-process":
-        return None
+    """The image that the user named, now or in an earlier call on this platform: a second audit must not undo a choice of theirs."""
     if image is None:
         before = evidence.read(run, "image")
-        return before.facts.get("asked_for") if before else None
+        return before.facts.get("asked_for") if before and before.facts.get("platform") == platform else None
     return None if image.strip() == "newest" else image
 
 
 def _choose(
     ws: Workspace, platform: str, audit: dict[str, Any], wanted: str | None
 ) -> tuple[str | None, str | None, list[str], dict[str, Any]]:
-    """(image, digest, notes, what is known of it); no image on local-process."""
-    if platform == "local-process":
-        if wanted:
-            raise ToolFailure(
-                "invalid_input",
-                f"image = {wanted!r}: platform local-process runs no container; leave image out, or call "
-                " probe_model with platform: local-docker",
-            )
-        return None, None, [host.NO_CONTAINER], {}
-    choice = ngc.pick(engines.connect(), ws.web, audit, wanted)
-    return choice.image, choice.digest, choice.notes, choice.facts
+    """(image, digest, notes, what is known of it); no image where the platform runs no container."""
+    found = registry.PLATFORMS[platform].choose_environment(ws.web, audit, wanted)
+    return found.image, found.digest, found.notes, dict(found.facts)

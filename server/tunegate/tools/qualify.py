@@ -11,11 +11,12 @@ from pydantic import Field
 
 from tunegate import config as config_module
 from tunegate import evidence, rundir, tasks
-from tunegate.config import RunConfig, Task
+from tunegate.config import PlatformName, RunConfig, Task
 from tunegate.errors import NextCall, ToolFailure
 from tunegate.evidence import approvals
 from tunegate.evidence.approvals import Approval
 from tunegate.knowledge import workarounds
+from tunegate.platforms import registry
 from tunegate.rundir import Run
 from tunegate.tasks.methods import check_method
 from tunegate.tools.answer import answer
@@ -104,9 +105,7 @@ def probe_model(
     training_method: Annotated[
         Literal["full", "lora", "qlora", "dpo", "grpo"] | None, Field(description="default: by task")
     ] = None,
-    platform: Annotated[
-        Literal["local-process", "local-docker"] | None, Field(description="where the stages run")
-    ] = None,
+    platform: Annotated[PlatformName | None, Field(description="where the stages run")] = None,
     push_to_hub: Annotated[
         bool | None, Field(description="false: the user wants the model kept on this machine (default true)")
     ] = None,
@@ -208,7 +207,7 @@ def _model_config(
     check_method(facts.task, method)
     config = config.model_copy(update={"training_method": method})
     config = config.model_copy(update={"notes": [*config.notes, *notes]})
-    return workarounds.review(run, config, model=facts.model_dump(mode="json"))
+    return workarounds.review(run, config, registry.of(config).versions, model=facts.model_dump(mode="json"))
 
 
 def approve_dataset(

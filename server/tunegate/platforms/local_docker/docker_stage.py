@@ -33,8 +33,8 @@ from tunegate.evidence import ledger, seal
 from tunegate.hardware import gpu_handover
 from tunegate.platforms.local_docker import image_build
 from tunegate.project import extras
-from tunegate.project.stages import HUB_SECRETS, STAGES
 from tunegate.rundir import Run
+from tunegate.stage_table import HUB_SECRETS, ON_IMAGE, STAGES
 
 STOPPED = jobs.STOPPED[0]
 ENGINE_GONE_S = 600.0  # an engine that restarts or is upgraded is waited for this long
@@ -69,7 +69,7 @@ def given(run: Run, config: RunConfig, stage: str, roots: tuple[Path, ...]) -> d
     """
     if stage == "build":
         _held(run, config, "image")
-        return {"config": evidence.values(config, ("model_id", *keys_resting(*evidence.IMAGE)))}
+        return {"config": evidence.values(config, ("model_id", *keys_resting(*ON_IMAGE)))}
     model, dataset, host, built = _held(run, config, "model", "dataset", "host", "stages/build")
     gpus = gpu_handover.proven(host.facts, config) if config.gpu_count and STAGES[stage].gpu else "none"
     network = _network(stage)
