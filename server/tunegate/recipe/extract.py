@@ -45,38 +45,31 @@ class Fence(NamedTuple):
     language: str
     text: str
     line: int  # of the first line inside the fence, from 1
+    end: int  # the line after the fence
 
 
 def fences(text: str) -> list[Fence]:
-    """The fenced blocks of a Markdown text; one that is never closed runs to the end, as CommonMark has it."""
-    found: list[Fence] = []
-    inside: list[str] | None = None
-    mark, language, start, quoted = "", "", 0, False
-    for index, line in enumerate(text.splitlines(), 1):
-        if inside is None:
-            quoted = line.lstrip().startswith("> ")
-        line = line.lstrip().removeprefix(">").removeprefix(" ") if quoted else line
-        bare = line.strip()
-        if inside is None and bare.startswith(("```", "~~~")):
-            mark = bare[: len(bare) - len(bare.lstrip(bare[0]))]
-            words = bare[len(mark) :].strip(" {.}").split()
-            language, inside, start = (words[0].lower() if words else ""), [], index + 1
-        elif inside is not None and bare.startswith(mark) and not bare.strip(mark[0]):
-            found.append(Fence(language, textwrap.dedent("\n".join(inside)), start))
-            inside = None
-        elif inside is not None:
-            inside.append(line)
-    if inside is not None:
-        found.append(Fence(language, textwrap.dedent("\n".join(inside)), start))
-    return found[:MAX_FENCES]
+    """The fenced blocks of a Markdown text, as CommonMark has them: in lists and quotes too, and to the end where none closes one."""
+    from markdown_it import MarkdownIt  # on first use: the server starts without it
+
+    blocks = MarkdownIt("commonmark")
+    blocks.core.ruler.enableOnly(["normalize", "block"])  # what is inside a line is not read
+    found = [(token, token.info.strip(" {.}").split()) for token in blocks.parse(text) if token.type == "fence"]
+    return [
+        Fence(
+            words[0].lower() if words else "",
+            textwrap.dedent(token.content.rstrip("\n")),
+            token.map[0] + 2,
+            token.map[1] + 1,
+        )
+        for token, words in found[:MAX_FENCES]
+    ]
 
 
 def outside_fences(text: str) -> list[tuple[int, str]]:
     """(number, line) of the lines that are in no fence."""
-    inside: set[int] = set()
-    for fence in fences(text):
-        inside |= set(range(fence.line - 1, fence.line + fence.text.count("\n") + 2))
-    return [(index, line) for index, line in enumerate(text.splitlines(), 1) if index not in inside]
+    inside = {line for fence in fences(text) for line in range(fence.line - 1, fence.end)}
+    return [(index, line) for index, line in enumerate(text.split("\n"), 1) if index not in inside]
 
 
 def extract_markdown(text: str, head: Head, adapted: bool = False) -> Extraction:
@@ -281,4 +274,4 @@ def extract_script(url: str, text: str, head: Head, adapted: bool = False) -> Ex
 def _paragraphs(text: str) -> list[Fence]:
     """What stands outside of fences, divided by empty lines: some scripts show their command without a fence."""
     outside = "\n".join(line for _, line in outside_fences(text))
-    return [Fence("", part, 1) for part in re.split(r"\n\s*\n", outside) if ".py" in part][:MAX_FENCES]
+    return [Fence("", part, 1, 1) for part in re.split(r"\n\s*\n", outside) if ".py" in part][:MAX_FENCES]
