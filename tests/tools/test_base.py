@@ -15,7 +15,7 @@ import pytest
 
 from tests import sealed
 from tests.tiny import TOKEN
-from tunegate import evidence, gates, rundir
+from tunegate import evidence, gates, nofollow, rundir
 from tunegate.errors import ToolFailure
 from tunegate.evidence import ledger
 from tunegate.rundir import Run
@@ -98,15 +98,15 @@ def test_a_second_agent_that_waited_for_a_refused_first_call_begins_the_run(tmp_
 
 
 def test_a_lock_on_a_file_that_was_taken_away_meanwhile_is_no_lock(run, monkeypatch):
-    real, taken = rundir.fcntl.flock, []
+    real, taken = nofollow.lock, []
 
-    def flock(file, how):
+    def lock(file):
         if not taken:
             (run.meta / ".lock").unlink()  # between this call's open and its lock
             taken.append(True)
-        real(file, how)
+        return real(file)
 
-    monkeypatch.setattr(rundir.fcntl, "flock", flock)
+    monkeypatch.setattr(nofollow, "lock", lock)
     monkeypatch.setattr(rundir, "LOCK_WAIT_S", 0.2)
     with rundir.lock(run, "first"), pytest.raises(ToolFailure, match="first"), rundir.lock(run, "second"):
         pass

@@ -14,7 +14,6 @@ A job is `running` while its lock is held, `ended` once its own result is there,
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import json
 import os
 import secrets
@@ -149,9 +148,7 @@ def _launch(run: Run, where: Path, made: dict[str, Any], env: dict[str, str]) ->
     _write(where / "reserve", os.urandom(RESERVE_BYTES))  # random: a filesystem may store zeros in no space
     # The job inherits this descriptor, and with it the lock: it is held until the last of its processes is gone.
     with (
-        nofollow.create(
-            where / "job.lock", nofollow.PRIVATE_FILE, lambda file: fcntl.flock(file, fcntl.LOCK_EX)
-        ) as lock,
+        nofollow.create(where / "job.lock", nofollow.PRIVATE_FILE, nofollow.lock) as lock,
         nofollow.create(where / "runner.err", nofollow.PRIVATE_FILE) as errors,
     ):
         _write(where / "spec.json", json.dumps({**made, "seal": seal.sign(made)}, indent=1))
@@ -236,9 +233,6 @@ def _sealed(path: Path, run: Run) -> dict[str, Any] | None:
 def _held(path: Path) -> bool:
     try:
         with path.open("r+") as file:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            return False
-    except BlockingIOError:
-        return True
+            return not nofollow.lock(file)
     except OSError:
         return False
