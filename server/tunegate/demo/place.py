@@ -13,25 +13,27 @@ from tunegate.hardware import ngc
 from tunegate.paths import checkout
 
 
-class Place(NamedTuple):
+class DemoPlatform(NamedTuple):
     platform: str
     why: str
     env: dict[str, str]  # for the server
     image: str | None = None  # on local-docker: what the engine has; the demo downloads none
 
 
-def choose(wanted: str | None) -> Place:
+def choose(wanted: str | None) -> DemoPlatform:
     """wanted: a platform, or None for local-docker if it can be had. Raises ToolFailure when `wanted` cannot."""
     if wanted == "local-process":
-        return Place(wanted, "the stages run in a virtual environment, as asked for", {})
+        return DemoPlatform(wanted, "the stages run in a virtual environment, as asked for", {})
     try:
         engine = engines.connect()
         image = _image(engine)
     except ToolFailure as failure:
         if wanted:
             raise
-        return Place("local-process", f"the stages run in a virtual environment, not in containers: {failure}", {})
-    return Place("local-docker", f"the stages run in containers of {image}", {"DOCKER_HOST": engine.host}, image)
+        return DemoPlatform(
+            "local-process", f"the stages run in a virtual environment, not in containers: {failure}", {}
+        )
+    return DemoPlatform("local-docker", f"the stages run in containers of {image}", {"DOCKER_HOST": engine.host}, image)
 
 
 def _image(engine: Engine) -> str:

@@ -37,7 +37,7 @@ STOP_GRACE_S = 120  # from TERM to KILL: to finish a step and save a checkpoint
 STOPPED = (75, 143)  # exit codes: train.py's after a stop, with everything saved; of a stage that TERM simply ended
 RESERVE_BYTES = 65_536
 
-State = Literal["none", "running", "ended", "lost"]
+JobState = Literal["none", "running", "ended", "lost"]
 
 # What a stage's process inherits. Anything else in the server's environment is not the stage's business.
 ENV_NAMES = {
@@ -73,7 +73,7 @@ class Job:
     """A stage's latest job. `spec` and `result` are None when absent or not sealed by us."""
 
     stage: str
-    state: State
+    state: JobState
     spec: dict[str, Any] | None = None
     result: dict[str, Any] | None = None
 

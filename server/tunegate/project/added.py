@@ -12,7 +12,7 @@ from pathlib import Path
 from tunegate import evidence
 from tunegate.rundir import Run, file_sha256
 
-OURS = {  # what tools and stages write beside the rendered files
+GENERATED_FILES = {  # what tools and stages write beside the rendered files
     *("data", "checkpoints", "logs", "reports", "meta", "skills", "tests", "wandb", "trackio"),
     *(".cache", ".verify", ".probe", ".venv", "__pycache__", "config.yaml", "PROGRESS.md"),
 }
@@ -47,7 +47,7 @@ def look(run: Run, rendered: dict[str, str], checked: dict[str, str]) -> Added:
             found.shadows.append(f"{name} would be imported instead of the library {path.stem!r}: rename or remove it")
         elif path.suffix == ".py" and name not in checked:
             found.unchecked.append(name)
-        elif path.suffix != ".py" and name not in rendered and name not in OURS:
+        elif path.suffix != ".py" and name not in rendered and name not in GENERATED_FILES:
             found.ignored.append(name)
     return found
 
@@ -57,7 +57,7 @@ def _folder(found: Added, path: Path, libraries: set[str], imported: set[str], o
     name = path.name
     if any(path.glob("__init__.*")) and name in libraries | own:
         found.shadows.append(f"{name}/ would be imported instead of {name!r}: rename or remove it")
-    elif name in OURS or name.startswith("checkpoints.old-"):
+    elif name in GENERATED_FILES or name.startswith("checkpoints.old-"):
         return
     elif name in imported - libraries - own and any(path.glob("*.py")):
         found.shadows.append(

@@ -25,7 +25,7 @@ PYTHON = ("python", "py", "python3", "pycon")
 SHELL = ("bash", "sh", "shell", "console", "zsh")
 MAX_CELLS = 500
 # What a command's script is named after -> what it trains.
-OBJECTIVES: dict[str, Objective] = {
+SCRIPT_OBJECTIVES: dict[str, Objective] = {
     "dpo": "dpo",
     "grpo": "grpo",
     **dict.fromkeys(("orpo", "kto", "cpo", "ppo", "rloo", "reward", "prm", "gkd", "bco", "nash", "xpo"), "other"),
@@ -45,31 +45,38 @@ class Fence(NamedTuple):
     language: str
     text: str
     line: int  # of the first line inside the fence, from 1
-    end: int  # the line after the fence
 
 
 def fences(text: str) -> list[Fence]:
-    """The fenced blocks of a Markdown text, as CommonMark has them: in lists and quotes too, and to the end where none closes one."""
-    from markdown_it import MarkdownIt  # on first use: the server starts without it
-
-    blocks = MarkdownIt("commonmark")
-    blocks.core.ruler.enableOnly(["normalize", "block"])  # what is inside a line is not read
-    found = [(token, token.info.strip(" {.}").split()) for token in blocks.parse(text) if token.type == "fence"]
-    return [
-        Fence(
-            words[0].lower() if words else "",
-            textwrap.dedent(token.content.rstrip("\n")),
-            token.map[0] + 2,
-            token.map[1] + 1,
-        )
-        for token, words in found[:MAX_FENCES]
-    ]
+    """The fenced blocks of a Markdown text; one that is never closed runs to the end, as CommonMark has it."""
+    found: list[Fence] = []
+    inside: list[str] | None = None
+    mark, language, start, quoted = "", "", 0, False
+    for index, line in enumerate(text.splitlines(), 1):
+        if inside is None:
+            quoted = line.lstrip().startswith("> ")
+        line = line.lstrip().removeprefix(">").removeprefix(" ") if quoted else line
+        bare = line.strip()
+        if inside is None and bare.startswith(("```", "~~~")):
+            mark = bare[: len(bare) - len(bare.lstrip(bare[0]))]
+            words = bare[len(mark) :].strip(" {.}").split()
+            language, inside, start = (words[0].lower() if words else ""), [], index + 1
+        elif inside is not None and bare.startswith(mark) and not bare.strip(mark[0]):
+            found.append(Fence(language, textwrap.dedent("\n".join(inside)), start))
+            inside = None
+        elif inside is not None:
+            inside.append(line)
+    if inside is not None:
+        found.append(Fence(language, textwrap.dedent("\n".join(inside)), start))
+    return found[:MAX_FENCES]
 
 
 def outside_fences(text: str) -> list[tuple[int, str]]:
     """(number, line) of the lines that are in no fence."""
-    inside = {line for fence in fences(text) for line in range(fence.line - 1, fence.end)}
-    return [(index, line) for index, line in enumerate(text.split("\n"), 1) if index not in inside]
+    inside: set[int] = set()
+    for fence in fences(text):
+        inside |= set(range(fence.line - 1, fence.line + fence.text.count("\n") + 2))
+    return [(index, line) for index, line in enumerate(text.splitlines(), 1) if index not in inside]
 
 
 def extract_markdown(text: str, head: Head, adapted: bool = False) -> Extraction:
@@ -122,7 +129,9 @@ def _trained_by(words: list[str], values: dict[str, Any], lora: dict[str, Any]) 
     """A command's words say what it trains: the script's name, the model it names, an adapter, the launcher's processes."""
     options = _options(words)
     script = next(word for word in words if word.endswith(".py")).rsplit("/", 1)[-1]
-    objective = next((name for word, name in OBJECTIVES.items() if word in re.split(r"[_.-]", script)), "supervised")
+    objective = next(
+        (name for word, name in SCRIPT_OBJECTIVES.items() if word in re.split(r"[_.-]", script)), "supervised"
+    )
     adapted = bool(lora) or "use_peft" in options or any(name.startswith("lora_") for name in options)
     quantized = bool({"load_in_4bit", "load_in_8bit"} & set(options))
     unread = [known(name) for name, value in options.items() if known(name) and known(name) not in values]
@@ -274,4 +283,4 @@ def extract_script(url: str, text: str, head: Head, adapted: bool = False) -> Ex
 def _paragraphs(text: str) -> list[Fence]:
     """What stands outside of fences, divided by empty lines: some scripts show their command without a fence."""
     outside = "\n".join(line for _, line in outside_fences(text))
-    return [Fence("", part, 1, 1) for part in re.split(r"\n\s*\n", outside) if ".py" in part][:MAX_FENCES]
+    return [Fence("", part, 1) for part in re.split(r"\n\s*\n", outside) if ".py" in part][:MAX_FENCES]

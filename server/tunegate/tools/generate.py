@@ -200,7 +200,7 @@ def _refuse_to_lose_edits(run: Run, files: dict[str, str], config: RunConfig) ->
         if file_sha256(run.path / name) not in (None, rendered.get(name), hashlib.sha256(text.encode()).hexdigest())
     ]
     if config.emit_progress_log and not run.config().emit_progress_log and progress_log.is_foreign(run):
-        edited.append(progress_log.NAME)
+        edited.append(progress_log.PROGRESS_FILE)
     if edited:
         raise ToolFailure(
             "ambiguous",

@@ -160,7 +160,7 @@ def pick_ngc_image(
         "overruled": overruled,
         "why": notes[0],
     }
-    logged = notes[:1] if known.get("from") == ngc.FALLBACK and notes[0] not in config.notes else []
+    logged = notes[:1] if known.get("from") == ngc.FALLBACK_TABLE and notes[0] not in config.notes else []
     before, config = _with_image(run, config, facts, [*logged, *(decided if overruled else [])])
     run.save_config(config)
     call.record_evidence("image", facts, config, sources=sources)

@@ -182,7 +182,7 @@ def _verify(run: Run) -> None:
         rerun.JOB,
         rerun.command(run),
         env=rerun.environment(run),
-        makes=(rerun.REPORT,),
+        makes=(rerun.RERUN_REPORT,),
         resting_on={},
         files=hash_files(run.path, rerun.USES),
     )

@@ -15,8 +15,8 @@ from tunegate.recipe.slots import FALLBACK, RecipeFacts
 from tunegate.rundir import Run, atomic_write
 from tunegate.tools.base import Call, OutputDir, Result, tool
 
-MOST = 8  # of each list in the answer, which an agent pays for by the token: meta/recipe.md holds them all
-LONGEST = 240  # characters of one entry
+MAX_ENTRIES = 8  # of each list in the answer, which an agent pays for by the token: meta/recipe.md holds them all
+MAX_ENTRY = 240  # characters of one entry
 
 
 class RecipeReport(Result):
@@ -104,8 +104,10 @@ def _brief(value: Any) -> str:
 
 
 def _first(entries: list[str]) -> list[str]:
-    entries = [_short(entry, LONGEST) for entry in entries]
-    return entries[:MOST] + ([f"and {len(entries) - MOST} more, in meta/recipe.md"] if len(entries) > MOST else [])
+    entries = [_short(entry, MAX_ENTRY) for entry in entries]
+    return entries[:MAX_ENTRIES] + (
+        [f"and {len(entries) - MAX_ENTRIES} more, in meta/recipe.md"] if len(entries) > MAX_ENTRIES else []
+    )
 
 
 def _short(text: str, most: int) -> str:
