@@ -20,7 +20,7 @@ from tunegate.probe.dataset.columns import at_path
 from tunegate.probe.dataset.findings import Findings, Look
 from tunegate.probe.dataset.hub.table import HubTable, read_hub
 from tunegate.probe.dataset.labels import MAX_CLASSES_SHOWN, Labels, judge_labels, natural
-from tunegate.probe.dataset.local import read_local
+from tunegate.probe.dataset.local import read_local, refusals
 from tunegate.probe.dataset.mapping import Mapping, bounded_row, map_columns
 from tunegate.probe.dataset.splits import choose_splits
 from tunegate.probe.dataset.streamed import Place
@@ -149,7 +149,8 @@ def probe_dataset(
         about = {"source": "hub", "read_through": found.read_through, "dataset_id": info.id, "revision": info.sha}
         about |= {"gated": info.gated, "private": info.private, **_config(found)}
         sources = []
-    facts = _facts(table, task, method, (train_split, eval_split), column_map, box_format)
+    with refusals(Path(local_path or ".")):
+        facts = _facts(table, task, method, (train_split, eval_split), column_map, box_format)
     facts["warnings"] += _remarks(facts, model_facts, gated=bool(about.get("gated")))
     sources += {one.url: one for one in hub.trail.sources}.values()  # one of a file that was read in many ranges
     return DatasetFacts(**about, **facts, sources=sources, bytes_fetched=hub.trail.bytes_fetched)

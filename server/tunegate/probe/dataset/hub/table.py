@@ -11,12 +11,12 @@ from tunegate.probe.dataset.columns import Feature, feature
 from tunegate.probe.dataset.hub import files as hub_files
 from tunegate.probe.dataset.hub.files import HubTable, choose_config
 from tunegate.probe.dataset.hub.parquet_range import footer, some_rows
-from tunegate.probe.dataset.images import EXTENSIONS
 from tunegate.probe.dataset.local.files import spread_groups, with_pictures
-from tunegate.probe.dataset.local.images import names_from_json
 from tunegate.probe.dataset.pictures import Picture, from_viewer
 from tunegate.probe.dataset.streamed import Place
 from tunegate.probe.dataset.table import Rows, Table
+from tunegate.readers.pairs import names_from_json
+from tunegate.readers.tree import EXTENSIONS
 
 SPREAD = (0.33, 0.66, 0.999)  # where else rows are read: sorted by class, the first ones say nothing about the rest
 N_SPREAD = 25
