@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import get_args
 
 from tunegate import config, tasks
-from tunegate.probe.dataset import boxes, recommend, texts
-from tunegate.readers import image_folder, pairs, splits
+from tunegate.probe.dataset import boxes, recommend
+from tunegate.readers import conversations, image_folder, pairs, splits
 
 FORMS = [form for spec in tasks.VARIANTS.values() for form in spec.forms]
 MASKS = config.RunConfig.model_fields["mask_values"].annotation
@@ -18,8 +18,8 @@ NAMES = {
     *boxes.FORMATS,
     *tasks.LOCAL_FORMATS,
     *splits.KEYWORDS,
-    *texts.ROLES,
-    *texts.SHAREGPT,
+    *conversations.ROLES,
+    *conversations.SPEAKERS,
     *(
         f"{name}/"
         for name in (*pairs.IMAGE_FOLDERS, *(name for names in pairs.TARGET_FOLDERS.values() for name in names))
