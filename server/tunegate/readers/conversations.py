@@ -68,9 +68,12 @@ def _under_our_names(turn: Turn) -> Turn:
     return {**more, "role": str(either("role", "from")), "content": either("content", "value")}
 
 
-def messages(row: dict[str, Any], reshape: str | None) -> list[Turn]:
-    """The row's conversation: what stands in columns of its own (a system prompt, earlier rounds) comes first."""
-    found = [as_turn(turn) for turn in _RESHAPES[reshape](row)]
+def messages(row: dict[str, Any], reshape: str | None, mark: str = "") -> list[Turn]:
+    """The row's conversation: what stands in columns of its own (a system prompt, earlier rounds) comes first.
+
+    mark: what stands in a text in the place of an image.
+    """
+    found = [as_turn(turn, mark) for turn in _RESHAPES[reshape](row)]
     return [*_before(row, found), *found]
 
 
@@ -113,12 +116,12 @@ def _before(row: dict[str, Any], found: list[Turn]) -> list[Turn]:
     return [{"role": "system", "content": system}, *turns] if given else turns
 
 
-def as_turn(turn: Turn) -> Turn:
+def as_turn(turn: Turn, mark: str = "") -> Turn:
     """A turn with its role, its text and, where it has them, its tool calls and the name of the tool that answers."""
     calls = turn.get("tool_calls") or []
     if not calls and turn.get("function_call"):
         calls = [{"type": "function", "function": turn["function_call"]}]
-    content = text_of(turn["content"])
+    content = text_of(turn["content"], mark)
     more = {name: turn[name] for name in ("name", "tool_call_id", "reasoning_content") if turn.get(name)}
     if calls:
         more["tool_calls"], content = [_as_call(without_none(call)) for call in calls], content or ""
