@@ -26,13 +26,8 @@ from .refusal import Refusal
 
 EXTENSIONS = (".jpg", ".jpeg", ".jfif", ".jpe", ".png", ".gif", ".bmp", ".webp", ".tif", ".tiff")  # of images
 MAX_ENTRIES = 2_000_000
-LEFTOVERS = (
-    "__macosx",
-    "@eadir",
-    "thumbs.db",
-    "desktop.ini",
-    "$recycle.bin",
-)  # what other programs leave beside the data
+# What other programs leave beside the data
+LEFTOVERS = frozenset(("__macosx", "@eadir", "thumbs.db", "desktop.ini", "$recycle.bin"))
 
 
 def is_leftover(name: str) -> bool:
