@@ -10,8 +10,9 @@ StageName = Literal[
     "build", "check_api", "test", "prepare", "smoke", "baseline", "train", "merge", "eval", "infer", "report"
 ]
 
-SCRIPTS = ("prepare_data.py", "train.py", "merge_lora.py", "run_eval.py", "infer.py", "check_api.py", "report.py")
-MODULES = ("*.py",)  # what a script may import: every module of the project but the other stages' scripts
+SCRIPTS = ("prepare_data.py", "train.py", "merge_lora.py", "run_eval.py", "infer.py", "report.py")
+HARNESS = ("harness/*", "harness/*/*.py")  # all of it; what Python compiles lies a level deeper, and is no .py
+MODULES = ("*.py", *HARNESS)  # what a script may import: all modules but the other stages' scripts
 DATA = ("data/meta.json", "data/*/*.arrow", "data/*/*.json")
 SHOWN = ("reports/eval_results.json", "reports/baseline_results.json", "reports/inference_samples/*")  # in the report
 WEIGHTS = ("checkpoints/final/*",)
@@ -42,7 +43,7 @@ class Stage:
 
 STAGES: dict[str, Stage] = {
     "build": Stage((), ("requirements*.txt", "Dockerfile"), ("reports/build.json",)),
-    "check_api": Stage(("check_api.py",), ("*.py",), ("reports/check_api.json",), ("build",)),
+    "check_api": Stage(("-m", "harness.check_api"), MODULES, ("reports/check_api.json",), ("build",)),
     "test": Stage(
         PYTEST,
         ("tests/*.py", "train.py", "prepare_data.py", *MODULES),
@@ -57,7 +58,7 @@ STAGES: dict[str, Stage] = {
         ("prepare_data.py",), ("prepare_data.py", *MODULES), DATA, ("build",), secrets=HUB_SECRETS, network=True
     ),
     "smoke": Stage(
-        ("smoke.py",),  # the guarded script itself, which `train.py --smoke` only calls
+        ("-m", "harness.smoke"),  # the guarded script itself, which `train.py --smoke` only calls
         ("train.py", *MODULES, *DATA),
         ("reports/smoke.json",),
         ("build", "check_api", "prepare"),
@@ -110,7 +111,7 @@ STAGES: dict[str, Stage] = {
     ),
     "report": Stage(
         ("report.py",),
-        ("report.py", "project.py", "data/meta.json", "logs/train.jsonl", *SHOWN),
+        ("report.py", *HARNESS, "data/meta.json", "logs/train.jsonl", *SHOWN),
         ("reports/report.html", "reports/report.pdf"),
         ("train", "eval", "infer"),
         gate=4,

@@ -27,14 +27,23 @@ from tunegate.errors import ToolFailure
 from tunegate.hardware import gpu_handover
 from tunegate.paths import data_dir
 from tunegate.project import render
-from tunegate.project.stages import HUB_SECRETS
+from tunegate.project.stages import HUB_SECRETS, MODULES
 from tunegate.publish import card
 from tunegate.rundir import Run, file_sha256
 from tunegate.stages import hub_environment, needs_token, stage_python
 
 JOB = "rerun"
 REPORT = "reports/rerun.json"
-PROJECT = ("*.py", "*.sh", "config.yaml", "requirements*.txt", "Dockerfile", ".dockerignore", ".gitignore", "README.md")
+PROJECT = (
+    *MODULES,
+    "*.sh",
+    "config.yaml",
+    "requirements*.txt",
+    "Dockerfile",
+    ".dockerignore",
+    ".gitignore",
+    "README.md",
+)
 USES = (*PROJECT, "skills/*/SKILL.md")
 _SEEN = re.compile(r"^- seen on this run: .*$", re.M)  # a stage's own error: a loss may have been nan
 _PLACEHOLDER = re.compile(r"\{\{.*?\}\}|\{%.*?%\}|<[A-Z][A-Z_ ]{2,}>|\b(?:TODO|TBD)\b|(?<![\w-])(?:None|nan)(?![\w-])")
@@ -211,7 +220,7 @@ def clean_copy(run_path: Path) -> Path:
         if (
             path.is_file() and not path.is_symlink()
         ):  # a link is none of the files whose hashes the job was started with
-            nofollow.write(copy / path.name, path.read_bytes())
+            nofollow.write(copy / path.relative_to(run_path), path.read_bytes())
     return copy
 
 

@@ -10,7 +10,6 @@ COLLATOR = Collator(
     "stacks images of one size, and lists masks and classes",
     frozenset({"pixel_values", "pixel_mask", "mask_labels", "class_labels"}),
 )
-MODULES = ("lean.py", "pictures.py", "heads.py", "pixels.py", "coco_files.py", "overlays.py")
 SOURCES = of_transformers("instance-segmentation", "instance_segmentation")
 
 SPEC = TaskSpec(
@@ -35,5 +34,4 @@ SPEC = TaskSpec(
     local_layout="COCO with segmentation, or a table with image and outlines",
     local_formats=("coco",),
     same_tags=("image-segmentation", "mask-generation"),
-    modules=MODULES,
 )

@@ -1,6 +1,6 @@
 """A class for each pixel, and which object it belongs to."""
 
-from tunegate.tasks.instance_segmentation import COLLATOR, HEADS, MODULES, SEGMENTS_FORM, SOURCES
+from tunegate.tasks.instance_segmentation import COLLATOR, HEADS, SEGMENTS_FORM, SOURCES
 from tunegate.tasks.spec import TaskSpec
 
 SPEC = TaskSpec(
@@ -17,5 +17,4 @@ SPEC = TaskSpec(
     local_layout="COCO panoptic (annotations/panoptic_*.json and its PNG folder)",
     local_formats=("coco",),
     same_tags=("image-segmentation", "mask-generation"),
-    modules=MODULES,
 )

@@ -93,7 +93,7 @@ def render_project(
         run.save_config(config)
         facts = {
             "files": {name: hashlib.sha256(text.encode()).hexdigest() for name, text in files.items()},
-            "guarded": [*render.GUARDED, *(name for name in files if name.startswith("tests/"))],
+            "guarded": render.guarded(files),
             "workarounds": settings,
             "filled": render.filled(before, config),
             "told": told,
