@@ -261,7 +261,11 @@ def test_the_user_may_go_on_although_the_estimate_says_no(call, too_large):
 
     said = call("pick_ngc_image", output_dir="big", confirm=ASKS)
     assert gate_2(call)["passed"] and said["next"]["tool"] == "fetch_recipe"
-    assert evidence.read(too_large, "image").facts["overruled"] == ASKS
+    assert evidence.read(too_large, "image").facts["overruled"] == {
+        "fit": "too_large",
+        "needed_gb": 160.7,
+        "room_gb": 8.0,
+    }
     assert f"approved by the user: {ASKS}" in too_large.config().notes
     assert ledger.entries(too_large)[-1]["arguments"]["approved"] == ASKS
 
@@ -291,6 +295,10 @@ def test_gate_2_decides_by_the_code_and_not_by_the_sentence(call, too_large):
     sealed.write(too_large, "image", facts, too_large.config())
     assert not gate_2(call)["passed"]
     sealed.write(too_large, "image", {**facts, "fit": "tight", "model_fit": "does not fit"}, too_large.config())
+    assert gate_2(call)["passed"]
+    overruled = {**facts, "needed_gb": 160.7, "room_gb": 8.0}
+    overruled["overruled"] = {key: overruled[key] for key in ("fit", "needed_gb", "room_gb")}
+    sealed.write(too_large, "image", {**overruled, "model_fit": "in other words"}, too_large.config())
     assert gate_2(call)["passed"]
     sealed.write(too_large, "image", {"model_fit": "fits", "workarounds": []}, too_large.config())
     assert "pick_ngc_image again" in next(c["detail"] for c in gate_2(call)["checks"] if c["name"] == "image")

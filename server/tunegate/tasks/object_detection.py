@@ -1,6 +1,6 @@
 """Boxes with a class each."""
 
-from tunegate.tasks.columns import BBOX, CATEGORY, EXTRA, IMAGE, Form
+from tunegate.tasks.columns import BBOX, CATEGORY, EXTRA, IMAGE_ROLE, Form
 from tunegate.tasks.spec import Collator, TaskSpec, of_transformers
 
 SPEC = TaskSpec(
@@ -8,7 +8,7 @@ SPEC = TaskSpec(
     reads=("image",),
     auto_classes=("AutoModelForObjectDetection",),
     heads=("ForObjectDetection",),
-    forms=(Form("objects", {"image": IMAGE, "bbox": BBOX, "category": CATEGORY, **EXTRA}, "nest_objects"),),
+    forms=(Form("objects", {"image": IMAGE_ROLE, "bbox": BBOX, "category": CATEGORY, **EXTRA}, "nest_objects"),),
     schema="image + objects{bbox, category}",
     metric="map",
     metrics_named=frozenset({"map", "mean_average_precision", "meanaverageprecision", "coco"}),
@@ -19,5 +19,4 @@ SPEC = TaskSpec(
     sources=of_transformers("object-detection", "object_detection"),
     local_layout="COCO (annotations/*.json beside the images) or VOC (Annotations/*.xml and JPEGImages/)",
     local_formats=("coco", "voc"),
-    modules=("lean.py", "pictures.py", "heads.py", "pixels.py", "coco_files.py", "overlays.py"),
 )
