@@ -53,7 +53,7 @@ def _grown(node: ast.expr) -> tuple[str, ast.expr] | None:
     return (node.func.value.id, node.args[0]) if node.func.attr == "extend" else None
 
 
-class Source:
+class SourceCode:
     """One tree with what is looked up again and again: imports, assignments, functions, calls."""
 
     def __init__(self, tree: ast.Module):
@@ -190,7 +190,7 @@ def _holds_arguments(node: ast.expr) -> bool:
     return any(word in name.lower() for word in ("arg", "config", "cfg", "opt", "flags", "hparams"))
 
 
-def own_arguments(source: Source) -> Iterator[tuple[str, ast.expr, ast.AST]]:
+def own_arguments(source: SourceCode) -> Iterator[tuple[str, ast.expr, ast.AST]]:
     """(name, default, node) of each `add_argument("--name", default=...)`."""
     for call, _ in source.calls:
         if isinstance(call.func, ast.Attribute) and call.func.attr == "add_argument":
@@ -201,7 +201,7 @@ def own_arguments(source: Source) -> Iterator[tuple[str, ast.expr, ast.AST]]:
                 yield name.lstrip("-").replace("-", "_"), default, call
 
 
-def own_fields(source: Source) -> Iterator[tuple[str, ast.expr, ast.AST]]:
+def own_fields(source: SourceCode) -> Iterator[tuple[str, ast.expr, ast.AST]]:
     """(name, default, node) of each dataclass field."""
     for node in source.classes:
         if not any("dataclass" in source.origin(d.func if isinstance(d, ast.Call) else d) for d in node.decorator_list):
@@ -249,11 +249,11 @@ def _branch(test: ast.expr) -> str:
         for n in ast.walk(test)
         if isinstance(n, (ast.Name, ast.Attribute, ast.Constant))
     ]
-    role = role_of([w for w in words if isinstance(w, str)])
+    role = split_role([w for w in words if isinstance(w, str)])
     return {"train": "eval", "eval": "train"}.get(role, "") if negated else role
 
 
-def role_of(names: tuple[str, ...] | list[str]) -> str:
+def split_role(names: tuple[str, ...] | list[str]) -> str:
     """The innermost name that speaks of training or of evaluation (not of both) decides; "" when none does."""
     for name in reversed(names):
         words = set(name.lower().strip("_").split("_")) | {name.lower()}

@@ -13,13 +13,15 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from tests.probe.dataset import probe_dataset
 from tests.probe.model.test_deep import fake, play, specs  # noqa: F401
 from tests.tiny import DATASET, TOKEN
 from tunegate.clients.docker import containers
 from tunegate.clients.hub import Hub
 from tunegate.errors import NextCall, ToolFailure
-from tunegate.probe.dataset import probe_dataset, streamed
+from tunegate.probe.dataset import streamed
 from tunegate.probe.model import deep
+from tunegate.probe.request import ProbeContainer
 
 AGAIN = NextCall(tool="probe_dataset", arguments={"dataset_id": "me/shards"}, why="still at work")
 FEATURES = {
@@ -85,8 +87,8 @@ def probe(fake, server, hub, tmp_path):  # noqa: F811
     server.add_repo("dataset", "me/shards", {"train.tar": b"not looked at"})
 
     def ask(one: Hub = hub, name: str = "me/shards", **more):
-        place = streamed.Place(tmp_path / "run", AGAIN)
-        return probe_dataset(one, dataset_id=name, task="image-classification", place=place, **more)
+        place = ProbeContainer(tmp_path / "run", AGAIN)
+        return probe_dataset(one, dataset_id=name, task="image-classification", container=place, **more)
 
     return ask
 
@@ -168,7 +170,7 @@ def test_a_refusal_says_what_was_tried(fake, play, probe, act, code, says):  # n
 def test_without_an_engine_or_an_image(fake, probe, tmp_path, monkeypatch):  # noqa: F811
     from tests.fake_engine import NO_NETWORK
 
-    del fake.images[deep.IMAGE]
+    del fake.images[deep.PROBE_IMAGE]
     fake.refuse("POST", "/images/create", 500, NO_NETWORK)
     with pytest.raises(ToolFailure, match="viewer.*files.*container.*TUNEGATE_PROBE_IMAGE.*local_dataset_path"):
         probe()
@@ -307,4 +309,4 @@ def test_the_script_on_what_is_no_tar(stage_python, server, hub, tmp_path):
 def test_it_loads_with_the_version_that_prepare_will_load_with():
     from tunegate.knowledge import workarounds
 
-    assert f"datasets=={workarounds.pinned_versions()['datasets']}" in streamed.REQUIREMENTS
+    assert f"datasets=={workarounds.pinned_versions()['datasets']}" in streamed.PROBE_REQUIREMENTS
