@@ -15,7 +15,7 @@ NAMES = {
     *(alias for form in FORMS for role in form.roles.values() for alias in role.aliases),
     *get_args(config.Reshape),
     *get_args(get_args(MASKS)[0]),
-    *boxes.FORMATS,
+    *boxes.BOX_FORMATS,
     *tasks.LOCAL_FORMATS,
     *splits.KEYWORDS,
     *conversations.ROLES,

@@ -12,9 +12,9 @@ from tunegate import evidence, stages
 from tunegate.config import RunConfig
 from tunegate.evidence import ledger, seal
 from tunegate.project.render import HEADER
-from tunegate.project.stages import HARNESS, MODULES
 from tunegate.recipe.slots import SLOTS
 from tunegate.rundir import Run, atomic_write, hash_files
+from tunegate.stage_table import HARNESS, MODULES
 
 SHA = "a" * 40
 CONFIG = RunConfig(

@@ -327,7 +327,7 @@ class File:
         for name, value in given(node):
             rename = renamed(call, target, name)
             hint = close(name, found.names | (found.further or set())) if name else ""
-            message = f"{call} takes no keyword {name!r}"
+            message = f"[unknown-keyword] {call} takes no keyword {name!r}"
             if name is None or name in found.names:
                 self.counts["unverified"] += name is None  # **mapping: only running it tells
                 self.check_value(call, target, name, value)
@@ -376,10 +376,11 @@ class File:
         for keyword in node.keywords:
             if keyword.arg and keyword.arg not in names and slip(keyword.arg, names):
                 hint = close(keyword.arg, names)
+                call = ast.unparse(node.func)
                 self.problem(
                     keyword.value.lineno,
-                    f"{ast.unparse(node.func)} takes no keyword {keyword.arg!r}: did you mean {hint}?",
-                    ast.unparse(node.func),
+                    f"[unknown-keyword] {call} takes no keyword {keyword.arg!r}: did you mean {hint}?",
+                    call,
                     keyword.arg,
                     hint,
                 )

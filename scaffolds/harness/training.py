@@ -268,16 +268,19 @@ class Progress(TrainerCallback):
             return
         # a checkpoint holds them, so that a resumption judges as well
         rows = [row for row in state.log_history if "loss" in row]
-        broken, seen = watch.not_finite(rows, args.fp16), None
-        if not broken and (seen := watch.inspect(rows, state.max_steps, self.cfg, load_meta())):
-            rule, note, enough = seen
+        broken, note = watch.not_finite(rows, args.fp16), None
+        if broken:
+            note = f"[nan-loss] {broken}"  # the code in front is the one by which `diagnose` finds its row
+        elif seen := watch.inspect(rows, state.max_steps, self.cfg, load_meta()):
+            rule, text, enough = seen
+            note = f"[{rule}] {text}"
             if enough and rule not in ended_before() and state.global_step < state.max_steps:
                 self.ended_for = note
                 control.should_save = control.should_training_stop = True
         if state.is_world_process_zero:
-            self.write(args, state, logs, broken or seen and seen[1])
+            self.write(args, state, logs, note)
         if broken:
-            raise SystemExit(broken)
+            raise SystemExit(note)
         if self.ended_for and state.is_world_process_zero:
             write_json(ASKED, [*ended_before(), rule])
 

@@ -14,8 +14,8 @@
 """What a training's own numbers say while it runs: whether it learns, and when to end it.
 
     breaks      loss or gradient are not finite: ends at once, nothing is saved
-    diverges    ten logged losses in a row above three times the largest of the first five: saves, ends
-    flat        after 20 steps at the full learning rate, no fall beyond the noise (a classifier: no better than
+    diverged    ten logged losses in a row above three times the largest of the first five: saves, ends
+    flat-loss   after 20 steps at the full learning rate, no fall beyond the noise (a classifier: no better than
                 guessing and no longer falling): a note; where half of the training leaves no doubt: saves, ends. A
                 language model is never ended for it; GRPO's note says that all answers to a prompt earned the same in
                 all steps
@@ -55,7 +55,7 @@ def inspect(rows, max_steps, cfg, meta):
         return same_rewards(rows, cfg)
     losses = [row["loss"] for row in rows]
     if said := diverged(losses):
-        return "diverges", said, True
+        return "diverged", said, True
     if taught(rows, cfg["learning_rate"]) < ENOUGH or len(rows) < 12:
         return None
     half = rows[-1]["step"] >= max_steps / 2
@@ -68,7 +68,8 @@ def inspect(rows, max_steps, cfg, meta):
     if found is None:
         return None
     seen, clear = found
-    return "flat", f"{seen}: inspect labels and collator (decoded rows beside their labels), then learning_rate", clear
+    advice = "inspect labels and collator (decoded rows beside their labels), then learning_rate"
+    return "flat-loss", f"{seen}: {advice}", clear
 
 
 def same_rewards(rows, cfg):
@@ -81,7 +82,7 @@ def same_rewards(rows, cfg):
         f"{rows[-1]['reward']:.4g}): "
         "nothing tells them apart, so nothing is learnt. Read some answers, then rewards.py"
     )
-    return "flat", said, False
+    return "flat-loss", said, False
 
 
 def diverged(losses):

@@ -91,7 +91,7 @@ def with_places(prompt, images):
 
 
 def asked_and_answered(row, reshape):
-    """(the turns before the answer, the accepted answers), with a mark in the text for each image that stands there."""
+    """(the turns before the answer, the accepted answers); in the text, a mark for each image that stands there."""
     turns, answer = conversations.split(conversations.messages(row, reshape, PLACEHOLDER))
     prompt = [{"role": turn["role"], "content": str(turn["content"] or "")} for turn in turns]
     if reshape == "question_answer_to_messages":

@@ -17,6 +17,8 @@ from tunegate.tasks.spec import LocalFormat
 MAX_BYTES = 256 * 1024  # a config.yaml is a few kB; anything far larger is a mistake or an attack
 
 Task = Literal[tasks.SUPPORTED]  # one file each: tasks/
+# one folder each: platforms/, whose registry refuses any other list
+PlatformName = Literal["local-process", "local-docker"]
 RepoId = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*(/[A-Za-z0-9][A-Za-z0-9._-]*)?$", max_length=96)]
 Scalar = str | int | float | bool
 
@@ -41,7 +43,7 @@ Basis = Literal[
     "push",
     "nothing",
 ]
-Place = Literal["probe_model", "probe_dataset", "render_project"]
+SaidIn = Literal["probe_model", "probe_dataset", "render_project"]
 
 
 def key(default: Any = ..., *, rests: str, said_in: str = "", asks: bool = False, **field: Any) -> Any:
@@ -52,7 +54,7 @@ def key(default: Any = ..., *, rests: str, said_in: str = "", asks: bool = False
     asks: only the user decides it: a change is approved first.
     """
     words, places = tuple(rests.split()), tuple(said_in.split())
-    if unknown := {*words} - {*get_args(Basis)} | {*places} - {*get_args(Place)}:
+    if unknown := {*words} - {*get_args(Basis)} | {*places} - {*get_args(SaidIn)}:
         raise ValueError(f"rests = {rests!r}, said_in = {said_in!r}: unknown: {', '.join(sorted(unknown))}")
     about = {"rests": words, "said_in": places, "asks": asks}
     if "default_factory" in field:
@@ -193,9 +195,7 @@ class RunConfig(BaseModel):
 
     # where
     output_dir: str | None = key(None, rests="nothing", said_in="probe_model")
-    platform: Literal["local-docker", "local-process"] = key(
-        "local-docker", rests="platform", said_in="probe_model", asks=True
-    )
+    platform: PlatformName = key("local-docker", rests="platform", said_in="probe_model", asks=True)
     gpu_count: int | None = key(None, ge=0, rests="hardware")
     gpu_name: str | None = key(None, rests="hardware")
     driver_major: int | None = key(None, ge=0, rests="hardware")
@@ -248,7 +248,7 @@ def keys_resting(*words: Basis) -> tuple[str, ...]:
     return tuple(name for name in RunConfig.model_fields if set(words) & set(declared(name)["rests"]))
 
 
-def keys_said_in(tool: Place) -> tuple[str, ...]:
+def keys_said_in(tool: SaidIn) -> tuple[str, ...]:
     return tuple(name for name in RunConfig.model_fields if tool in declared(name)["said_in"])
 
 

@@ -25,7 +25,7 @@ from typing import Any, Literal, get_args
 
 from pydantic import BaseModel, Field, model_validator
 
-Code = Literal[
+ErrorCode = Literal[
     "invalid_input",
     "invalid_config",
     "outside_root",
@@ -42,7 +42,7 @@ Code = Literal[
     "disk_full",
     "internal",
 ]
-CODES: tuple[str, ...] = get_args(Code)
+CODES: tuple[str, ...] = get_args(ErrorCode)
 USER_DECIDES = {"access_denied", "out_of_scope", "rejected", "ambiguous", "approval_required", "disk_full"}
 
 
@@ -69,7 +69,7 @@ class NextCall(BaseModel):
 class Failure(BaseModel):
     """What a refused tool answers, under `error`."""
 
-    code: Code
+    code: ErrorCode
     message: str = Field(description="what is wrong (field and value) and the remedy")
     gate: int | None = Field(default=None, description="the gate (1-6) that is closed, if that is the reason")
     missing: list[str] = Field(default_factory=list, description="what the gate still lacks")
@@ -89,15 +89,18 @@ class ToolFailure(Exception):
 
     def __init__(
         self,
-        code: Code,
+        code: ErrorCode,
         message: str,
         *,
         gate: int | None = None,
         missing: list[str] | None = None,
         next: NextCall | None = None,
         ask_user: str | None = None,
+        diagnosis: str | None = None,
     ):
+        """diagnosis: the code of a row of the error playbook, for a process that ends with this refusal (`coded`)."""
         super().__init__(message)
+        self.diagnosis = diagnosis
         self.failure = Failure(
             code=code, message=message, gate=gate, missing=missing or [], next=next, ask_user=ask_user
         )
@@ -105,3 +108,9 @@ class ToolFailure(Exception):
     @property
     def code(self) -> str:
         return self.failure.code
+
+
+def coded(code: str, text: str) -> str:
+    """A problem, or the last line of a stage's log, with the code by which `diagnose` finds its row of the error playbook.
+    The text is for people and decides nothing."""
+    return f"[{code}] {text}"

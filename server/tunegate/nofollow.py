@@ -89,6 +89,7 @@ def disk_failure(error: OSError, path: Path) -> ToolFailure:
         return ToolFailure(
             "disk_full",
             f"no space left to write {path}: free disk space, then make the same call again (nothing was half-written)",
+            diagnosis="disk-full",
         )
     return ToolFailure(
         "invalid_input", f"{path} cannot be written ({error.strerror}): check the directory's owner and permissions"
@@ -145,6 +146,16 @@ def open_file(path: Path, flags: int, mode: int = FILE_MODE) -> int:
         return opened
     os.close(opened)
     raise ToolFailure("invalid_input", f"{path} is not a regular file: remove it")
+
+
+def lock(file: IO, *, wait: bool = False) -> bool:
+    """Lock an open file for as long as it is open, here or in a process that inherits it; False while another one holds it.
+
+    The kernel drops the lock with the last process that has the file open, however that ends. Raises OSError.
+    """
+    from filelock import lock_descriptor  # on first use: the server starts without it
+
+    return lock_descriptor(file.fileno(), blocking=wait)
 
 
 def unlink(path: Path) -> None:

@@ -9,7 +9,7 @@ from tunegate.config import RunConfig
 from tunegate.quoting import code, printable, sentence
 from tunegate.tasks import metrics
 
-BASELINE_KINDS = {
+BASELINES_SAID = {
     "zero-shot": "the untuned model as it was published, with its own classes or its own words",
     "random-head": "the untuned backbone under a new head with random weights: about chance, whatever the backbone knows",
     "format-limited": "the untuned model, which often answers in another form than the metric accepts",
@@ -66,9 +66,11 @@ def certainty(tuned: dict[str, Any]) -> str:
     text = f"95 % interval of the tuned value, bootstrapped over the rows: {low:.4f} to {high:.4f}"
     if change := tuned.get("difference"):
         text += f"; of its difference to the baseline, paired: {change['low']:+.4f} to {change['high']:+.4f}"
-        shown = metrics.outcome(tuned["metric"], change).partition(":")[0]
-        text += "" if shown == "improved" else f". **{shown[0].upper()}{shown[1:]}**"
-        text += ", for it includes no change at all" if shown.startswith("no") else ""
+        text += {
+            "improved": "",
+            "worse": ". **Worse than the baseline**",
+            "not_shown": ". **No improvement shown**, for it includes no change at all",
+        }[metrics.outcome(tuned["metric"], change)]
     if seen := tuned.get("seen_in_training"):
         text += f". {seen} of the {tuned['n']} evaluation rows are among the training rows too"
     return f"{text}."
@@ -90,7 +92,7 @@ def _body(
         else f"{n} rows held out of {code(config.train_split)} (seed {config.seed})"
     )
     before = f"{base[metric]:.4f}" if base else "not measured (skip_baseline)"
-    kind = f"Baseline: {base['kind']}, i.e. {BASELINE_KINDS.get(base['kind'], base['kind'])}." if base else ""
+    kind = f"Baseline: {base['kind']}, i.e. {BASELINES_SAID.get(base['kind'], base['kind'])}." if base else ""
     settings = {
         "epochs": config.n_epochs,
         "steps": train["global_step"],

@@ -26,14 +26,15 @@ from tunegate.config import RunConfig
 from tunegate.errors import ToolFailure
 from tunegate.hardware import gpu_handover
 from tunegate.paths import data_dir
+from tunegate.platforms import registry
 from tunegate.project import render
-from tunegate.project.stages import HUB_SECRETS, MODULES
 from tunegate.publish import card
 from tunegate.rundir import Run, file_sha256
-from tunegate.stages import hub_environment, needs_token, stage_python
+from tunegate.stage_table import HUB_SECRETS, MODULES, STAGES
+from tunegate.stages import hub_environment, needs_token
 
 JOB = "rerun"
-REPORT = "reports/rerun.json"
+RERUN_REPORT = "reports/rerun.json"
 PROJECT = (
     *MODULES,
     "*.sh",
@@ -47,7 +48,7 @@ PROJECT = (
 USES = (*PROJECT, "skills/*/SKILL.md")
 _SEEN = re.compile(r"^- seen on this run: .*$", re.M)  # a stage's own error: a loss may have been nan
 _PLACEHOLDER = re.compile(r"\{\{.*?\}\}|\{%.*?%\}|<[A-Z][A-Z_ ]{2,}>|\b(?:TODO|TBD)\b|(?<![\w-])(?:None|nan)(?![\w-])")
-METADATA = ("name", "description", "license", "compatibility", "metadata", "allowed-tools")
+FRONT_MATTER = ("name", "description", "license", "compatibility", "metadata", "allowed-tools")
 
 
 def skill_path(run: Run) -> str:
@@ -119,7 +120,8 @@ def _values(run: Run, config: RunConfig, name: str) -> dict[str, Any]:
             for stage in ("prepare", "smoke", "train", "eval")
             if f"stages/{stage}" in facts
         },
-        "commands": [quoting.shell(argv) for argv in commands(config, baseline is not None)],
+        "set_up": registry.of(config).set_up(config),
+        "commands": [quoting.shell(argv) for argv in commands(config)],
         "lock": "\n".join(f"{package}=={version}" for package, version in packages.items()),
         "python_version": facts["stages/build"].get("python_version", ""),
         "sources": facts["recipe"]["sources"],
@@ -128,14 +130,9 @@ def _values(run: Run, config: RunConfig, name: str) -> dict[str, Any]:
     }
 
 
-def commands(config: RunConfig, baseline: bool) -> list[list[str]]:
+def commands(config: RunConfig) -> list[list[str]]:
     """The words of the stages by hand, in order, inside the environment, or each in the project's image."""
-    python = ["bash", "in_image.sh", "python"] if config.platform == "local-docker" else ["python"]
-    before = [["prepare_data.py"], ["train.py", "--smoke", "--max_steps", "2"]]
-    before += [["run_eval.py", "--baseline"]] if baseline else []
-    merge = [["merge_lora.py"]] if config.adapted else []
-    after = [["run_eval.py"], ["infer.py"], *([["report.py"]] if config.emit_report else [])]
-    return [[*python, *script] for script in (*before, ["train.py", "--fresh"], *merge, *after)]
+    return [[*registry.of(config).python, *row.rerun] for row in STAGES.values() if row.rerun and row.applies(config)]
 
 
 def _troubles(facts: dict[str, dict]) -> list[str]:
@@ -160,7 +157,7 @@ def problems(text: str, name: str, without_names: str | None = None) -> list[str
         front = None
     if not isinstance(front, dict):
         return ["no YAML front matter"]
-    found += [f"front matter has no {key}" for key in METADATA if not front.get(key)]
+    found += [f"front matter has no {key}" for key in FRONT_MATTER if not front.get(key)]
     found += [f"metadata has no {key}" for key in ("author", "version") if not (front.get("metadata") or {}).get(key)]
     if front.get("name") != name or not re.fullmatch(r"[a-z0-9]+(-[a-z0-9]+)*", name) or len(name) > 64:
         found.append(f"name {front.get('name')!r} is not the folder's name {name!r}")
@@ -174,10 +171,9 @@ def problems(text: str, name: str, without_names: str | None = None) -> list[str
 
 def command(run: Run) -> list[str]:
     config = run.config()
-    # in containers the commands themselves say which python
-    python = stage_python(run) if config.platform == "local-process" else "python"
-    words = json.dumps(commands(config, not config.skip_baseline and evidence.read(run, "stages/baseline") is not None))
-    return [*jobs.PYTHON_M, "tunegate.publish.rerun", str(run.path), REPORT, python, words]
+    python = registry.of(config).interpreter(run)
+    words = json.dumps(commands(config))
+    return [*jobs.PYTHON_M, "tunegate.publish.rerun", str(run.path), RERUN_REPORT, python, words]
 
 
 def environment(run: Run) -> dict[str, str]:
@@ -195,13 +191,13 @@ def judge(run: Run, job: jobs.Job) -> tuple[float | None, list[str]]:
     """(metric of the rerun, what is wrong with it)."""
     aim = expected(run)
     try:
-        report = json.loads((run.path / REPORT).read_text())
+        report = json.loads((run.path / RERUN_REPORT).read_text())
     except (OSError, ValueError):
         code = job.result["exit_code"]
         why = "was killed, for want of memory or by hand" if code == 137 else "left no report"
         return None, [f"the verification {why} (exit code {code}): see {jobs.log_path(run, JOB)}"]
-    if job.result["made"] != {REPORT: file_sha256(run.path / REPORT)}:
-        return None, [f"{REPORT} was changed after the verification ended: verify again"]
+    if job.result["made"] != {RERUN_REPORT: file_sha256(run.path / RERUN_REPORT)}:
+        return None, [f"{RERUN_REPORT} was changed after the verification ended: verify again"]
     if report["failed"]:
         return None, [f"`{report['failed']}` failed: see {jobs.log_path(run, JOB)}"]
     value = report["results"].get(aim["metric"])

@@ -6,11 +6,13 @@ import contextlib
 import re
 from collections.abc import Iterator
 
-from tunegate.errors import Code, ToolFailure
+from tunegate.errors import ErrorCode, ToolFailure
 from tunegate.evidence import seal
 
 INSTALL = "https://docs.docker.com/engine/install/"
-TABLE: tuple[tuple[str, Code, str], ...] = (  # pattern in the engine's words, code, what is wrong and the remedy
+ENGINE_ERRORS: tuple[
+    tuple[str, ErrorCode, str], ...
+] = (  # pattern in the engine's words, code, what is wrong and the remedy
     (
         r"could not select device driver|unresolvable CDI devices|CDI device injection failed|"
         r"(unknown|invalid|unknown or invalid) runtime .*nvidia",
@@ -126,17 +128,24 @@ def mapped(doing: str, host: str) -> Iterator[None]:
         ) from None
 
 
-def known(text: str) -> tuple[Code, str] | None:
-    for pattern, code, remedy in TABLE:
+def known(text: str) -> tuple[ErrorCode, str] | None:
+    for pattern, code, remedy in ENGINE_ERRORS:
         if re.search(pattern, text, re.I):
             return code, remedy
     return None
 
 
+def _known_failure(found: tuple[ErrorCode, str], doing: str) -> ToolFailure:
+    code, remedy = found
+    if code == "disk_full":
+        return ToolFailure(code, f"{doing}: {remedy}", diagnosis="engine-disk-full")
+    return ToolFailure(code, f"{doing}: {remedy}")
+
+
 def _refused(doing: str, error) -> ToolFailure:
     said = seal.redacted(" ".join(str(error.explanation or error).split()))[:300]
     if found := known(said):
-        return ToolFailure(found[0], f"{doing}: {found[1]}")
+        return _known_failure(found, doing)
     if "dockerfile" in said.lower():
         return ToolFailure("stage_failed", f"{doing}: {said}. Mend the Dockerfile, or call render_project")
     if error.status_code == 404:
@@ -155,7 +164,7 @@ def build_failure(doing: str, step: str, error: str, tail: list[str]) -> ToolFai
     # A command that failed says why in its own output; there, only a full disk means the same as from the engine.
     found = known("no space left on device") if re.search(r"no space left", " ".join(tail), re.I) else None
     if found := found or (None if ran else known(error)):
-        return ToolFailure(found[0], f"{doing}, at {step}: {found[1]}")
+        return _known_failure(found, f"{doing}, at {step}")
     last = seal.redacted("\n".join(line for line in tail if line != step))[-1500:]
     what = error.rsplit("'", 1)[-1].strip() if ran else error
     return ToolFailure("stage_failed", f"{doing} failed at {step}: {what}. Its last lines:\n{last}")
@@ -179,7 +188,7 @@ def _unreachable(doing: str, host: str, error: BaseException) -> ToolFailure:
         remedy = "the connection was lost: a job that was running may still run; see `docker info`, then call again"
     else:
         remedy = f"it cannot be used ({seal.redacted(str(error))[:200]}): check DOCKER_HOST and `docker info`"
-    return ToolFailure("unavailable", f"{doing} ({host}): {remedy}")
+    return ToolFailure("unavailable", f"{doing} ({host}): {remedy}", diagnosis="engine-gone")
 
 
 def _chain(error: BaseException | None) -> list[str]:

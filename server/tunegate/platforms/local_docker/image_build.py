@@ -24,8 +24,8 @@ from tunegate.errors import ToolFailure
 from tunegate.platforms.local_docker import image_checks, wheelhouse
 from tunegate.platforms.local_process.envs import LIST
 from tunegate.project import render
-from tunegate.project.stages import MODULES
 from tunegate.rundir import Run, atomic_write, hash_files
+from tunegate.stage_table import MODULES
 
 
 def image_tag(config: RunConfig) -> str:

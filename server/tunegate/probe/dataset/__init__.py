@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from tunegate import tasks
-from tunegate.clients.hub import Hub, Source
+from tunegate.clients.hub import Hub
 from tunegate.errors import ToolFailure
+from tunegate.evidence import Source
 from tunegate.probe.dataset import recommend
 from tunegate.probe.dataset.classes import class_column, class_counts, mask_names, read_labels
 from tunegate.probe.dataset.columns import at_path

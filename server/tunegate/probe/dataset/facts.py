@@ -6,8 +6,8 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from tunegate.clients.hub import Source
 from tunegate.config import Reshape
+from tunegate.evidence import Source
 from tunegate.probe.dataset import findings
 from tunegate.probe.dataset.findings import Findings
 

@@ -8,9 +8,10 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 from tunegate.config import RunConfig
+from tunegate.platforms import registry
 from tunegate.project.render import HEADER
-from tunegate.project.stages import MODULES
 from tunegate.rundir import Run, hash_files
+from tunegate.stage_table import MODULES
 from tunegate.stages.verdicts.read import read_json
 
 OUTCOMES = {"failure": "failed", "error": "could not run", "skipped": "skipped"}  # JUnit's word -> ours
@@ -19,8 +20,7 @@ SKIPS = "too large for a unit test"  # how the only reason begins for which a re
 
 def build(run: Run, config: RunConfig) -> tuple[dict, list[str]]:
     report = read_json(run, "reports/build.json")
-    # in a container, torch is the image's own
-    names = ["requirements.txt", *(["requirements-local.txt"] if config.platform == "local-process" else [])]
+    names = registry.of(config).requirements
     pins = dict(
         re.findall(
             r"^([A-Za-z0-9_-]+)==([^\s;]+)",
