@@ -30,7 +30,7 @@ MAX_KEPT = (
 )
 MAX_IMAGES = 2_000_000
 MAX_BYTES = 4 << 30
-OTHERS = ("panoptic", "keypoint", "caption", "stuff")  # annotation files of other tasks, by their names
+OTHER_TASKS = ("panoptic", "keypoint", "caption", "stuff")  # annotation files of other tasks, by their names
 _KEYS = (b'"images"', b'"annotations"', b'"categories"')
 
 
@@ -102,7 +102,9 @@ class Coco:
     def _panoptic_row(self, one: AnnotationFile, image: Path, number: int | str) -> dict[str, Any]:
         """The mask is the PNG that the annotation names, in the folder called like the annotation file."""
         item = next(iter(one.kept.get(number, [])), {})
-        folder = next((f for f in (one.path.with_suffix(""), self.root / one.path.stem) if f.is_dir()), one.path.parent)
+        folder = next(
+            (f for f in (one.path.with_suffix(""), self.root / one.path.stem) if f.is_dir()), one.path.parent
+        )
         segments = [
             {"id": part.get("id"), "category_id": self._index(part), "iscrowd": _flag(part.get("iscrowd"))}
             for part in item.get("segments_info") or []
@@ -131,7 +133,9 @@ class Lookup:
 
     def __init__(self, one: AnnotationFile, root: Path, split: str, panoptic: bool):
         self.root, self.split = root, split
-        self.masks = one.path.stem if panoptic else None  # pictures of segment ids, which may be called like the images
+        self.masks = (
+            one.path.stem if panoptic else None
+        )  # pictures of segment ids, which may be called like the images
         self._by_name: dict[str, list[Path]] | None = None
         self.base = self._base(one)
 
@@ -204,7 +208,7 @@ def annotation_files(path: Path, wanted: str) -> tuple[Path, dict[str, Path]]:
     files = {}
     for split, group in groups.items():
         named = [file for file in group if wanted in file.name.lower()]
-        plain = [file for file in group if not any(word in file.name.lower() for word in OTHERS)]
+        plain = [file for file in group if not any(word in file.name.lower() for word in OTHER_TASKS)]
         chosen = named or (plain if wanted == "instances" else group)
         if len(chosen) > 1:
             raise Refusal(
@@ -232,7 +236,9 @@ def _read(path: Path, sample: int | None) -> AnnotationFile:
             if isinstance(item, dict) and key in _TAKE:
                 _TAKE[key](found, item)
     except (ValueError, OSError) as error:
-        raise Refusal("rejected", f"{path} is not readable as COCO JSON ({str(error)[:100]}): write it again") from None
+        raise Refusal(
+            "rejected", f"{path} is not readable as COCO JSON ({str(error)[:100]}): write it again"
+        ) from None
     found.stray += sum(number not in found.images for number in found.annotated)
     if not found.images or not found.names:
         raise Refusal(
@@ -321,7 +327,9 @@ def _remarks(one: AnnotationFile, split: str) -> list[str]:
             f"split {split!r}: {one.crowds} of {one.classes.total()} objects are crowds (iscrowd = 1): not trained on as single objects"
         )
     if one.outlines["RLE"] and one.outlines["polygons"]:
-        found.append(f"split {split!r}: outlines are {one.outlines['polygons']} polygons and {one.outlines['RLE']} RLE")
+        found.append(
+            f"split {split!r}: outlines are {one.outlines['polygons']} polygons and {one.outlines['RLE']} RLE"
+        )
     return found
 
 

@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from tunegate.errors import ToolFailure
 from tunegate.probe.dataset.columns import dig
-from tunegate.readers.conversations import IMAGE_PARTS, ROLES, SPEAKERS, role_of, stored_turns
+from tunegate.readers.conversations import IMAGE_PARTS, ROLES, SPEAKERS, role_of_speaker, stored_turns
 from tunegate.tasks.columns import BESIDE
 
 
@@ -46,7 +46,7 @@ def judge_texts(rows: list[dict[str, Any]], form: str, columns: dict[str, str]) 
         turns = stored_turns(dig(row, columns["messages"])) if "messages" in columns else []
         most = max(most, len(turns))
         turned.update(turn["role"][:40] for turn in turns)
-        unanswered += bool(turns) and role_of(turns[-1]["role"]) != "assistant"
+        unanswered += bool(turns) and role_of_speaker(turns[-1]["role"]) != "assistant"
     _refuse(len(rows), empty, unanswered, turned, columns, form)
     return TextFacts(
         rows=len(rows),
@@ -67,7 +67,7 @@ def _refuse(rows: int, empty: int, unanswered: int, roles: Counter[str], columns
             "rejected",
             f"all {rows} rows read have an empty text in {where}: choose another split, column_map or dataset",
         )
-    unknown = [name for name in roles if role_of(name) is None]
+    unknown = [name for name in roles if role_of_speaker(name) is None]
     if unknown:
         known = ", ".join((*SPEAKERS, *ROLES) if form == "sharegpt" else ROLES)
         raise ToolFailure(
