@@ -30,7 +30,7 @@ MAX_KEPT = (
 )
 MAX_IMAGES = 2_000_000
 MAX_BYTES = 4 << 30
-OTHER_TASKS = ("panoptic", "keypoint", "caption", "stuff")  # annotation files of other tasks, by their names
+OF_OTHER_TASKS = ("panoptic", "keypoint", "caption", "stuff")  # annotation files of other tasks, by their names
 _KEYS = (b'"images"', b'"annotations"', b'"categories"')
 
 
@@ -209,7 +209,7 @@ def annotation_files(path: Path, wanted: str) -> tuple[Path, dict[str, Path]]:
     files = {}
     for split, group in groups.items():
         named = [file for file in group if wanted in file.name.lower()]
-        plain = [file for file in group if not any(word in file.name.lower() for word in OTHER_TASKS)]
+        plain = [file for file in group if not any(word in file.name.lower() for word in OF_OTHER_TASKS)]
         chosen = named or (plain if wanted == "instances" else group)
         if len(chosen) > 1:
             raise Refusal(

@@ -28,7 +28,7 @@ SPEAKERS = {  # what ShareGPT and its kin call the roles
     "function_response": "tool",
     **dict.fromkeys(("gpt", "chatgpt", "bing", "bard", "bot", "model", "function_call"), "assistant"),
 }
-FURTHER_COLUMNS = ("input", "system", "history", "tools")  # columns beside a conversation that belong to it
+BESIDE = ("input", "system", "history", "tools")  # columns beside a conversation that belong to it
 COLUMNS = {  # column_reshape of config.yaml -> the columns that it reads
     None: ("messages",),
     "sharegpt_to_messages": ("messages",),
@@ -42,7 +42,7 @@ IMAGE_PARTS = ("image", "image_url")  # types of the parts of a turn that are im
 Turn = dict[str, Any]
 
 
-def role_of_speaker(name: str) -> str | None:
+def role_of(name: str) -> str | None:
     """The role of a speaker; None for a name that is not known."""
     return name if name in ROLES else SPEAKERS.get(name)
 
@@ -125,7 +125,7 @@ def as_turn(turn: Turn, mark: str = "") -> Turn:
     more = {name: turn[name] for name in ("name", "tool_call_id", "reasoning_content") if turn.get(name)}
     if calls:
         more["tool_calls"], content = [_as_call(without_none(call)) for call in calls], content or ""
-    return {"role": role_of_speaker(turn["role"]) or turn["role"], "content": content, **more}
+    return {"role": role_of(turn["role"]) or turn["role"], "content": content, **more}
 
 
 def text_of(content: Any, mark: str = "") -> Any:

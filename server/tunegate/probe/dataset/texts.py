@@ -10,8 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from tunegate.errors import ToolFailure
 from tunegate.probe.dataset.columns import dig
-from tunegate.readers.conversations import IMAGE_PARTS, ROLES, SPEAKERS, role_of_speaker, stored_turns
-from tunegate.tasks.columns import BESIDE
+from tunegate.readers.conversations import BESIDE, IMAGE_PARTS, ROLES, SPEAKERS, role_of, stored_turns
 
 
 class TextFacts(BaseModel):
@@ -35,7 +34,7 @@ def judge_texts(rows: list[dict[str, Any]], form: str, columns: dict[str, str]) 
         return None
     turned: Counter[str] = Counter()
     lengths, words, empty, most, unanswered, marks = [], [], 0, 0, 0, 0
-    learned = [role for role in roles if role not in ("input", *BESIDE)]
+    learned = [role for role in roles if role not in BESIDE]
     for row in rows:
         cells = {role: _text(dig(row, columns[role])) for role in roles}
         empty += any(not cells[role].strip() for role in learned)
@@ -46,7 +45,7 @@ def judge_texts(rows: list[dict[str, Any]], form: str, columns: dict[str, str]) 
         turns = stored_turns(dig(row, columns["messages"])) if "messages" in columns else []
         most = max(most, len(turns))
         turned.update(turn["role"][:40] for turn in turns)
-        unanswered += bool(turns) and role_of_speaker(turns[-1]["role"]) != "assistant"
+        unanswered += bool(turns) and role_of(turns[-1]["role"]) != "assistant"
     _refuse(len(rows), empty, unanswered, turned, columns, form)
     return TextFacts(
         rows=len(rows),
@@ -67,7 +66,7 @@ def _refuse(rows: int, empty: int, unanswered: int, roles: Counter[str], columns
             "rejected",
             f"all {rows} rows read have an empty text in {where}: choose another split, column_map or dataset",
         )
-    unknown = [name for name in roles if role_of_speaker(name) is None]
+    unknown = [name for name in roles if role_of(name) is None]
     if unknown:
         known = ", ".join((*SPEAKERS, *ROLES) if form == "sharegpt" else ROLES)
         raise ToolFailure(
