@@ -11,8 +11,9 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""Readers of local datasets, the same for the probe and for a rendered project, which holds a copy of them in harness/readers/.
+"""Readers of local datasets: for the probe, and for a rendered project, which has a copy of them in harness/readers/.
 
-A reader says which files belong to which split, what is left out and why, and gives rows as plain values with images as paths.
+A reader says which files belong to which split and what is left out and why; its rows are plain values, images
+are paths.
 It needs Python 3.10 and the standard library (pyarrow for parquet and arrow), and imports nothing of what uses it.
 """

@@ -67,7 +67,7 @@ class AnnotationFile:
 
 @dataclass
 class Coco:
-    """The annotation files of a dataset by split, the names of its categories in the order of their ids, where images lie."""
+    """The annotation files by split, where their images lie, and the categories (id -> name) by id."""
 
     root: Path
     panoptic: bool
@@ -81,9 +81,10 @@ class Coco:
         return self.lookups[split].find(self.files[split].images[number][0])
 
     def row(self, split: str, number: int | str) -> dict[str, Any]:
-        """image, width, height and objects {bbox, category, area, iscrowd, segmentation}; panoptic: image, mask, segments_info.
+        """image, width, height, objects {bbox, category, area, iscrowd, segmentation}.
 
-        A category is its number in `names`, None where the file lists none.
+        Of a panoptic file: image, mask, segments_info. A category is its number in `names`, None where the file does
+        not list it.
         """
         one = self.files[split]
         if self.panoptic:
@@ -102,7 +103,9 @@ class Coco:
     def _panoptic_row(self, one: AnnotationFile, image: Path, number: int | str) -> dict[str, Any]:
         """The mask is the PNG that the annotation names, in the folder called like the annotation file."""
         item = next(iter(one.kept.get(number, [])), {})
-        folder = next((f for f in (one.path.with_suffix(""), self.root / one.path.stem) if f.is_dir()), one.path.parent)
+        folder = next(
+            (f for f in (one.path.with_suffix(""), self.root / one.path.stem) if f.is_dir()), one.path.parent
+        )
         segments = [
             {"id": part.get("id"), "category_id": self._index(part), "iscrowd": _flag(part.get("iscrowd"))}
             for part in item.get("segments_info") or []
@@ -127,11 +130,13 @@ class Coco:
 
 
 class Lookup:
-    """Where the images that an annotation file names lie: in one folder, or, by their names, anywhere below the root."""
+    """Where the images of an annotation file lie: in one folder, or, by their names, anywhere below the root."""
 
     def __init__(self, one: AnnotationFile, root: Path, split: str, panoptic: bool):
         self.root, self.split = root, split
-        self.masks = one.path.stem if panoptic else None  # pictures of segment ids, which may be called like the images
+        self.masks = (
+            one.path.stem if panoptic else None
+        )  # pictures of segment ids, which may be called like the images
         self._by_name: dict[str, list[Path]] | None = None
         self.base = self._base(one)
 
@@ -148,8 +153,8 @@ class Lookup:
         if not hits and not any(self._called(name) for name in names):
             raise Refusal(
                 "rejected",
-                f"none of the first {len(names)} images that {one.path.name} names ({names[0][:80]!r}) lies in {self.root} or its "
-                "folders: put the images there",
+                f"none of the first {len(names)} images that {one.path.name} names ({names[0][:80]!r}) lies in "
+                f"{self.root} or its folders: put the images there",
             )
         return best
 
@@ -209,8 +214,9 @@ def annotation_files(path: Path, wanted: str) -> tuple[Path, dict[str, Path]]:
         if len(chosen) > 1:
             raise Refusal(
                 "ambiguous",
-                f"split {split!r} of {path} has {len(chosen)} annotation files ({', '.join(p.name for p in chosen[:4])}): ask the "
-                "user which, and keep only that one, or pass the file itself as local_dataset_path",
+                f"split {split!r} of {path} has {len(chosen)} annotation files "
+                f"({', '.join(p.name for p in chosen[:4])}): ask the user which, and keep only that one, or "
+                "pass the file itself as local_dataset_path",
             )
         if chosen:
             files[split] = chosen[0]
@@ -232,7 +238,9 @@ def _read(path: Path, sample: int | None) -> AnnotationFile:
             if isinstance(item, dict) and key in _TAKE:
                 _TAKE[key](found, item)
     except (ValueError, OSError) as error:
-        raise Refusal("rejected", f"{path} is not readable as COCO JSON ({str(error)[:100]}): write it again") from None
+        raise Refusal(
+            "rejected", f"{path} is not readable as COCO JSON ({str(error)[:100]}): write it again"
+        ) from None
     found.stray += sum(number not in found.images for number in found.annotated)
     if not found.images or not found.names:
         raise Refusal(
@@ -300,7 +308,8 @@ def _categories(found: dict[str, AnnotationFile]) -> dict[int | str, str]:
         if one.names != first.names:
             raise Refusal(
                 "rejected",
-                f"{first.path.name} and {one.path.name} do not list the same categories with the same ids: make them agree",
+                f"{first.path.name} and {one.path.name} do not list the same categories with the same ids: make them "
+                "agree",
             )
     ordered = sorted(first.names, key=lambda key: (isinstance(key, str), key))
     if len(set(first.names.values())) != len(ordered):
@@ -318,10 +327,13 @@ def _remarks(one: AnnotationFile, split: str) -> list[str]:
         found.append(f"split {split!r}: {unknown} annotations have a category that is not listed, and are not used")
     if one.crowds:
         found.append(
-            f"split {split!r}: {one.crowds} of {one.classes.total()} objects are crowds (iscrowd = 1): not trained on as single objects"
+            f"split {split!r}: {one.crowds} of {one.classes.total()} objects are crowds (iscrowd = 1): not trained "
+            "on as single objects"
         )
     if one.outlines["RLE"] and one.outlines["polygons"]:
-        found.append(f"split {split!r}: outlines are {one.outlines['polygons']} polygons and {one.outlines['RLE']} RLE")
+        found.append(
+            f"split {split!r}: outlines are {one.outlines['polygons']} polygons and {one.outlines['RLE']} RLE"
+        )
     return found
 
 

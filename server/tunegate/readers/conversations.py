@@ -54,7 +54,7 @@ def stored_turns(value: Any) -> list[Turn]:
     """
     if isinstance(value, dict):
         lists = [items if isinstance(items, list) else [] for items in value.values()]
-        value = [dict(zip(value, items)) for items in zip(*lists)]  # noqa: B905 (a column that is too short ends it)
+        value = [dict(zip(value, items, strict=False)) for items in zip(*lists, strict=False)]
     if not isinstance(value, list):
         return []
     return [_under_our_names(turn) for turn in value if isinstance(turn, dict)]
@@ -138,7 +138,7 @@ def text_of(content: Any, mark: str = "") -> Any:
 
 
 def _as_call(call: dict[str, Any]) -> dict[str, Any]:
-    """A tool call with its arguments as a dictionary, which chat templates read; OpenAI's form holds them as JSON text."""
+    """A tool call with its arguments as a dictionary, as chat templates read them; OpenAI's form has JSON text."""
     call = call if "function" in call else {"type": "function", "function": call}
     return {**call, "function": {**call["function"], "arguments": _parsed(call["function"].get("arguments") or {})}}
 
@@ -165,7 +165,7 @@ def without_none(value: Any) -> Any:
 
 
 def as_messages(value: Any, role: str) -> list[Turn]:
-    """A prompt or an answer as turns: it is a conversation, or the text of one turn of this role. Nothing is no turn."""
+    """A prompt or an answer as turns: it is a conversation, or the text of one turn of this role. Nothing: no turn."""
     if isinstance(value, (list, dict)):
         return [as_turn(turn) for turn in stored_turns(value)]
     return [{"role": role, "content": str(value)}] if value is not None and str(value).strip() else []

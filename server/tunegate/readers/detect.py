@@ -28,7 +28,7 @@ _TARGETS = {name for names in TARGET_FOLDERS.values() for name in names}
 
 
 def detect(path: Path, wanted: str = "a dataset") -> str:
-    """imagefolder, segfolder, coco, voc, csv, jsonl, parquet or arrow. Raises Refusal; wanted: what to give instead."""
+    """imagefolder, segfolder, coco, voc, csv, jsonl, parquet or arrow. wanted: what a Refusal says to give instead."""
     if path.is_file():
         return _detect_file(path)
     listed = list(entries(path, path))
@@ -67,7 +67,8 @@ def _detect_file(path: Path) -> str:
             return "coco"
         raise Refusal(
             "rejected",
-            f"local_dataset_path = {str(path)!r} is a .json file and not COCO: write it as JSON Lines (one object a line, .jsonl)",
+            f"local_dataset_path = {str(path)!r} is a .json file and not COCO: write it as JSON Lines (one object a "
+            "line, .jsonl)",
         )
     raise Refusal(
         "rejected",
@@ -77,7 +78,7 @@ def _detect_file(path: Path) -> str:
 
 
 def _refuse_yolo(path: Path, children: list[Path]) -> None:
-    """images/ beside labels/ with a .txt for each image: boxes without a format that says so, and names kept elsewhere."""
+    """images/ beside labels/ with a .txt for each image: nothing in it says the format, names are kept elsewhere."""
     labels = [folder for folder in (path / "labels", *(child / "labels" for child in children)) if folder.is_dir()]
     for folder in labels:
         for inner in folders(folder, path, 1):
@@ -85,6 +86,6 @@ def _refuse_yolo(path: Path, children: list[Path]) -> None:
             if seen.files(".txt") and not seen.files(*EXTENSIONS):
                 raise Refusal(
                     "rejected",
-                    f"local_dataset_path = {str(path)!r} looks like YOLO ({inner.relative_to(path)}/*.txt), which is not read: "
-                    "convert it to COCO JSON, or to VOC XML",
+                    f"local_dataset_path = {str(path)!r} looks like YOLO ({inner.relative_to(path)}/*.txt), which is "
+                    "not read: convert it to COCO JSON, or to VOC XML",
                 )

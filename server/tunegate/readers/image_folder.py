@@ -30,7 +30,7 @@ METADATA = ("metadata.jsonl", "metadata.csv")
 
 @dataclass
 class Classes:
-    """Split -> (class, image) of every image, by class. names: the classes of all splits, sorted, as `datasets` numbers them."""
+    """Split -> (class, image) of every image. names: the classes of all splits, sorted, as `datasets` numbers them."""
 
     splits: dict[str, list[tuple[str, Path]]]
     names: tuple[str, ...]
@@ -102,7 +102,7 @@ def _split_folders(root: Path, warnings: list[str]) -> list[tuple[str, Path]]:
 
 
 def _class_folders(folder: Path, root: Path, warnings: list[str], must: bool) -> dict[str, list[Path]]:
-    """Class name -> images in folder/class. Classes without images are left out, and said so, and so is a whole split of
+    """Class name -> images in folder/class. Classes without images are left out, and said so, and so is a split of
     unlabelled images, unless it `must` have classes."""
     classes, loose, total = {}, 0, 0
     for entry in entries(folder, root):
@@ -129,8 +129,8 @@ def _class_folders(folder: Path, root: Path, warnings: list[str], must: bool) ->
     if loose and not classes and must:
         raise Refusal(
             "rejected",
-            f"{folder} holds {loose} images and no class folders: put the images of each class into a folder of its own, "
-            "or describe them in a metadata.jsonl beside them",
+            f"{folder} holds {loose} images and no class folders: put the images of each class into a folder of its "
+            "own, or describe them in a metadata.jsonl beside them",
         )
     if loose and not classes:
         warnings.append(

@@ -61,7 +61,7 @@ class _Reader:
         return found
 
     def value(self) -> Any:
-        """One whole value. What ends where the chunk ends may go on in the next: it is read again with more of the file."""
+        """One whole value. What ends where the chunk ends may go on: it is read again with more of the file."""
         self.peek()
         while True:
             try:

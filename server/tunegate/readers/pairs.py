@@ -33,7 +33,10 @@ MAX_NAMES = 1 << 20  # bytes of a file of class names
 
 
 def read(root: Path, column: str) -> tuple[dict[str, list[tuple[Path, Path]]], list[str]]:
-    """(split -> (image, target), warnings). column: mask or depth_map. Splits are folders above or below the two. Raises Refusal."""
+    """(split -> (image, target), warnings). column: mask or depth_map. Raises Refusal.
+
+    Splits are folders above or below the two.
+    """
     wanted = TARGET_FOLDERS[column]
     found = [folder for folder in folders(root, root, 2) if folder != root]
     images = [folder for folder in found if folder.name.lower() in IMAGE_FOLDERS]
@@ -49,7 +52,8 @@ def read(root: Path, column: str) -> tuple[dict[str, list[tuple[Path, Path]]], l
     if not pairs:
         raise Refusal(
             "rejected",
-            f"no image of {images[0]} has a file of the same name in {targets[0]}: each needs one (the ending may differ)",
+            f"no image of {images[0]} has a file of the same name in {targets[0]}: each needs one (the ending may "
+            "differ)",
         )
     by_path = of_images([relative(image, root) for image, _ in pairs])
     splits: dict[str, list[tuple[Path, Path]]] = {}

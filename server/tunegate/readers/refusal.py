@@ -19,7 +19,8 @@ from __future__ import annotations
 class Refusal(Exception):
     """What lies there cannot be read as a dataset: what happened, where, and what to do.
 
-    code: rejected, ambiguous (a person must choose), invalid_input (a wrong argument), or unavailable (pyarrow is missing).
+    code: rejected, ambiguous (a person must choose), invalid_input (a wrong argument), or unavailable (pyarrow is
+    missing).
     """
 
     def __init__(self, code: str, message: str):

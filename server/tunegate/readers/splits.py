@@ -33,7 +33,7 @@ KEYWORDS = {
 
 
 def split_of(path: str) -> str | None:
-    """The split that a relative path names, as `datasets` reads it: train2017 and val-00000 count, trainer does not."""
+    """The split that a relative path names, as in `datasets`: train2017 and val-00000 count, trainer does not."""
     return next((KEYWORDS[word] for word in re.split(r"[-._ 0-9/]+", path.lower()) if word in KEYWORDS), None)
 
 
@@ -60,7 +60,8 @@ def _split_at_end(path: str) -> str | None:
 def of_images(paths: list[str]) -> dict[str, str]:
     """Relative path of an image -> its split.
 
-    Folders decide. A word in a file's name counts only where every path has one: one image called "test tube" is no test split.
+    Folders decide. A word in a file's name counts only where every path has one: an image called "test tube" is no
+    test split.
     """
     splits = {path: split_of(path) for path in paths}
     if all(splits.values()):

@@ -11,7 +11,7 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""Files of rows: csv, jsonl, parquet, arrow (of `save_to_disk`, or plain files). Which files belong to which split, and their rows."""
+"""Files of rows (csv, jsonl, parquet, arrow): which belong to which split, and the rows of csv and jsonl."""
 
 from __future__ import annotations
 
@@ -49,7 +49,8 @@ def files(path: Path, kind: str) -> Files:
         return Files(path.parent, {"train": [path]})
     names = sorted(relative(found, path) for found in walk(path, path, (f".{kind}",)))
     if not names:
-        raise Refusal("rejected", f"local_dataset_path = {str(path)!r} has no .{kind} file: check local_dataset_format")
+        message = f"local_dataset_path = {str(path)!r} has no .{kind} file: check local_dataset_format"
+        raise Refusal("rejected", message)
     assigned = of_tables(names)
     splits: dict[str, list[Path]] = {}
     for name, split in assigned.items():
@@ -62,7 +63,8 @@ def _doubts(assigned: dict[str, str | None]) -> list[str]:
     found = []
     if unused := [name for name, split in assigned.items() if split is None]:
         found.append(
-            f"{len(unused)} files beside those called train are called like no split and are not used: {', '.join(unused[:5])}"
+            f"{len(unused)} files beside those called train are called like no split and are not used: "
+            f"{', '.join(unused[:5])}"
         )
     doubtful = [name for name, split in assigned.items() if split == "train" and split_of(name) != "train"]
     if any(split not in (None, "train") for split in assigned.values()) and doubtful:

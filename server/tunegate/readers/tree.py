@@ -68,7 +68,10 @@ def inside(path: Path, root: Path) -> Path:
 
 
 def below(base: Path, name: Any, root: Path) -> Path:
-    """base/name as a path below root, without a look at the disk; `rejected` if it leads out. Backslashes separate folders, too."""
+    """base/name as a path below root, without a look at the disk; `rejected` if it leads out.
+
+    Backslashes separate folders, too.
+    """
     path = Path(os.path.normpath(base / str(name).replace("\\", "/")))
     if "\0" in str(name) or not path.is_relative_to(root):
         raise Refusal(

@@ -29,7 +29,7 @@ MAX_XML = 1 << 20
 
 @dataclass
 class Annotation:
-    """One XML file. boxes: left, top, right, bottom, None where one is no number; names: None where an object has none."""
+    """One XML file. boxes: left, top, right, bottom, None for what is no number. names: None for an object without."""
 
     path: Path
     image: Path | None
@@ -94,7 +94,8 @@ def _parsed(root: Path, most: int | None, warnings: list[str]) -> tuple[list[Ann
     lost = [one.path.stem for one in parsed if one.image is None]
     if len(lost) == len(parsed):
         raise Refusal(
-            "rejected", f"no image was found for any of the {len(parsed)} XML files of {root}: put them into JPEGImages"
+            "rejected",
+            f"no image was found for any of the {len(parsed)} XML files of {root}: put them into JPEGImages",
         )
     if lost:
         warnings.append(
@@ -176,7 +177,7 @@ def _whole(text: str | None) -> int | None:
 
 
 def _sets(root: Path, kind: str, stems: list[str]) -> tuple[dict[str, list[str]], str]:
-    """(split -> stems, a remark) from ImageSets/<kind>/{train,val,test,trainval}.txt; empty where there is no such folder."""
+    """(split -> stems, a remark) from ImageSets/<kind>/{train,val,test,trainval}.txt; empty without such a folder."""
     folder = next(
         (f for f in folders(root, root, 3) if f.name.lower() == kind.lower() and f.parent.name.lower() == "imagesets"),
         None,
@@ -205,7 +206,7 @@ def _sets(root: Path, kind: str, stems: list[str]) -> tuple[dict[str, list[str]]
 
 
 def _stem(line: str, known: set[str]) -> str:
-    """The stem that a line names: all of it, which may hold spaces, or its first word (a flag may follow), or a path."""
+    """The stem that a line names: all of it, which may hold spaces, its first word (a flag may follow), or a path."""
     for name in (line, line.split()[0]):
         path = Path(name)
         for stem in (name, path.stem if path.suffix.lower() in EXTENSIONS else path.name):
@@ -215,7 +216,10 @@ def _stem(line: str, known: set[str]) -> str:
 
 
 def masks(root: Path) -> tuple[dict[str, list[tuple[Path, Path]]], list[str]]:
-    """(split -> (image, mask), warnings). SegmentationClass holds palette PNGs: 0 is the background, 255 the outlines between objects."""
+    """(split -> (image, mask), warnings) of SegmentationClass. Raises Refusal.
+
+    Its masks are palette PNGs: 0 is the background, 255 the outlines between objects.
+    """
     if root.is_file():
         raise Refusal(
             "invalid_input", f"local_dataset_path = {str(root)!r} is a file, and VOC is a folder of XML files"
