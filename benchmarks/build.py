@@ -7,6 +7,7 @@ Prints seconds and ratios; nothing here asserts a time.
 
 from __future__ import annotations
 
+import argparse
 import os
 import re
 import secrets
@@ -26,8 +27,19 @@ CHANGES = {
 }
 
 
+# The build stage itself; docker_stage would first ask for the job's sealed spec, which a copy of a project does not have.
+BUILD_STAGE = """
+import sys
+from pathlib import Path
+from tunegate.platforms.local_docker import image_build
+from tunegate.rundir import Run
+run = Run(Path(sys.argv[1]))
+sys.exit(image_build.build(run, run.config()))
+"""
+
+
 def by_server(project: Path, tag: str) -> list[str]:
-    return [sys.executable, "-P", "-m", "tunegate.platforms.local_docker.docker_stage", str(project), "build", "bench"]
+    return [sys.executable, "-P", "-c", BUILD_STAGE, str(project)]
 
 
 def by_hand(project: Path, tag: str) -> list[str]:
@@ -76,7 +88,10 @@ def measure(run: Path, command, where: Path) -> dict[str, float]:
     return seconds
 
 
-def main(run: Path) -> None:
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("run", type=Path, help="the directory of a local-docker run")
+    run = parser.parse_args().run.resolve()
     if not os.environ.get("TUNEGATE_WHEELHOUSE"):
         sys.exit(f"set TUNEGATE_WHEELHOUSE (`tunegate wheelhouse {run} DIRECTORY` fills one)")
     with tempfile.TemporaryDirectory() as where:
@@ -89,4 +104,4 @@ def main(run: Path) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]).resolve())
+    main()

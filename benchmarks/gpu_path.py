@@ -1,6 +1,6 @@
 """The whole path on this machine's GPU, through the MCP server, every stage in a container: seconds a step, and the results.
 
-    python benchmarks/gpu_path.py OUT [--assets DIR] [--python PYTHON] [--only demo | convnext]
+    python benchmarks/gpu_path.py OUT [--assets DIR] [--python PYTHON] [--only demo | convnext] [--until STAGE] [--platform local-docker]
 
 Needs a Docker engine that hands GPUs over and an NGC PyTorch image with a digest (`tunegate demo` says what is missing).
 Two pipelines, both on the 5,000 MNIST images of the demo:
@@ -9,7 +9,8 @@ Two pipelines, both on the 5,000 MNIST images of the demo:
     convnext   ConvNeXt-tiny at 224 px, at its full size but from scratch: its published weights are on a Hub, this needs none
 
 Writes OUT/gpu_path.json. --assets: the demo's repositories if they were made elsewhere; --python: an interpreter with
-torch and transformers that makes ConvNeXt's (default: the stage environment).
+torch and transformers that makes ConvNeXt's (default: the stage environment). `--platform local-process --until smoke` tries
+the script out where there is neither engine nor GPU.
 """
 
 from __future__ import annotations
@@ -61,6 +62,8 @@ def main() -> int:
     parser.add_argument("--assets", type=Path)
     parser.add_argument("--python")
     parser.add_argument("--only", choices=sorted(PIPELINES))
+    parser.add_argument("--until", help="the last stage (default: on to the rerun skill)")
+    parser.add_argument("--platform", default="local-docker")
     options = parser.parse_args()
     out = options.out.resolve()
     out.mkdir(parents=True, exist_ok=True)
@@ -74,7 +77,7 @@ def main() -> int:
     with demo.hub(folders) as env:
         for name in [options.only] if options.only else PIPELINES:
             print(f"\n{name}", flush=True)
-            results[name] = _walk(out / name, PIPELINES[name], env)
+            results[name] = _walk(out / name, PIPELINES[name], options.platform, options.until, env)
             (out / "gpu_path.json").write_text(json.dumps(results, indent=1) + "\n")
     return 0 if all("error" not in result for result in results.values()) else 1
 
@@ -84,10 +87,12 @@ def _make_convnext(python: str, folder: Path) -> None:
     (folder / "README.md").write_text(CARD)
 
 
-def _walk(run: Path, choices: dict[str, dict[str, Any]], env: dict[str, str]) -> dict[str, Any]:
+def _walk(
+    run: Path, choices: dict[str, dict[str, Any]], platform: str, until: str | None, env: dict[str, str]
+) -> dict[str, Any]:
     """Drive one pipeline; {seconds: {step: client's wall time}, in_container: {stage: runner's}, and what came of it}."""
-    first = {**choices["probe_model"], "output_dir": str(run), "platform": "local-docker"}
-    answers = anyio.run(demo.drive, run, {**choices, "probe_model": first}, env)
+    first = {**choices["probe_model"], "output_dir": str(run), "platform": platform}
+    answers = anyio.run(demo.drive, run, {**choices, "probe_model": first}, env, until)
     seconds: dict[str, float] = {}
     for answer in answers:  # a long stage is followed by several calls
         seconds[answer["label"]] = round(seconds.get(answer["label"], 0) + answer.get("seconds", 0), 1)

@@ -4,18 +4,21 @@
     TUNEGATE_STAGE_PYTHON=... python benchmarks/probe.py     # and the default config of every architecture for our tasks
     TUNEGATE_STAGE_PYTHON=... python benchmarks/probe.py --container     # and the deep probe beside it, on a Docker engine
 
-Nothing here asserts a time. The bytes are what arrived: the repository's info, the configs, the weights' headers.
+`--only 135M --rounds 1 --defaults 3` tries it out: one repository, once, and the first three architectures.
+Nothing here asserts a time. The bytes are what arrived: the repository's info, the configs, the weights' headers; their share
+is of the weights' own bytes.
 """
 
 from __future__ import annotations
 
+import argparse
 import hashlib
+import itertools
 import json
 import os
 import statistics
 import struct
 import subprocess
-import sys
 import tempfile
 import time
 from collections import Counter
@@ -28,9 +31,8 @@ from tunegate.errors import ToolFailure
 from tunegate.probe.model import deep, probe_model
 from tunegate.tasks import architectures
 
-ROUNDS = 5
 HOW = ("right", "asked", "both", "wrong")
-SCRIPT = Path(architectures.__file__).parent / "data" / "make_architectures.py"
+SCRIPT = Path(architectures.__file__).with_name("make_architectures.py")
 # name: layers, hidden, intermediate, kv width, vocabulary, tied head, shards
 SHAPES = {
     "135M": (30, 576, 1536, 192, 49152, True, 1),
@@ -88,26 +90,39 @@ def sparse(hub: EmbeddedHub, header: bytes, size: int) -> Entry:
     return Entry(len(header) + size, digest, digest[:40], True)
 
 
-def sizes(server: EmbeddedHub, hub: Hub) -> None:
-    print(f"{'repository':12}{'weights':>12}{'shards':>8}{'requests':>10}{'bytes read':>13}{'seconds':>9}   parameters")
-    for name, shape in SHAPES.items():
+def sizes(server: EmbeddedHub, hub: Hub, shapes: dict[str, tuple], rounds: int) -> None:
+    heads = ("weights", 12), ("shards", 8), ("requests", 10), ("bytes read", 13), ("share", 9), ("seconds", 9)
+    print(f"{'repository':12}" + "".join(f"{head:>{width}}" for head, width in heads) + "   parameters")
+    for name, shape in shapes.items():
         expected, seconds = add(server, f"bench/{name}", shape), []
-        for _ in range(ROUNDS):
+        for _ in range(rounds):
             began, asked = time.perf_counter(), len(server.log)
             facts = probe_model(hub, f"bench/{name}", task="text-generation")
             seconds.append(time.perf_counter() - began)
         assert facts.parameters == expected and facts.weights_bytes == 2 * expected, facts
         print(
             f"{name:12}{facts.weights_bytes / 1e9:>10.1f}GB{shape[-1]:>8}{len(server.log) - asked:>10}"
-            f"{facts.bytes_fetched:>13,}{statistics.median(seconds):>9.3f}   {facts.parameters:,} {facts.parameters_by_part}"
+            f"{facts.bytes_fetched:>13,}{facts.bytes_fetched / facts.weights_bytes:>9.0e}"
+            f"{statistics.median(seconds):>9.3f}   {facts.parameters:,} {facts.parameters_by_part}"
         )
 
 
-def share(server: EmbeddedHub, hub: Hub, stage_python: str) -> None:
-    """Probe the default config of each architecture that transformers has for our tasks."""
-    done = subprocess.run([stage_python, SCRIPT, "--defaults"], capture_output=True, text=True, check=True)
+def defaults(stage_python: str, first: int | None = None) -> list[dict]:
+    """The default config of each architecture that transformers has for our tasks; of the first so many."""
+    argv = [stage_python, SCRIPT, "--defaults"]
+    with subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as process:
+        lines = [json.loads(line) for line in itertools.islice(process.stdout, first)]
+        if first is not None:
+            process.kill()
+        elif process.wait():
+            raise SystemExit(f"{stage_python} {SCRIPT} --defaults ended with {process.returncode}")
+    return lines
+
+
+def share(server: EmbeddedHub, hub: Hub, lines: list[dict]) -> None:
+    """Probe these default configs."""
     counts, wrong = Counter(), []
-    for number, line in enumerate(map(json.loads, done.stdout.splitlines())):
+    for number, line in enumerate(lines):
         if "error" in line:
             print(f"  (transformers has no default config for {line['architecture']}: {line['error'][:90]})")
             continue
@@ -144,11 +159,10 @@ ODD = {
 }
 
 
-def beside(server: EmbeddedHub, hub: Hub, stage_python: str) -> None:
+def beside(server: EmbeddedHub, hub: Hub, lines: list[dict]) -> None:
     """The first architecture of each auto class and some odd configs, told from headers and by AutoConfig in a container."""
-    done = subprocess.run([stage_python, SCRIPT, "--defaults"], capture_output=True, text=True, check=True)
     cases = {}
-    for line in map(json.loads, done.stdout.splitlines()):
+    for line in lines:
         cases.setdefault(line["auto_class"], line.get("config"))
     print(f"\n{'config':36}{'from headers':46}{'s':>6}   {'AutoConfig in a container':46}{'s':>6}")
     agree = 0
@@ -179,13 +193,20 @@ def beside(server: EmbeddedHub, hub: Hub, stage_python: str) -> None:
 
 
 def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--only", nargs="*", choices=SHAPES, help="of the repositories")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--defaults", type=int, metavar="N", help="only the first N architectures")
+    parser.add_argument("--container", action="store_true")
+    options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder, EmbeddedHub(folder) as server:
         hub = Hub(server.url)
-        sizes(server, hub)
+        sizes(server, hub, {name: SHAPES[name] for name in options.only or SHAPES}, options.rounds)
         if stage_python := os.environ.get("TUNEGATE_STAGE_PYTHON"):
-            share(server, hub, stage_python)
-            if "--container" in sys.argv:
-                beside(server, hub, stage_python)
+            lines = defaults(stage_python, options.defaults)
+            share(server, hub, lines)
+            if options.container:
+                beside(server, hub, lines)
 
 
 if __name__ == "__main__":

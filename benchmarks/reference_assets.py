@@ -1,15 +1,16 @@
-"""`python reference_assets.py MNIST OUT [NAME...]`, run in the stage environment: stand-ins for the four reference pipelines.
+"""`python reference_assets.py MNIST OUT [NAME...] [--tiny]`, run in the stage environment: stand-ins for the four reference pipelines.
 
     OUT/<name>/model/      the published architecture at its full size, made from its config: weights are random, which is said
     OUT/<name>/dataset/    rows with the columns, types and picture sizes of the published dataset, composed of MNIST digits (MNIST:
                            the folder of the demo's dataset) on gradients: derived data, for finding out whether a pipeline runs
 
 The published weights and data are on a Hub; this needs none. What is learnt from these says nothing about the real ones.
+`--tiny` makes the same architectures with a few thousand weights, to try a benchmark out on a CPU.
 """
 
+import argparse
 import io
 import random
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -86,28 +87,37 @@ def vqa(digits, rng, index):
     return {"multiple_choice_answer": name, "question": "What color is the number?", "image": picture(image, "JPEG")}
 
 
-def convnext(folder, rows):
+def convnext(folder, rows, tiny):
     from transformers import ConvNextConfig, ConvNextForImageClassification, ConvNextImageProcessor
 
-    ConvNextForImageClassification(ConvNextConfig(num_labels=1000)).save_pretrained(folder)
-    ConvNextImageProcessor(size={"shortest_edge": 224}, crop_pct=0.875).save_pretrained(folder)
+    small = {"hidden_sizes": [8, 8, 16, 16], "depths": [1, 1, 1, 1]} if tiny else {}
+    ConvNextForImageClassification(ConvNextConfig(num_labels=1000, **small)).save_pretrained(folder)
+    ConvNextImageProcessor(size={"shortest_edge": 32 if tiny else 224}, crop_pct=0.875).save_pretrained(folder)
 
 
-def detr(folder, rows):
+def detr(folder, rows, tiny):
     """With transformers' own ResNet-50, as the published revision no_timm; the main one wants timm, and timm torchvision."""
     from transformers import DetrConfig, DetrForObjectDetection, DetrImageProcessor, ResNetConfig
 
-    backbone = ResNetConfig(out_features=["stage4"])
-    DetrForObjectDetection(DetrConfig(backbone_config=backbone, num_labels=91)).save_pretrained(folder)
+    thin = {"embedding_size": 8, "hidden_sizes": [8, 8, 8, 8], "depths": [1, 1, 1, 1], "layer_type": "basic"}
+    backbone = ResNetConfig(out_features=["stage4"], **(thin if tiny else {}))
+    sides = ("encoder", "decoder")
+    small = {f"{side}_{key}": value for side in sides for key, value in (("layers", 1), ("ffn_dim", 32))}
+    small |= {f"{side}_attention_heads": 2 for side in sides} | {"d_model": 16, "num_queries": 10}
+    config = DetrConfig(backbone_config=backbone, num_labels=91, **(small if tiny else {}))
+    DetrForObjectDetection(config).save_pretrained(folder)
     DetrImageProcessor(size={"shortest_edge": 800, "longest_edge": 1333}).save_pretrained(folder)
 
 
-def segformer(folder, rows):
+def segformer(folder, rows, tiny):
     """nvidia/mit-b0 is an encoder; its classifier's config with a decoder of SegFormer-b0's size."""
     from transformers import SegformerConfig, SegformerForImageClassification, SegformerImageProcessor
 
-    SegformerForImageClassification(SegformerConfig(num_labels=1000)).save_pretrained(folder)
-    SegformerImageProcessor(size={"height": 512, "width": 512}, do_reduce_labels=False).save_pretrained(folder)
+    small = {"hidden_sizes": [8, 8, 16, 16], "depths": [1, 1, 1, 1], "num_attention_heads": [1, 1, 2, 2]}
+    small |= {"decoder_hidden_size": 16}
+    config, side = SegformerConfig(num_labels=1000, **(small if tiny else {})), 64 if tiny else 512
+    SegformerForImageClassification(config).save_pretrained(folder)
+    SegformerImageProcessor(size={"height": side, "width": side}, do_reduce_labels=False).save_pretrained(folder)
 
 
 TEMPLATE = (
@@ -117,7 +127,7 @@ TEMPLATE = (
 )
 
 
-def smolvlm(folder, rows):
+def smolvlm(folder, rows, tiny):
     """SmolVLM-256M: SigLIP-base at 512 px, SmolLM2-135M. The tokenizer is learnt from the questions; the embedding has its full size."""
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
     from transformers import (
@@ -138,14 +148,16 @@ def smolvlm(folder, rows):
     tokenizer = PreTrainedTokenizerFast(
         tokenizer_object=learnt, pad_token="<|pad|>", eos_token="<end_of_utterance>", extra_special_tokens=special
     )
-    splitting = Idefics3ImageProcessor(size={"longest_edge": 2048}, max_image_size={"longest_edge": 512})
-    Idefics3Processor(splitting, tokenizer, image_seq_len=64, chat_template=TEMPLATE).save_pretrained(folder)
+    side, seen = (64, 1) if tiny else (512, 64)  # of a tile: pixels, and the tokens that it becomes
+    edges = {"size": {"longest_edge": side if tiny else 2048}, "max_image_size": {"longest_edge": side}}
+    splitting = Idefics3ImageProcessor(**edges)
+    Idefics3Processor(splitting, tokenizer, image_seq_len=seen, chat_template=TEMPLATE).save_pretrained(folder)
     vision = {
         "hidden_size": 768,
         "intermediate_size": 3072,
         "num_hidden_layers": 12,
         "num_attention_heads": 12,
-        "image_size": 512,
+        "image_size": side,
         "patch_size": 16,
     }
     text = {
@@ -153,6 +165,9 @@ def smolvlm(folder, rows):
         "num_attention_heads": 9, "num_key_value_heads": 3, "max_position_embeddings": 8192, "tie_word_embeddings": False,
         "pad_token_id": 0, "eos_token_id": tokenizer.eos_token_id, "bos_token_id": 1,
     }  # fmt: skip
+    if tiny:
+        few = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 1, "num_attention_heads": 2}
+        vision, text = {**vision, **few}, {**text, **few, "num_key_value_heads": 2}
     config = Idefics3Config(
         vision_config=vision,
         text_config=text,
@@ -197,10 +212,9 @@ PIPELINES = {  # name -> (task, a row, its features, the model)
 }
 
 
-def main(mnist, out, names):
-    stored = load_dataset("parquet", data_files=str(next(mnist.rglob("train*.parquet"))), split="train").select(
-        range(0, 4000, 4)
-    )
+def main(mnist, out, names, tiny):
+    stored = load_dataset("parquet", data_files=str(next(mnist.rglob("train*.parquet"))), split="train")
+    stored = stored.select(range(0, len(stored), 4))
     digits = [(np.array(row["image"].convert("L")), row["label"]) for row in stored]
     for name in names or PIPELINES:
         task, make_row, features, make_model = PIPELINES[name]
@@ -212,13 +226,19 @@ def main(mnist, out, names):
             Dataset.from_list(rows, features=Features(features)).to_parquet(data / f"{split}-00000-of-00001.parquet")
             if split == "train":
                 torch.manual_seed(0)
-                make_model(model, rows)
+                make_model(model, rows, tiny)
         (data.parent / "README.md").write_text(
             f"---\ntask_categories:\n- {task}\n---\n# Derived: MNIST digits in the columns of {name}\n"
         )
-        card = f"---\nlicense: apache-2.0\nlibrary_name: transformers\npipeline_tag: {task}\n---\n# Full size, from its config: not trained\n"
+        size = "Tiny" if tiny else "Full size"
+        card = f"---\nlicense: apache-2.0\nlibrary_name: transformers\npipeline_tag: {task}\n---\n# {size}, from its config: not trained\n"
         (model / "README.md").write_text(card)
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3:])
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("mnist", type=Path)
+    parser.add_argument("out", type=Path)
+    parser.add_argument("names", nargs="*", metavar="NAME", help=", ".join(PIPELINES))
+    parser.add_argument("--tiny", action="store_true", help="a few thousand weights each")
+    main(**vars(parser.parse_args()))

@@ -1,6 +1,6 @@
 """Training speed on this machine's GPU: the rendered project beside a plain Trainer script and beside the GPU alone.
 
-    python benchmarks/throughput.py OUT --assets DIR --python PYTHON [NAME...] [--steps 60] [--gpus 1] [--mode plain ours alone compiled]
+    python benchmarks/throughput.py OUT [NAME...] --assets DIR --python PYTHON [--steps 60] [--warm-up 10] [--gpus 1] [--mode plain ours alone compiled]
 
 For each reference pipeline (reference_assets.py makes models from their configs and derived data) numbers measured one after the
 other in one run with the same model, pictures, effective batch and precision (bf16 autocast, fused AdamW):
@@ -10,9 +10,9 @@ other in one run with the same model, pictures, effective batch and precision (b
     compiled   ours with training_arguments {torch_compile: true}; its first step holds the compilation
     alone      the same model on one batch that lies on the GPU already: what feeding it perfectly would give
 
-Samples a second are those of the steps after the tenth; the first step counts from the end of the imports. All processes are
+Samples a second are those of the steps after the warm-up; the first step counts from the end of the imports. All processes are
 started at once, and measure one at a time. With --gpus 2, torchrun. PYTHON has torch, transformers, datasets, peft (in a container:
-its own). Writes OUT/throughput-<gpus>.json.
+its own). Without a GPU, `--steps 2 --warm-up 1` and `reference_assets.py --tiny` try the script out. Writes OUT/throughput-<gpus>.json.
 """
 
 from __future__ import annotations
@@ -64,9 +64,12 @@ def main() -> int:
     parser.add_argument("--assets", type=Path, required=True)
     parser.add_argument("--python", required=True)
     parser.add_argument("--steps", type=int, default=60)
+    parser.add_argument("--warm-up", type=int, default=10, help="the first steps, which are not counted: at least 1")
     parser.add_argument("--gpus", type=int, default=1)
     parser.add_argument("--mode", nargs="+", default=["plain", "ours", "alone"])
     options = parser.parse_args()
+    if not 1 <= options.warm_up < options.steps:
+        parser.error(f"--warm-up {options.warm_up}: from 1 to --steps - 1, which is {options.steps - 1}")
     names = options.names or list(PIPELINES)
     with ThreadPoolExecutor() as pool:
         projects = dict(zip(names, pool.map(lambda name: _prepared(options, name), names), strict=True))
@@ -127,7 +130,7 @@ def _started(options: argparse.Namespace, project: Path, name: str, mode: str) -
         if options.gpus > 1
         else ()
     )
-    argv = [options.python, *launch, STAGE, mode, options.steps, *PIPELINES[name]["plain"]]
+    argv = [options.python, *launch, STAGE, mode, options.steps, options.warm_up, *PIPELINES[name]["plain"]]
     return subprocess.Popen(
         list(map(str, argv)), cwd=project, env=_environment(project, turn), stdout=log, stderr=subprocess.STDOUT
     )

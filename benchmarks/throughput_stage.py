@@ -1,4 +1,10 @@
-"""The half of throughput.py that runs inside a rendered project, with its modules: `throughput_stage.py MODE STEPS BATCH ACCUMULATION`."""
+"""The half of throughput.py that runs inside a rendered project, with its modules.
+
+    throughput_stage.py repeat COPIES
+    throughput_stage.py MODE STEPS WARM_UP BATCH ACCUMULATION
+
+On the GPU where there is one. On the CPU it runs the same code, which tries it out: `peak_gb` is null there.
+"""
 
 import functools
 import json
@@ -8,8 +14,6 @@ import time
 import warnings
 
 from project import DATA, load_config, load_meta, write_json  # noqa: E402  first: it sets up the environment
-
-WARM_UP = 10  # steps that are not counted
 
 
 def repeat(copies):
@@ -25,15 +29,30 @@ def repeat(copies):
     write_json(DATA / "meta.json", {**load_meta(), "n_train": len(rows)})
 
 
-def measured(trainer, steps, began):
-    """Train for so many steps; {samples_per_second, peak_gb, first_step_s}."""
+def synchronize():
+    """Waits for what the GPU has been given to do."""
+    import torch
+
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+
+
+def peak_gb():
+    """The most that torch had in use on the GPU, in 1e9 bytes; None without one."""
+    import torch
+
+    return round(torch.cuda.max_memory_allocated() / 1e9, 2) if torch.cuda.is_available() else None
+
+
+def measured(trainer, steps, warm_up, began):
+    """Train for so many steps, of which the first `warm_up` are not counted; {samples_per_second, peak_gb, first_step_s}."""
     import torch
     from transformers import TrainerCallback
 
     class Clock(TrainerCallback):
         def on_step_end(self, args, state, control, **kwargs):
-            if state.global_step in (1, WARM_UP, steps):
-                torch.cuda.synchronize()
+            if state.global_step in (1, warm_up, steps):
+                synchronize()
                 self.at[state.global_step] = time.monotonic()
 
     clock = Clock()
@@ -41,12 +60,13 @@ def measured(trainer, steps, began):
     args = trainer.args
     args.max_steps, args.save_strategy, args.num_train_epochs = steps, "no", 1000
     trainer.add_callback(clock)
-    torch.cuda.reset_peak_memory_stats()
+    if torch.cuda.is_available():
+        torch.cuda.reset_peak_memory_stats()
     trainer.train()
     batch = args.train_batch_size * args.gradient_accumulation_steps * args.world_size
     return {
-        "samples_per_second": round(batch * (steps - WARM_UP) / (clock.at[steps] - clock.at[WARM_UP]), 1),
-        "peak_gb": round(torch.cuda.max_memory_allocated() / 1e9, 2),
+        "samples_per_second": round(batch * (steps - warm_up) / (clock.at[steps] - clock.at[warm_up]), 1),
+        "peak_gb": peak_gb(),
         "first_step_s": round(clock.at[1] - began, 1),
         "batch": f"{args.train_batch_size} x {args.gradient_accumulation_steps} x {args.world_size}",
         "workers": args.dataloader_num_workers,
@@ -171,42 +191,46 @@ VIEWS = {
 }
 
 
-def alone(cfg, steps):
-    """Steps on one batch that lies on the GPU: no loader, no Trainer."""
+def alone(cfg, steps, warm_up):
+    """Steps on one batch that lies on the device: no loader, no Trainer."""
     import torch
 
     trainer = ours(cfg)
-    model, args = trainer.model.cuda().train(), trainer.args
+    device = trainer.args.device.type
+    model, args = trainer.model.to(device).train(), trainer.args
     batch = trainer._prepare_inputs(next(iter(trainer.get_train_dataloader())))
-    optimizer = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=1e-5, fused=True)
+    optimizer = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=1e-5, fused=device == "cuda")
     for step in range(steps):
-        if step == WARM_UP:
-            torch.cuda.synchronize()
+        if step == warm_up:
+            synchronize()
             began = time.monotonic()
-        with torch.autocast("cuda", torch.bfloat16):
+        with torch.autocast(device, torch.bfloat16):
             loss = model(**batch).loss
         loss.backward()
         optimizer.step()
         optimizer.zero_grad()
-    torch.cuda.synchronize()
-    rate = args.train_batch_size * (steps - WARM_UP) / (time.monotonic() - began)
+    synchronize()
+    rate = args.train_batch_size * (steps - warm_up) / (time.monotonic() - began)
     return {
         "samples_per_second": round(rate, 1),
-        "peak_gb": round(torch.cuda.max_memory_allocated() / 1e9, 2),
+        "peak_gb": peak_gb(),
         "batch": f"{args.train_batch_size}",
     }
 
 
-def main(mode, steps, *rest):
+def main(mode, *numbers):
     if mode == "repeat":
-        return repeat(int(steps))
+        return repeat(*map(int, numbers))
     warnings.filterwarnings("ignore")
-    cfg, steps, began = load_config(), int(steps), its_turn()
+    steps, warm_up, batch, accumulation = map(int, numbers)
+    cfg, began = load_config(), its_turn()
     if mode == "alone":
-        found = alone(cfg, steps)
+        found = alone(cfg, steps, warm_up)
     else:
-        trainer = {"ours": ours, "compiled": compiled}[mode](cfg) if mode != "plain" else plain(cfg, *map(int, rest))
-        found = measured(trainer, steps, began)
+        trainer = (
+            {"ours": ours, "compiled": compiled}[mode](cfg) if mode != "plain" else plain(cfg, batch, accumulation)
+        )
+        found = measured(trainer, steps, warm_up, began)
     if int(os.environ.get("RANK", 0)):
         return
     print(json.dumps(found), flush=True)

@@ -9,7 +9,7 @@ import tunegate
 
 PACKAGE = Path(tunegate.__file__).parent
 ROOMS = (
-    "errors paths nofollow tasks config quoting rundir evidence jobs clients knowledge recipe probe project hardware platforms stages gates "
+    "errors paths nofollow tasks config stage_table quoting rundir evidence jobs clients knowledge recipe probe project hardware platforms stages gates "
     "publish skill tools mcp_server embedded demo cli __main__"
 ).split()
 

@@ -27,7 +27,6 @@ SAME_SENSE = {
     "SCRIPT": "the script that runs in a container",
     "N_ROWS": "how many rows are looked at",
     **dict.fromkeys(("IMAGE", "NUMBER", "WHOLE"), "a type of column, as a local format's reader makes them"),
-    "DATA": "what rests on the data, or is it",
 }
 
 

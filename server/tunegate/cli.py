@@ -5,8 +5,10 @@ from __future__ import annotations
 import argparse
 import sys
 from pathlib import Path
+from typing import get_args
 
 from tunegate import __version__
+from tunegate.config import PlatformName
 from tunegate.errors import ToolFailure
 
 
@@ -33,7 +35,7 @@ def parser() -> argparse.ArgumentParser:
     demo = commands.add_parser("demo", help="take a small model through all six steps, on this machine")
     demo.add_argument(
         "--platform",
-        choices=["local-process", "local-docker"],
+        choices=get_args(PlatformName),
         help="default: local-docker where an engine answers, else local-process",
     )
     demo.add_argument("--output-dir", type=Path, help="where the run goes (default: ./output/demo)")

@@ -17,6 +17,8 @@ from tunegate.tasks.spec import LocalFormat
 MAX_BYTES = 256 * 1024  # a config.yaml is a few kB; anything far larger is a mistake or an attack
 
 Task = Literal[tasks.SUPPORTED]  # one file each: tasks/
+# one folder each: platforms/, whose registry refuses any other list
+PlatformName = Literal["local-process", "local-docker"]
 RepoId = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*(/[A-Za-z0-9][A-Za-z0-9._-]*)?$", max_length=96)]
 Scalar = str | int | float | bool
 
@@ -193,9 +195,7 @@ class RunConfig(BaseModel):
 
     # where
     output_dir: str | None = key(None, rests="nothing", said_in="probe_model")
-    platform: Literal["local-docker", "local-process"] = key(
-        "local-docker", rests="platform", said_in="probe_model", asks=True
-    )
+    platform: PlatformName = key("local-docker", rests="platform", said_in="probe_model", asks=True)
     gpu_count: int | None = key(None, ge=0, rests="hardware")
     gpu_name: str | None = key(None, rests="hardware")
     driver_major: int | None = key(None, ge=0, rests="hardware")

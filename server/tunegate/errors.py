@@ -96,8 +96,11 @@ class ToolFailure(Exception):
         missing: list[str] | None = None,
         next: NextCall | None = None,
         ask_user: str | None = None,
+        diagnosis: str | None = None,
     ):
+        """diagnosis: the code of a row of the error playbook, for a process that ends with this refusal (`coded`)."""
         super().__init__(message)
+        self.diagnosis = diagnosis
         self.failure = Failure(
             code=code, message=message, gate=gate, missing=missing or [], next=next, ask_user=ask_user
         )
@@ -105,3 +108,9 @@ class ToolFailure(Exception):
     @property
     def code(self) -> str:
         return self.failure.code
+
+
+def coded(code: str, text: str) -> str:
+    """A problem, or the last line of a stage's log, with the code by which `diagnose` finds its row of the error playbook.
+    The text is for people and decides nothing."""
+    return f"[{code}] {text}"

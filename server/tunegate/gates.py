@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, get_args
+from typing import Any, NamedTuple, get_args
 
-from pydantic import BaseModel
+from pydantic import BaseModel, PrivateAttr
 
 from tunegate import evidence, jobs, stages
 from tunegate.config import RunConfig
@@ -14,6 +14,7 @@ from tunegate.errors import NextCall, ToolFailure
 from tunegate.evidence import ledger
 from tunegate.hardware import fit
 from tunegate.knowledge import fixes
+from tunegate.platforms import registry
 from tunegate.project import added, extras
 from tunegate.project.render import HEADER
 from tunegate.recipe.slots import RecipeFacts, gate_problems
@@ -22,11 +23,26 @@ from tunegate.rundir import Run, file_sha256
 NAMES = {1: "qualify", 2: "hardware", 3: "research", 4: "generate", 5: "train", 6: "publish"}
 
 
+class Remedy(NamedTuple):
+    """The call that fixes what a check found wrong; output_dir is added to its arguments."""
+
+    tool: str
+    arguments: tuple[tuple[str, str], ...] = ()
+
+
 class Check(BaseModel):
     name: str
     ok: bool
     detail: str
     evidence: str | None = None
+    _remedy: Remedy = PrivateAttr()
+
+
+def _check(name: str, remedy: Remedy, wrong: list[str], holds: str, evidence: str | None = None) -> Check:
+    """wrong: what the check found, `holds`: what is said where it found nothing."""
+    check = Check(name=name, ok=not wrong, detail="; ".join(wrong) or holds, evidence=evidence)
+    check._remedy = remedy
+    return check
 
 
 class Step(BaseModel):
@@ -75,13 +91,9 @@ def _held(view: View, name: str, wrong: Callable[[dict], list[str]] = lambda fac
     problems = view.problems(name) or wrong(view.facts(name))
     if problems and view.ledger_problem and evidence.read(view.run, name):
         problems = [view.ledger_problem]
-    label = name.removeprefix("stages/")
-    return Check(
-        name=label,
-        ok=not problems,
-        detail="; ".join(problems) or _summary(label, view.facts(name)),
-        evidence=f"meta/{name}.json",
-    )
+    label, kind = name.removeprefix("stages/"), evidence.KINDS[name]
+    holds = "" if problems else _summary(label, view.facts(name))
+    return _check(label, Remedy(kind.tool, kind.arguments), problems, holds, f"meta/{name}.json")
 
 
 def _summary(label: str, facts: dict[str, Any]) -> str:
@@ -100,14 +112,10 @@ def _summary(label: str, facts: dict[str, Any]) -> str:
     return "holds"
 
 
-def _keys(view: View, *keys: str) -> Check:
-    blank = [key for key in keys if getattr(view.config, key) is None]
-    return Check(
-        name="config",
-        ok=not blank,
-        detail=f"config.yaml has no {', '.join(blank)}" if blank else "holds",
-        evidence="config.yaml",
-    )
+def _keys(view: View, tool: str, *keys: str) -> Check:
+    """`tool` sets these config keys."""
+    blank = ", ".join(key for key in keys if getattr(view.config, key) is None)
+    return _check("config", Remedy(tool), [f"config.yaml has no {blank}"] if blank else [], "holds", "config.yaml")
 
 
 def _verdict(facts: dict) -> list[str]:
@@ -118,16 +126,19 @@ def _stage(facts: dict) -> list[str]:
     return [] if facts.get("passed") else facts.get("problems") or ["it did not pass"]
 
 
+def _stages(view: View, step: int) -> list[Check]:
+    """The stages that the gate of this step asks for."""
+    rows = stages.STAGES.items()
+    names = [name for name, row in rows if row.gate == step - 1 and row.applies(view.config)]
+    return [_held(view, f"stages/{name}", _stage) for name in names]
+
+
 def _qualify(view: View) -> list[Check]:
     dataset = view.config.dataset_id or view.config.local_dataset_path
-    chosen = Check(
-        name="dataset_chosen",
-        ok=bool(dataset),
-        detail=dataset or "neither dataset_id nor local_dataset_path is set",
-        evidence="config.yaml",
-    )
+    none = [] if dataset else ["neither dataset_id nor local_dataset_path is set"]
+    chosen = _check("dataset_chosen", Remedy("probe_dataset"), none, dataset or "", "config.yaml")
     return [
-        _keys(view, "model_revision", "task", "applicable_workarounds"),
+        _keys(view, "probe_model", "model_revision", "task", "applicable_workarounds"),
         chosen,
         _held(view, "model", _verdict),
         _held(view, "dataset", _verdict),
@@ -141,9 +152,14 @@ def _fit(facts: dict) -> list[str]:
     if code not in get_args(fit.Code):
         return [f"fit = {code!r} in its evidence is no verdict on the memory: call pick_ngc_image again"]
     asks = overruling(facts)
-    if asks is None or facts.get("overruled") == asks:
+    if asks is None or facts.get("overruled") == estimate(facts):
         return []
     return [f"{facts['model_fit']}. Only the user can decide to go on: pick_ngc_image with confirm={asks!r}"]
+
+
+def estimate(facts: dict) -> dict[str, Any]:
+    """What the user overrules: the verdict with its numbers, however it is worded. Another estimate is another question."""
+    return {key: facts.get(key) for key in ("fit", "needed_gb", "room_gb")}
 
 
 def overruling(facts: dict) -> str | None:
@@ -153,11 +169,11 @@ def overruling(facts: dict) -> str | None:
 
 def _hardware(view: View) -> list[Check]:
     keys = ["gpu_count", *(["gpu_name", "driver_major", "vram_gb_per_gpu"] if view.config.gpu_count else [])]
-    keys += ["ngc_image", "ngc_image_digest"] if view.config.platform == "local-docker" else []
+    keys += registry.of(view.config).config_keys
     return [
         _held(view, "host", lambda facts: facts.get("hard_failures", ["no audit"])),
         _held(view, "image", _fit),
-        _keys(view, *keys),
+        _keys(view, "audit_gpu", *keys),
     ]
 
 
@@ -167,21 +183,16 @@ def _research(view: View) -> list[Check]:
 
 def _generate(view: View) -> list[Check]:
     checks = [_held(view, "project"), _project_files(view), _added_code(view)]
-    test = ["test"] if view.config.emit_unit_tests else []
-    checks += [_held(view, f"stages/{name}", _stage) for name in ("build", "check_api", *test, "prepare", "smoke")]
-    blank = [key for key, value in preflight(view).items() if not value]
-    return [
-        *checks,
-        Check(
-            name="preflight", ok=not blank, detail=f"blank: {', '.join(blank)}" if blank else "every field is filled"
-        ),
-    ]
+    checks += _stages(view, 4)
+    blank = ", ".join(key for key, value in preflight(view).items() if not value)
+    wrong = [f"blank: {blank}"] if blank else []
+    return [*checks, _check("preflight", Remedy("render_project"), wrong, "every field is filled")]
 
 
 def _project_files(view: View) -> Check:
     """Every rendered file is there, every .py has its header, and what measures is as rendered."""
     facts = view.facts("project")
-    wrong = [*guarded_edits(view), *_forbidden(view)]
+    wrong = [*guarded_edits(view), *_forbidden(view)] if facts else ["nothing rendered"]
     for name in facts.get("files", {}):
         path = view.run.path / name
         if not path.is_file():
@@ -190,12 +201,7 @@ def _project_files(view: View) -> Check:
             wrong.append(f"{name} does not begin with the copyright header")
     edited = edited_files(view)
     note = f"edited since rendering: {', '.join(edited)}" if edited else "as rendered"
-    return Check(
-        name="project_files",
-        ok=bool(facts) and not wrong,
-        detail="; ".join(wrong) or (note if facts else "nothing rendered"),
-        evidence="meta/project.json",
-    )
+    return _check("project_files", Remedy("render_project"), wrong, note, "meta/project.json")
 
 
 def _forbidden(view: View) -> list[str]:
@@ -229,7 +235,7 @@ def _added_code(view: View) -> Check:
         )
     more = f", and {len(found.ignored) - 5} more" if len(found.ignored) > 5 else ""
     ignored = f"not part of the project: {', '.join(found.ignored[:5])}{more}" if found.ignored else "none"
-    return Check(name="added_code", ok=not wrong, detail="; ".join(wrong[:3]) or ignored)
+    return _check("added_code", Remedy("docker_run", (("stage", "check_api"),)), wrong[:3], ignored)
 
 
 def _added(view: View) -> added.Added:
@@ -244,17 +250,13 @@ def added_modules(view: View) -> list[str]:
 
 
 def _train(view: View) -> list[Check]:
-    merge = ["merge"] if view.config.adapted else []
-    names = [*([] if view.config.skip_baseline else ["baseline"]), "train", *merge, "eval", "infer"]
-    names += ["report"] if view.config.emit_report else []
-    return [_held(view, f"stages/{name}", _stage) for name in names]
+    return _stages(view, 5)
 
 
 def _publish(view: View) -> list[Check]:
-    skipped = not view.config.push_to_hub
     push = (
-        Check(name="push", ok=True, detail="skipped: push_to_hub is false", evidence="config.yaml")
-        if skipped
+        _check("push", Remedy("push_hub"), [], "skipped: push_to_hub is false", "config.yaml")
+        if not view.config.push_to_hub
         else _held(view, "push", lambda facts: [] if facts.get("verified") else ["the repository was not read back"])
     )
     return [push, _held(view, "rerun", lambda facts: [] if facts.get("valid") else ["the skill is not valid"])]
@@ -278,7 +280,8 @@ def steps(view: View) -> list[Step]:
     for number, look in GATES.items():
         checks = look(view)
         if found and not found[-1].passed:
-            checks.append(Check(name="before", ok=False, detail=f"gate {number - 1} ({NAMES[number - 1]}) is closed"))
+            first = next(check for check in found[-1].checks if not check.ok)
+            checks.append(_check("before", first._remedy, [f"gate {number - 1} ({NAMES[number - 1]}) is closed"], ""))
         found.append(Step(step=number, name=NAMES[number], passed=all(check.ok for check in checks), checks=checks))
     return found
 
@@ -294,9 +297,6 @@ def preflight(view: View) -> dict[str, str]:
         if config.gpu_count == 0
         else ""
     )
-    image = f"{config.ngc_image}@{config.ngc_image_digest}" if config.ngc_image_digest else ""
-    if config.platform == "local-process" and view.facts("image"):
-        image = "no container (local-process)"
     passed = not view.problems("stages/smoke") and smoke.get("passed")
     return {
         "reference_implementation": next((s["url"] for s in recipe.get("sources", []) if s.get("priority") == 2), "")
@@ -306,7 +306,7 @@ def preflight(view: View) -> dict[str, str]:
         else "",
         "push_to_hub": (config.hf_model_repo or "") if config.push_to_hub else "off (push_to_hub: false)",
         "monitoring": extras.monitoring(config),
-        "image": image,
+        "image": registry.of(config).preflight(config, view.facts("image")),
         "hardware": hardware,
         "smoke": _summary("smoke", smoke) if passed else "",
     }
@@ -322,38 +322,23 @@ def require(run: Run, number: int, tool: str) -> None:
             raise ToolFailure("gate_closed", message, gate=found.step, missing=missing, next=next_call(seen))
 
 
-# check name -> the call that mends it
-MENDS = {
-    "model": ("probe_model", {}),
-    "config": ("probe_model", {}),
-    "dataset": ("probe_dataset", {}),
-    "dataset_chosen": ("probe_dataset", {}),
-    "host": ("audit_gpu", {}),
-    "image": ("pick_ngc_image", {}),
-    "recipe": ("fetch_recipe", {}),
-    "project": ("render_project", {}),
-    "project_files": ("render_project", {}),
-    "added_code": ("docker_run", {"stage": "check_api"}),
-    "preflight": ("render_project", {}),
-    "push": ("push_hub", {}),
-    "rerun": ("emit_rerun_skill", {}),
-    **{stage: ("docker_run", {"stage": stage}) for stage in stages.STAGES},
-}
-
-
 def next_call(view: View) -> NextCall | None:
     """The first call that would open the first closed gate; None when the run is complete."""
     closed = next((found for found in steps(view) if not found.passed), None)
     if closed is None:
         return None
     check = next(check for check in closed.checks if not check.ok)
-    tool, arguments = MENDS[check.name]
-    if check.name == "config" and closed.step == 2:
-        tool = "audit_gpu"
-    if tool == "probe_model":
-        arguments = {"model_id": view.config.model_id}
+    arguments = {"output_dir": str(view.run.path), **dict(check._remedy.arguments)}
+    if check._remedy.tool == "probe_model":
+        arguments["model_id"] = view.config.model_id
     why = f"gate {closed.step}: {check.name} {check.detail}"[:300]
-    return NextCall(tool=tool, arguments={"output_dir": str(view.run.path), **arguments}, why=why)
+    return NextCall(tool=check._remedy.tool, arguments=arguments, why=why)
+
+
+def gate_of(view: View, name: str) -> int:
+    """The gate that reads this evidence; the last one for evidence that none reads in this run."""
+    path = f"meta/{name}.json"
+    return next((found.step for found in steps(view) if any(c.evidence == path for c in found.checks)), max(GATES))
 
 
 def job_states(run: Run) -> dict[str, str]:

@@ -16,8 +16,8 @@ from pydantic import ValidationError
 from tunegate import __version__, evidence, jobs, rundir, skill
 from tunegate.errors import Failure, ToolFailure
 from tunegate.evidence import seal
-from tunegate.project.stages import STAGES
 from tunegate.rundir import Run
+from tunegate.stage_table import STAGES
 from tunegate.tools import generate, hardware, onward, publish, qualify, research, stage, status
 from tunegate.tools.answer import refusal
 from tunegate.tools.base import TOOLS, Workspace

@@ -89,6 +89,7 @@ def disk_failure(error: OSError, path: Path) -> ToolFailure:
         return ToolFailure(
             "disk_full",
             f"no space left to write {path}: free disk space, then make the same call again (nothing was half-written)",
+            diagnosis="disk-full",
         )
     return ToolFailure(
         "invalid_input", f"{path} cannot be written ({error.strerror}): check the directory's owner and permissions"

@@ -20,6 +20,7 @@ from tunegate.clients.docker import containers
 from tunegate.clients.docker import engine as engines
 from tunegate.hardware import docker_audit, gpu_handover, gpus, host
 from tunegate.hardware.facts import HostFacts
+from tunegate.platforms import registry
 from tunegate.rundir import Run
 
 FAKE = STANDIN / "fake-nvidia"
@@ -63,7 +64,8 @@ def two_gpus(tmp_path, monkeypatch):
 
 
 def audit(run: Run) -> HostFacts:
-    return host.audit(run.config(), run.path, token_present=True)
+    config = run.config()
+    return host.audit(config, run.path, registry.of(config).audit, token_present=True)
 
 
 def left_behind() -> list[str]:

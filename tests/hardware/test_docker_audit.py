@@ -11,6 +11,7 @@ from tests.fake_engine import Container, FakeEngine
 from tunegate.hardware import docker_audit, gpu_handover, gpus, host, install_plan, machine_kind
 from tunegate.hardware.facts import HostFacts
 from tunegate.hardware.gpus import Gpu, Gpus
+from tunegate.platforms import registry
 from tunegate.rundir import Run
 
 NGC = "nvcr.io/nvidia/pytorch:26.03-py3"
@@ -67,7 +68,7 @@ def run(tmp_path) -> Run:
 def audit(run, monkeypatch):
     def look(found: Gpus | None = None, config=CONFIG) -> HostFacts:
         monkeypatch.setattr(gpus, "find", lambda: found or Gpus())
-        return host.audit(config, run.path, token_present=True)
+        return host.audit(config, run.path, registry.of(config).audit, token_present=True)
 
     return look
 

@@ -9,6 +9,7 @@ import pytest
 from tests.sealed import CONFIG
 from tunegate.hardware import gpus, host
 from tunegate.hardware.facts import HostFacts
+from tunegate.platforms.local_process.platform import NO_GPU, LocalProcess
 
 
 def disk(monkeypatch, free_gb: float) -> None:
@@ -30,12 +31,12 @@ def no_gpu(tmp_path, monkeypatch):
 
 
 def audit(tmp_path, token_present: bool = True, **changes) -> HostFacts:
-    return host.audit(CONFIG.model_copy(update=changes), tmp_path, token_present=token_present)
+    return host.audit(CONFIG.model_copy(update=changes), tmp_path, LocalProcess().audit, token_present=token_present)
 
 
 def test_this_machine_passes_and_claims_no_gpu(tmp_path):
     facts = audit(tmp_path)
-    assert facts.hard_failures == [] and facts.warnings == [] and facts.notes == [host.NO_GPU]
+    assert facts.hard_failures == [] and facts.warnings == [] and facts.notes == [NO_GPU]
     assert (facts.gpu_count, facts.gpu_name, facts.driver_major, facts.vram_gb_per_gpu) == (0, None, None, None)
     assert facts.shm_gb > 0 and facts.gpu_handover == "none" and facts.install_plan == []
     assert facts.cpu_count == len(os.sched_getaffinity(0)) and facts.memory_gb > 0 and facts.free_disk_gb == 500

@@ -14,11 +14,14 @@ from tunegate.errors import ToolFailure
 from tunegate.knowledge import workarounds
 from tunegate.knowledge.workarounds import Condition, Detect, Fix
 from tunegate.paths import data_dir
+from tunegate.platforms.local_docker.platform import LocalDocker
+from tunegate.platforms.local_process.platform import LocalProcess
 from tunegate.rundir import Run
 
 CONFIG = RunConfig(model_id="org/model", task="image-classification", training_method="full", platform="local-process")
 PINS = {"versions.transformers": "5.23.0", "versions.datasets": "5.2.0"}
 HERE = {"task": "image-classification", "platform": "local-process", "training_method": "full", **PINS}
+HERE_RUNS = LocalProcess().versions
 VLM = {"task": "image-text-to-text", "platform": "slurm"}
 GQA = {"image.tag": "24.09", "model.grouped_query_attention": True}
 SMOL = {**VLM, "model.model_type": "smolvlm", "training_method": "lora"}
@@ -137,7 +140,7 @@ def test_context_is_flat(monkeypatch):
         "architectures": ["A"],
         "config": {"batch_norm_momentum": 0.99},
     }
-    found = workarounds.context(config, facts)
+    found = workarounds.context(config, HERE_RUNS, facts)
     assert {
         k: found[k]
         for k in (
@@ -166,7 +169,7 @@ def test_context_is_flat(monkeypatch):
 
 def test_applicable_to_todays_image_classification(monkeypatch):
     monkeypatch.delenv("HF_HUB_DISABLE_XET", raising=False)
-    found = workarounds.applicable(workarounds.context(CONFIG, {"num_attention_heads": None}), skip=[])
+    found = workarounds.applicable(workarounds.context(CONFIG, HERE_RUNS, {"num_attention_heads": None}), skip=[])
     assert [w.id for w in found] == [
         *TODAYS,
         "image-processor-without-torchvision",
@@ -177,34 +180,40 @@ def test_applicable_to_todays_image_classification(monkeypatch):
 
 def test_a_container_s_torch_is_the_image_s_not_the_pinned_one():
     docker = CONFIG.model_copy(update={"platform": "local-docker"})
-    assert workarounds.context(CONFIG, {})["versions.torch"] == workarounds.pinned_versions()["torch"]
-    assert workarounds.context(docker, {})["versions.torch"] is None
-    assert workarounds.context(docker, {}, {}, {"torch": "2.14.0a0"})["versions.torch"] == "2.14.0a0"
-    assert workarounds.context(docker, {})["versions.transformers"]
+    assert workarounds.context(CONFIG, HERE_RUNS, {})["versions.torch"] == workarounds.pinned_versions()["torch"]
+    assert workarounds.context(docker, LocalDocker().versions, {})["versions.torch"] is None
+    assert (
+        workarounds.context(docker, LocalDocker().versions, {}, {}, {"torch": "2.14.0a0"})["versions.torch"]
+        == "2.14.0a0"
+    )
+    assert workarounds.context(docker, LocalDocker().versions, {})["versions.transformers"]
 
 
 def test_the_weakest_gpu_decides():
     host = {"gpus": [{"compute_capability": "12.0"}, {"compute_capability": "7.5"}, {"compute_capability": None}, "x"]}
     two = CONFIG.model_copy(update={"gpu_count": 2})
-    assert workarounds.context(two, {}, host)["gpu.compute_capability"] == "7.5"
-    assert workarounds.context(CONFIG.model_copy(update={"gpu_count": 0}), {}, host)["gpu.compute_capability"] is None
-    assert workarounds.context(two, {}, {})["gpu.compute_capability"] is None
+    assert workarounds.context(two, HERE_RUNS, {}, host)["gpu.compute_capability"] == "7.5"
+    assert (
+        workarounds.context(CONFIG.model_copy(update={"gpu_count": 0}), HERE_RUNS, {}, host)["gpu.compute_capability"]
+        is None
+    )
+    assert workarounds.context(two, HERE_RUNS, {}, {})["gpu.compute_capability"] is None
 
 
 def test_hardware_and_image_decide_again_in_step_2(tmp_path):
     run = sealed.build(Run(tmp_path), until="dataset")
-    first = workarounds.review(run, CONFIG)
+    first = workarounds.review(run, CONFIG, HERE_RUNS)
     assert "bf16-emulated" not in first.applicable_workarounds
     host = {"gpus": [{"name": "Tesla T4", "compute_capability": "7.5"}]}
     tag = {"platform": "local-docker", "ngc_image": "nvcr.io/nvidia/pytorch:26.09-py3", "gpu_count": 1}
-    second = workarounds.review(run, first.model_copy(update=tag), host=host)
+    second = workarounds.review(run, first.model_copy(update=tag), LocalDocker().versions, host=host)
     gained = set(second.applicable_workarounds) - set(first.applicable_workarounds)
     assert gained == {"bf16-emulated", "ngc-pip-constraint", "pip-cache-purge"}
     assert "workaround bf16-emulated: mixed precision is fp16 with loss scaling" in second.notes
     assert "workaround image-processor-without-torchvision: does not apply any more" in second.notes
-    assert workarounds.review(run, second, host=host) == second, "a second look changes nothing"
+    assert workarounds.review(run, second, LocalDocker().versions, host=host) == second, "a second look changes nothing"
     skipping = second.model_copy(update={"skip_workarounds": ["bf16-emulated"]})
-    third = workarounds.review(run, skipping, host=host)
+    third = workarounds.review(run, skipping, LocalDocker().versions, host=host)
     assert "bf16-emulated" not in third.applicable_workarounds
     assert third.notes[-1] == "workaround bf16-emulated: skipped by the user"
 

@@ -26,9 +26,10 @@ def config(task: str = "image-classification", method: str = "full", **values) -
     return RunConfig(model_id="org/model", task=task, training_method=method, **values)
 
 
-def recipe(notes: list[str] | None = None, priority: int = 3, **slots) -> dict:
+def recipe(unread: bool = False, priority: int = 3, **slots) -> dict:
     source = {"url": URL, "sha256": "0" * 64, "priority": priority}
-    return {"notes": notes or [], "slots": {name: {"value": value, "source": source} for name, value in slots.items()}}
+    slots = {name: {"value": value, "source": source} for name, value in slots.items()}
+    return {"slots": slots, "sources": [{"url": URL, "transforms_unread": unread}]}
 
 
 def found(config: RunConfig, model: dict | None = None, **slots) -> adopt.Found:
@@ -72,8 +73,7 @@ def test_a_detector_crops_by_sides_not_by_area():
 def test_no_flip_is_taken_as_such_only_from_a_page_that_augments_and_was_read_to_its_end():
     assert found(config(), train_transforms=[CROP]).values["horizontal_flip"] is False
     assert "horizontal_flip" not in found(config(), train_transforms=[{"name": "Resize", "args": [224]}]).values
-    cut = [f"{URL}: line 3: a transform that is not a plain call was left out"]
-    assert "horizontal_flip" not in found(config(), notes=cut, train_transforms=[CROP]).values
+    assert "horizontal_flip" not in found(config(), unread=True, train_transforms=[CROP]).values
     assert found(config(), train_transforms=[CROP, {**FLIP, "kwargs": {"p": 0}}]).values["horizontal_flip"] is False
 
 

@@ -9,9 +9,10 @@ from tests.sealed import CONFIG, script
 from tests.stages.test_stages import end
 from tunegate import jobs, stages
 from tunegate.hardware import host
+from tunegate.platforms.local_process.platform import LocalProcess
 from tunegate.project import extras
-from tunegate.project.stages import STAGES
 from tunegate.rundir import Run
+from tunegate.stage_table import STAGES
 
 KEY = "wandb-key-0123456789abcdef"
 WANDB = CONFIG.model_copy(update={"monitoring": "wandb"})
@@ -33,13 +34,13 @@ def test_a_pin_is_added_or_takes_the_place_of_the_packages_own():
 def test_the_audit_says_whether_the_key_is_there_and_no_more(tmp_path, monkeypatch, mode, needed):
     if mode:
         monkeypatch.setenv("WANDB_MODE", mode)
-    facts = host.audit(WANDB, tmp_path, token_present=True)
+    facts = host.audit(WANDB, tmp_path, LocalProcess().audit, token_present=True)
     missing = [failure for failure in facts.hard_failures if "WANDB_API_KEY" in failure]
     assert bool(missing) == needed == ("WANDB_API_KEY" in facts.credentials)
     monkeypatch.setenv("WANDB_API_KEY", KEY)
-    facts = host.audit(WANDB, tmp_path, token_present=True)
+    facts = host.audit(WANDB, tmp_path, LocalProcess().audit, token_present=True)
     assert not [failure for failure in facts.hard_failures if "WANDB" in failure] and KEY not in facts.model_dump_json()
-    assert "WANDB_API_KEY" not in host.audit(CONFIG, tmp_path, token_present=True).credentials
+    assert "WANDB_API_KEY" not in host.audit(CONFIG, tmp_path, LocalProcess().audit, token_present=True).credentials
 
 
 def test_only_the_training_is_monitored(monkeypatch):

@@ -12,7 +12,7 @@ from tunegate.clients.hub import Hub
 from tunegate.embedded.hub import Fault
 from tunegate.errors import ToolFailure
 from tunegate.publish import push as publish
-from tunegate.rundir import Run
+from tunegate.rundir import Run, hash_files
 
 REPO = "me/m-finetuned"
 
@@ -71,6 +71,18 @@ def test_a_skipped_baseline_is_not_sent_although_its_file_lies_there(run):
     run.save_config(sealed.CONFIG.model_copy(update={"skip_baseline": True}))
     files = publish.assemble(run)
     assert "results/baseline_results.json" not in files and b"not measured" in files["README.md"]
+
+
+def test_of_an_adapted_model_the_merged_weights_are_sent_and_not_the_adapter(run):
+    """Although the evidence of merge, eval and infer names the adapter's files too: they have read them."""
+    adapter, merged = "checkpoints/final/adapter_model.safetensors", "checkpoints/merged/model.safetensors"
+    config = sealed.CONFIG.model_copy(update={"training_method": "lora"})
+    run.save_config(config)
+    sealed.put(run, {adapter: b"a", merged: b"m"})
+    read = hash_files(run.path, ("checkpoints/*/*",))
+    for stage in ("stages/merge", "stages/eval"):
+        sealed.write(run, stage, sealed.FACTS.get(stage, {"passed": True}), config, files=read)
+    assert [name for name in publish.used_files(run) if name.startswith("checkpoints/")] == [merged]
 
 
 def test_no_secret_is_sent(run, monkeypatch):

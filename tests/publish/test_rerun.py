@@ -45,9 +45,7 @@ def test_what_is_emitted_is_valid_and_lies_where_it_says(run):
     path, text = rerun.emit(run)
     assert path == f"skills/{NAME}/SKILL.md" and (run.path / path).read_text() == text
     assert rerun.problems(text, NAME) == []
-    assert (
-        "\n## Run\n\n```bash\n" + "\n".join(map(shlex.join, rerun.commands(CONFIG, baseline=True))) + "\n```\n" in text
-    )
+    assert "\n## Run\n\n```bash\n" + "\n".join(map(shlex.join, rerun.commands(CONFIG))) + "\n```\n" in text
     for said in ("0.9000", "0.1000 (random-head)", "transformers==5.23.0", sealed.ORIGIN["url"], "train took 3.0 s"):
         assert said in text, said
 
@@ -117,7 +115,7 @@ def test_a_name_that_no_loader_takes(text, name):
 
 def verify(run: Run) -> dict:
     """The verification in the foreground: its exit code and its report."""
-    code = rerun.verify(run.path, rerun.RERUN_REPORT, sys.executable, rerun.commands(CONFIG, baseline=True))
+    code = rerun.verify(run.path, rerun.RERUN_REPORT, sys.executable, rerun.commands(CONFIG))
     return {"code": code, **json.loads((run.path / rerun.RERUN_REPORT).read_text())}
 
 
@@ -126,7 +124,7 @@ def test_verification_runs_the_emitted_commands_in_a_clean_copy(run, capfd):
     sealed.put(run, {"data": "stale", "model": "stale", "reports/eval_results.json": '{"accuracy": 0.1}'})
     found = verify(run)
     assert found["code"] == 0 and found["failed"] is None and found["results"] == {"accuracy": 0.89}
-    assert found["commands"] == rerun.commands(CONFIG, baseline=True)
+    assert found["commands"] == rerun.commands(CONFIG)
     assert "$ python train.py --fresh" in capfd.readouterr().out
     assert not (run.path / ".verify").exists() and (run.path / "data").read_text() == "stale"  # the run is untouched
 
@@ -282,7 +280,7 @@ def test_it_rests_on_the_evaluations_own_number(run):
 
 
 def test_in_containers_every_command_runs_in_the_image():
-    lines = rerun.commands(CONFIG.model_copy(update={"platform": "local-docker"}), baseline=False)
+    lines = rerun.commands(CONFIG.model_copy(update={"platform": "local-docker", "skip_baseline": True}))
     assert all(line[:3] == ["bash", "in_image.sh", "python"] for line in lines) and not any(
         "baseline" in line for line in lines
     )

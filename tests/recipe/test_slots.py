@@ -7,7 +7,7 @@ import pytest
 from tunegate.clients.web import MemoryWeb
 from tunegate.errors import ToolFailure
 from tunegate.recipe import gate_problems, recipe_markdown, research
-from tunegate.recipe.slots import SLOTS, Slot, fallback_note
+from tunegate.recipe.slots import SLOTS, Slot, fallback_notes
 
 PAGE = "https://github.com/o/r/wiki"
 TEXT = "Use MixCollator with RandomErasing(p=0.25), lr 3e-4, a batch_size of 64 and the f1 metric; size={'height': 64}, do_pad=True; ViTForImageClassification."
@@ -52,7 +52,9 @@ def test_a_value_that_the_page_names_is_accepted(slot, value, kept):
     assert (
         facts.slots[slot].status == "agent" and facts.slots[slot].value == kept and facts.slots[slot].source.url == PAGE
     )
-    assert gate_problems(facts) == [] and fallback_note(slot) not in facts.notes
+    assert gate_problems(facts) == []
+    expected = [*fallback_notes(facts.slots), f"{slot} was filled by the agent, citing {PAGE}"]
+    assert facts.notes[: len(expected)] == expected
     assert PAGE in recipe_markdown(facts)
 
 
@@ -102,7 +104,9 @@ def test_the_agent_over_a_live_source_is_a_conflict():
 
 def test_the_gate_names_each_slot_that_has_no_ground():
     facts = fill({"metrics": {"value": ["f1"], "url": PAGE}})
-    facts.notes.remove(fallback_note("collator"))
+    facts.notes = ["in other words"]  # no sentence opens or closes a gate
+    assert gate_problems(facts) == []
+    facts.slots["collator"].value = "mine"
     facts.slots["auto_class"] = Slot(value="X", status="live")
     del facts.slots["hyperparameters"]
     assert [problem.split(":")[0] for problem in gate_problems(facts)] == ["auto_class", "collator", "hyperparameters"]

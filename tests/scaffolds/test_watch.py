@@ -141,7 +141,7 @@ def test_rewards_that_tell_nothing_apart_are_noted():
     same = curve([0.0] * 25, reward=0.4, reward_std=0.5, frac_reward_zero_std=1.0)
     assert module.look(same[:19], 100, 1e-3, {}) is None
     rule, said, ends_it = module.look(same, 100, 1e-3, {})
-    assert rule == "flat" and "rewards.py" in said and not ends_it
+    assert rule == "flat-loss" and "rewards.py" in said and not ends_it
     assert module.look([*same, {**same[-1], "step": 26, "frac_reward_zero_std": 0.9}], 100, 1e-3, {}) is None
     assert (
         module.look(curve([0.0] * 25, reward=1.0, frac_reward_zero_std=1.0), 100, 1e-3, {}) is None

@@ -1,12 +1,15 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
 import pytest
 
+import tunegate
 from tunegate.config import RunConfig
 from tunegate.paths import data_dir
 from tunegate.stages import playbook
+from tunegate.stages.verdicts.training import SMOKE_CHECKS
 
 CONFIG = RunConfig(
     platform="local-process",
@@ -30,16 +33,36 @@ SEEN = [
         "out-of-memory",
     ),
     ("RuntimeError: DefaultCPUAllocator: can't allocate memory", "eval", "out-of-memory-eval"),
-    ("the loss is not finite at step 12: divide learning_rate by 10 and train again", "train", "nan-loss"),
-    ("the loss is not finite (inf) at step 12: divide learning_rate by 10 and train again", "train", "nan-loss"),
-    ("the gradient is not finite (grad_norm nan) at step 3: divide learning_rate by 10", "train", "nan-loss"),
-    ("the loss diverged: at most 2.31 in the first 5 logged steps, at least 9 in the last 10", "train", "diverged"),
-    ("smoke check loss failed: loss nan", "smoke", "first-loss-unusable"),
-    ("the loss did not fall (2.3 -> 2.3): inspect labels, collator and learning_rate", "train", "flat-loss"),
-    ("smoke check labels failed: 0 of 32 labels are unmasked", "smoke", "labels-masked"),
-    ("smoke check parameters_changed failed: none did", "smoke", "nothing-learns"),
+    ("[nan-loss] the loss is not finite at step 12: divide learning_rate by 10 and train again", "train", "nan-loss"),
+    (
+        "[nan-loss] the loss is not finite (inf) at step 12: divide learning_rate by 10 and train again",
+        "train",
+        "nan-loss",
+    ),
+    (
+        "[nan-loss] the gradient is not finite (grad_norm nan) at step 3: divide learning_rate by 10",
+        "train",
+        "nan-loss",
+    ),
+    (
+        "[diverged] the loss diverged: at most 2.31 in the first 5 logged steps, at least 9 in the last 10",
+        "train",
+        "diverged",
+    ),
+    ("[smoke-loss] smoke check loss failed: loss nan", "smoke", "first-loss-unusable"),
+    (
+        "[flat-loss] the loss did not fall (2.3 -> 2.3): inspect labels, collator and learning_rate",
+        "train",
+        "flat-loss",
+    ),
+    ("[smoke-labels] smoke check labels failed: 0 of 32 labels are unmasked", "smoke", "labels-masked"),
+    ("[smoke-parameters_changed] smoke check parameters_changed failed: none did", "smoke", "nothing-learns"),
     ("RuntimeError: element 0 of tensors does not require grad and does not have a grad_fn", "smoke", "nothing-learns"),
-    ("smoke check checkpoint_reloads failed: logits differ by 0.3", "smoke", "checkpoint-does-not-reload"),
+    (
+        "[smoke-checkpoint_reloads] smoke check checkpoint_reloads failed: logits differ by 0.3",
+        "smoke",
+        "checkpoint-does-not-reload",
+    ),
     (
         "TypeError: TrainingArguments.__init__() got an unexpected keyword argument 'warmup_ratio'",
         "smoke",
@@ -62,13 +85,25 @@ SEEN = [
         "column-mismatch",
     ),
     ("ValueError: Column 'image' doesn't exist.", "prepare", "column-mismatch"),
-    ("data/meta.json names other classes than config.yaml: call probe_dataset again", "prepare", "class-names-differ"),
+    (
+        "[class-names-differ] data/meta.json names other classes than config.yaml: call probe_dataset again",
+        "prepare",
+        "class-names-differ",
+    ),
     ("IndexError: Target 5 is out of bounds.", "train", "label-out-of-range"),
     ("PIL.UnidentifiedImageError: cannot identify image file <_io.BytesIO object>", "prepare", "broken-image"),
     ("RuntimeError: size mismatch for classifier.weight", "smoke", "head-size-mismatch"),
     ("ValueError: Can't find a valid checkpoint at checkpoints/step-1", "train", "checkpoint-of-another-training"),
-    ("training stopped at step 3 of 9: call docker_run(stage='train') to resume", "train", "training-cut-off"),
-    ("data/train/0.arrow was changed after the stage ended: run the stage again", "prepare", "outputs-changed"),
+    (
+        "[training-cut-off] training stopped at step 3 of 9: call docker_run(stage='train') to resume",
+        "train",
+        "training-cut-off",
+    ),
+    (
+        "[outputs-changed] data/train/0.arrow was changed after the stage ended: run the stage again",
+        "prepare",
+        "outputs-changed",
+    ),
     ("OSError: [Errno 28] No space left on device", "train", "disk-full"),
     (
         "RuntimeError: [enforce fail at inline_container.cc] PytorchStreamWriter failed writing file data/4",
@@ -77,26 +112,42 @@ SEEN = [
     ),
     ("safetensors_rust.SafetensorError: I/O error: No space left on device (os error 28)", "train", "disk-full"),
     (
-        "disk_full: building run-m:latest, at Step 9/12: the engine's disk is full: free space there",
+        "disk_full: [engine-disk-full] building run-m:latest, at Step 9/12: the engine's disk is full: free space there",
         "build",
         "engine-disk-full",
     ),
-    ("exit code 137: the system killed train for want of memory (exit 137)", "train", "killed-for-memory-in-training"),
-    ("exit code 137: the system killed eval for want of memory (exit 137)", "eval", "killed-for-memory"),
+    (
+        "exit code 137: [killed-for-memory] the system killed train: out of memory (exit 137)",
+        "train",
+        "killed-for-memory-in-training",
+    ),
+    (
+        "exit code 137: [killed-for-memory] the system killed eval: out of memory (exit 137)",
+        "eval",
+        "killed-for-memory",
+    ),
     ("RuntimeError: DataLoader worker (pid 7) is killed by signal: Killed.", "train", "killed-for-memory-in-training"),
     (
-        "exit code 137: train was killed from outside (exit 137), by hand or with its engine: run train again",
+        "exit code 137: [killed] train was killed from outside (exit 137), by hand or with its engine: run train again",
         "train",
         "killed",
     ),
-    ("exit code 137: step 31/90  loss 0.5", "eval", "killed"),
+    ("exit code 137: [killed] step 31/90  loss 0.5", "eval", "killed"),
     (
-        "exit code 1: unavailable: reading the job's output (unix:///x.sock): nothing answers there",
+        "exit code 1: unavailable: [engine-gone] reading the job's output (unix:///x.sock): nothing answers there",
         "train",
         "engine-gone",
     ),
-    ("exit code 1: unavailable: the Docker engine at unix:///x.sock (unix:///x.sock): nothing", "eval", "engine-gone"),
-    ("exit code 1: the container of train was removed by someone else before it ended", "train", "container-removed"),
+    (
+        "exit code 1: unavailable: [engine-gone] the Docker engine at unix:///x.sock (unix:///x.sock): nothing",
+        "eval",
+        "engine-gone",
+    ),
+    (
+        "exit code 1: [container-removed] the container of train was removed by someone else before it ended",
+        "train",
+        "container-removed",
+    ),
     ("torch.AcceleratorError: CUDA error: unknown error", "train", "gpu-lost"),
     ("RuntimeError: No CUDA GPUs are available", "train", "gpu-lost"),
     ("Failed to initialize NVML: Unknown Error", "eval", "gpu-lost"),
@@ -116,6 +167,28 @@ def first(lines, stage, exit_code=1, config=CONFIG):
 def test_known_line_finds_its_row(line, stage, expected):
     found = first(["Loading weights: 100%", line], stage)
     assert (found.id, found.line) == (expected, line)
+
+
+@pytest.mark.parametrize(
+    ("line", "stage", "expected"), [seen for seen in SEEN if re.match(r"[^\[]*\[[a-z_-]+\] ", seen[0])]
+)
+def test_our_own_problems_may_be_worded_otherwise(line, stage, expected):
+    assert first([f"{line.partition('] ')[0]}] in other words"], stage).id == expected
+
+
+def test_every_code_that_a_problem_carries_has_a_row_and_every_row_s_code_is_carried():
+    known = {code for row in playbook.load() for code in row.codes}
+    source = [
+        *Path(tunegate.__file__).parent.rglob("*.py"),
+        *data_dir("scaffolds").rglob("*.j2"),
+        *data_dir("scaffolds").rglob("*.py"),
+    ]
+    text = "\n".join(path.read_text() for path in source)
+    carried = set(re.findall(r'(?:coded\(|diagnosis=)"([a-z0-9_-]+)"', text)) | set(
+        re.findall(r"[\"']\[([a-z-]{4,})\] ", text)
+    )
+    carried |= {f"smoke-{name}" for name in SMOKE_CHECKS if name != "ran"} | {"diverged"}  # watch.py names its rule
+    assert carried == known
 
 
 def test_every_row_is_exercised():
@@ -147,7 +220,7 @@ def test_unknown_or_harmless_lines_find_nothing(lines):
 
 def test_rows_hold_only_for_their_stages():
     assert first(["No space left on device"], "build").id == "disk-full"
-    assert first(["the loss did not fall"], "eval") is None
+    assert first(["[flat-loss] the loss did not fall"], "eval") is None
     assert first(["No space left on device"], "no-such-stage") is None
 
 
@@ -167,7 +240,7 @@ def test_overrides_are_computed_from_the_config():
         oom.overrides == {"per_device_train_batch_size": 16, "gradient_accumulation_steps": 2}
         and not oom.needs_approval
     )
-    nan = first(["the loss is not finite at step 2"], "train")
+    nan = first(["[nan-loss] the loss is not finite at step 2"], "train")
     assert nan.overrides == {"learning_rate": 1e-4}
     assert first(["CUDA out of memory"], "eval").overrides == {"per_device_eval_batch_size": 32}
     RunConfig.model_validate({**CONFIG.model_dump(), **oom.overrides, **nan.overrides})

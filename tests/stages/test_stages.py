@@ -7,15 +7,18 @@ import json
 import py_compile
 import sys
 import time
+from fnmatch import fnmatch
 
 import pytest
 
 from tests import sealed
 from tests.sealed import CONFIG, script
-from tunegate import evidence, gates, jobs, stages
+from tunegate import evidence, jobs, stages
 from tunegate.errors import ToolFailure
 from tunegate.evidence import ledger
-from tunegate.project.stages import StageName
+from tunegate.platforms.local_docker.platform import LocalDocker
+from tunegate.platforms.local_process.platform import LocalProcess
+from tunegate.project import render
 from tunegate.rundir import Run
 
 META = {
@@ -60,12 +63,25 @@ def passed(run: Run, stage: str, config=CONFIG) -> bool:
     return stages.passed(run, config, stage, ledger.latest(run))
 
 
-def test_the_table_agrees_with_evidence_gates_and_verdicts():
-    assert {f"stages/{name}" for name in stages.STAGES} == {name for name in evidence.KINDS if "/" in name}
-    assert set(stages.STAGES) == set(stages.verdicts.JUDGES) == set(StageName.__args__)
+def test_a_row_speaks_of_stages_before_it_and_of_what_it_makes():
+    before: list[str] = []
     for name, row in stages.STAGES.items():
-        assert set(row.needs) < set(stages.STAGES)
-        assert gates.MENDS[name] == ("docker_run", {"stage": name})
+        assert {*row.needs, *filter(None, [row.instead_of])} <= set(before), name
+        assert set(row.after) <= set(evidence.KINDS) and row.gate in (3, 4), name
+        for pattern, _ in row.published:
+            assert any(fnmatch(pattern, makes) for makes in row.makes), f"{name} does not make {pattern}"
+        before.append(name)
+
+
+def test_what_a_row_runs_is_rendered_where_it_applies():
+    options = {row.option: True for row in stages.STAGES.values() if row.option}
+    config = CONFIG.model_copy(update={"task": "text-generation", "training_method": "lora", **options})
+    files = render.render_files(render.with_defaults(config, {}), {})
+    for name, row in stages.STAGES.items():
+        assert row.applies(config), name
+        for words in filter(None, (row.argv, row.rerun)):
+            script = words[1].replace(".", "/") + ".py" if words[0] == "-m" else words[0]
+            assert script in files or script == "pytest.py", f"{name}: {script} is not rendered (scaffolds/_shared)"
 
 
 def test_a_stage_that_passed_is_sealed_with_what_it_used_and_made(run):
@@ -192,18 +208,10 @@ def test_an_environment_that_is_gone(run):
 
 def test_build_runs_on_the_servers_own_python_and_the_rest_on_the_stages(run):
     sealed.write(run, "stages/build", {**sealed.FACTS["stages/build"], "python": "/bin/sh"})
-    build = stages._argv(run, CONFIG, "build", stages.STAGES["build"], {}, {})
-    assert build[0] == sys.executable and build[build.index("-m") + 1] == "tunegate.platforms.local_process.envs"
-    assert stages._argv(run, CONFIG, "prepare", stages.STAGES["prepare"], {}, {}) == ["/bin/sh", "prepare_data.py"]
-
-
-def test_on_local_docker_the_same_inputs_are_the_same_container(run):
-    config = CONFIG.model_copy(update={"platform": "local-docker"})
-    names = [
-        stages._argv(run, config, "train", stages.STAGES["train"], {"seed": seed}, {"train.py": "0"})[-1]
-        for seed in (1, 1, 2)
-    ]
-    assert names[0] == names[1] != names[2]
+    build, prepare = (LocalProcess().launch(run, CONFIG, stage, "i", (), True) for stage in ("build", "prepare"))
+    assert build.argv[0] == sys.executable
+    assert build.argv[build.argv.index("-m") + 1] == "tunegate.platforms.local_process.envs"
+    assert prepare.argv == ["/bin/sh", "prepare_data.py"] and prepare.handle is prepare.given is None
 
 
 def test_what_a_stage_needs_before_it(run):
@@ -265,19 +273,26 @@ def test_a_built_image_that_was_removed_is_built_again(run, monkeypatch):
     from tunegate.clients.docker import engine as engines
 
     sealed.write(run, "stages/build", {**sealed.FACTS["stages/build"], "image_id": "sha256:1"})
-    docker = CONFIG.model_copy(update={"platform": "local-docker"})
     monkeypatch.setattr(engines, "connect", lambda: None)
     for found, gone in ((None, True), ("an image", False)):
         monkeypatch.setattr(engines, "image", lambda engine, reference, found=found: found)
-        assert stages.image_gone(run, docker, "build") is gone
-        assert not stages.image_gone(run, docker, "train") and not stages.image_gone(run, CONFIG, "build")
+        assert LocalDocker().build_is_gone(evidence.read(run, "stages/build").facts) is gone
 
 
 def test_a_new_follower_has_the_lost_jobs_inputs_and_starts_nothing(run, monkeypatch):
     started = {}
     monkeypatch.setattr(stages.jobs, "start", lambda run, stage, argv, **more: started.update(argv=argv, **more))
-    spec = {"container": "abc", "makes": ["x/*"], "resting_on": {"seed": 1}, "files": {"train.py": "0"}}
+    spec = {
+        "container": "abc",
+        "makes": ["x/*"],
+        "resting_on": {"platform": "local-docker"},
+        "files": {"train.py": "0"},
+    }
     for mode in ("follow", "stop"):
         stages.reattach(run, jobs.Job("train", "lost", spec), mode)
         assert started["argv"][-4:] == [str(run.path), "train", "abc", mode] and started["container"] == "abc"
-        assert (started["makes"], started["resting_on"], started["files"]) == (("x/*",), {"seed": 1}, {"train.py": "0"})
+        assert (started["makes"], started["resting_on"], started["files"]) == (
+            ("x/*",),
+            {"platform": "local-docker"},
+            {"train.py": "0"},
+        )

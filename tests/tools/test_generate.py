@@ -15,7 +15,7 @@ from tunegate import evidence, gates
 from tunegate.clients.hub import Hub
 from tunegate.evidence import approvals, ledger
 from tunegate.project.render import HEADER
-from tunegate.recipe.slots import SLOTS, fallback_note
+from tunegate.recipe.slots import SLOTS
 from tunegate.rundir import Run
 from tunegate.tools.base import Workspace
 
@@ -224,8 +224,7 @@ def researched(run: Run, **values) -> None:
     """As if fetch_recipe had found these slots, and nothing else."""
     slots = {name: {"value": value, "source": sealed.ORIGIN, "status": "live"} for name, value in values.items()}
     slots = {name: slots.get(name, {"value": None, "source": None, "status": "scaffold"}) for name in SLOTS}
-    notes = [fallback_note(name) for name in SLOTS if name not in values]
-    facts = {**sealed.FACTS["recipe"], "slots": slots, "notes": notes}
+    facts = {**sealed.FACTS["recipe"], "slots": slots}
     if stated := values.get("hyperparameters"):
         fits = {"start": "pretrained", "objective": "supervised", "adapter": "none", "devices": 1}
         facts["trainings"] = [{"values": stated, "url": sealed.ORIGIN["url"], "priority": 3, **fits}]

@@ -18,7 +18,8 @@ from tunegate.clients.web import HttpWeb, parse_map
 from tunegate.embedded import web as recorded_web
 from tunegate.embedded.hub import EmbeddedHub
 from tunegate.evidence import ledger
-from tunegate.hardware import gpus, host
+from tunegate.hardware import gpus
+from tunegate.platforms.local_process import platform as local_process
 from tunegate.rundir import Run
 
 
@@ -32,12 +33,12 @@ def run(call, monkeypatch) -> Run:
 
 def test_both_calls_open_gate_2_and_pretend_nothing(call, run):
     audit = call("audit_gpu", output_dir="run")
-    assert audit["gpu_count"] == 0 and audit["gpu_name"] is None and audit["notes"] == [host.NO_GPU]
+    assert audit["gpu_count"] == 0 and audit["gpu_name"] is None and audit["notes"] == [local_process.NO_GPU]
     assert audit["next"]["tool"] == "pick_ngc_image" and run.config().gpu_count == 0
     image = call("pick_ngc_image", output_dir="run")
     assert image["ngc_image"] is None and image["ngc_image_digest"] is None and image["model_fit"].startswith("fits")
-    assert host.NO_CONTAINER in image["notes"] and image["next"]["tool"] == "fetch_recipe"
-    assert evidence.read(run, "image").facts["why"] == host.NO_CONTAINER
+    assert local_process.NO_CONTAINER in image["notes"] and image["next"]["tool"] == "fetch_recipe"
+    assert evidence.read(run, "image").facts["why"] == local_process.NO_CONTAINER
     steps = call("gate_status", output_dir="run")["steps"]
     assert [step["passed"] for step in steps] == [True, True, False, False, False, False]
 
@@ -260,7 +261,11 @@ def test_the_user_may_go_on_although_the_estimate_says_no(call, too_large):
 
     said = call("pick_ngc_image", output_dir="big", confirm=ASKS)
     assert gate_2(call)["passed"] and said["next"]["tool"] == "fetch_recipe"
-    assert evidence.read(too_large, "image").facts["overruled"] == ASKS
+    assert evidence.read(too_large, "image").facts["overruled"] == {
+        "fit": "too_large",
+        "needed_gb": 160.7,
+        "room_gb": 8.0,
+    }
     assert f"approved by the user: {ASKS}" in too_large.config().notes
     assert ledger.entries(too_large)[-1]["arguments"]["approved"] == ASKS
 
@@ -290,6 +295,10 @@ def test_gate_2_decides_by_the_code_and_not_by_the_sentence(call, too_large):
     sealed.write(too_large, "image", facts, too_large.config())
     assert not gate_2(call)["passed"]
     sealed.write(too_large, "image", {**facts, "fit": "tight", "model_fit": "does not fit"}, too_large.config())
+    assert gate_2(call)["passed"]
+    overruled = {**facts, "needed_gb": 160.7, "room_gb": 8.0}
+    overruled["overruled"] = {key: overruled[key] for key in ("fit", "needed_gb", "room_gb")}
+    sealed.write(too_large, "image", {**overruled, "model_fit": "in other words"}, too_large.config())
     assert gate_2(call)["passed"]
     sealed.write(too_large, "image", {"model_fit": "fits", "workarounds": []}, too_large.config())
     assert "pick_ngc_image again" in next(c["detail"] for c in gate_2(call)["checks"] if c["name"] == "image")

@@ -15,8 +15,8 @@ from tests.stages.test_stages import META, PREPARE
 from tests.tiny import TOKEN
 from tunegate import evidence, gates, jobs, rundir, stages
 from tunegate.evidence import ledger
-from tunegate.project.stages import DATA
 from tunegate.rundir import Run
+from tunegate.stage_table import DATA
 from tunegate.tools import base
 from tunegate.tools import stage as stage_tool
 from tunegate.tools.base import Workspace

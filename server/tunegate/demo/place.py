@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+from collections.abc import Callable
 from typing import NamedTuple
 
 from tunegate.clients.docker import engine as engines
@@ -11,29 +12,42 @@ from tunegate.clients.docker.engine import Engine
 from tunegate.errors import ToolFailure
 from tunegate.hardware import ngc
 from tunegate.paths import checkout
+from tunegate.platforms.local_docker.platform import LocalDocker
+from tunegate.platforms.local_process.platform import LocalProcess
 
 
 class DemoPlatform(NamedTuple):
     platform: str
     why: str
     env: dict[str, str]  # for the server
-    image: str | None = None  # on local-docker: what the engine has; the demo downloads none
+    image: str | None = None  # in containers: what the engine has; the demo downloads none
 
 
 def choose(wanted: str | None) -> DemoPlatform:
-    """wanted: a platform, or None for local-docker if it can be had. Raises ToolFailure when `wanted` cannot."""
-    if wanted == "local-process":
-        return DemoPlatform(wanted, "the stages run in a virtual environment, as asked for", {})
+    """wanted: a platform, or None for containers if they can be had. Raises ToolFailure when `wanted` cannot."""
+    if wanted and wanted not in PLACES:
+        raise ToolFailure("invalid_input", f"--platform {wanted}: the demo runs on {' or '.join(PLACES)}")
+    if wanted:
+        return PLACES[wanted]()
     try:
-        engine = engines.connect()
-        image = _image(engine)
+        return _in_containers()
     except ToolFailure as failure:
-        if wanted:
-            raise
-        return DemoPlatform(
-            "local-process", f"the stages run in a virtual environment, not in containers: {failure}", {}
-        )
-    return DemoPlatform("local-docker", f"the stages run in containers of {image}", {"DOCKER_HOST": engine.host}, image)
+        return _in_environment(f"not in containers: {failure}")
+
+
+def _in_environment(why: str = "as asked for") -> DemoPlatform:
+    return DemoPlatform(LocalProcess.name, f"the stages run in a virtual environment, {why}", {})
+
+
+def _in_containers() -> DemoPlatform:
+    engine = engines.connect()
+    image = _image(engine)
+    return DemoPlatform(
+        LocalDocker.name, f"the stages run in containers of {image}", {"DOCKER_HOST": engine.host}, image
+    )
+
+
+PLACES: dict[str, Callable[[], DemoPlatform]] = {LocalProcess.name: _in_environment, LocalDocker.name: _in_containers}
 
 
 def _image(engine: Engine) -> str:

@@ -18,10 +18,7 @@ from tunegate import __version__, nofollow
 from tunegate.config import Basis, RunConfig, keys_resting
 from tunegate.evidence import ledger, seal
 from tunegate.rundir import Run, canonical, file_sha256
-
-DATA: tuple[Basis, ...] = ("model", "dataset", "subset")
-RUN: tuple[Basis, ...] = (*DATA, "training", "platform")
-IMAGE: tuple[Basis, ...] = ("platform", "image")
+from tunegate.stage_table import ON_RUN, STAGES
 
 
 @dataclass(frozen=True)
@@ -39,10 +36,6 @@ class Kind:
         return keys_resting(*self.rests)
 
 
-def _stage(name: str, *rests: Basis, after: tuple[str, ...] = ("model", "dataset")) -> dict[str, Kind]:
-    return {f"stages/{name}": Kind("docker_run", rests, after, (("stage", name),))}
-
-
 KINDS: dict[str, Kind] = {
     "model": Kind("probe_model", ("model",)),
     "dataset": Kind("probe_dataset", ("dataset",), ("model",)),
@@ -51,22 +44,12 @@ KINDS: dict[str, Kind] = {
     "recipe": Kind("fetch_recipe", ("model", "recipe"), ("model",)),
     "project": Kind(
         "render_project",
-        (*RUN, "image", "workarounds", "unit_tests", "report"),
+        (*ON_RUN, "image", "workarounds", "unit_tests", "report"),
         ("model", "dataset", "recipe", "image"),
     ),
-    **_stage("build", *IMAGE, after=("image",)),
-    **_stage("check_api", *IMAGE, "signatures", after=()),
-    **_stage("test", *RUN, "unit_tests", after=("model",)),
-    **_stage("prepare", "dataset", "subset", "row_filter", "platform", after=("dataset",)),
-    **_stage("smoke", *RUN),
-    **_stage("baseline", *DATA, "row_filter", "measuring", "platform"),
-    **_stage("train", *RUN),
-    **_stage("merge", *RUN),
-    **_stage("eval", *RUN, "baseline"),
-    **_stage("infer", *RUN),
-    **_stage("report", *RUN, "report", "baseline"),
-    "push": Kind("push_hub", (*RUN, "push", "baseline")),
-    "rerun": Kind("emit_rerun_skill", (*RUN, "baseline")),
+    **{f"stages/{name}": Kind("docker_run", row.rests, row.after, (("stage", name),)) for name, row in STAGES.items()},
+    "push": Kind("push_hub", (*ON_RUN, "push", "baseline")),
+    "rerun": Kind("emit_rerun_skill", (*ON_RUN, "baseline")),
 }
 
 

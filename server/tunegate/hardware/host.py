@@ -4,23 +4,28 @@ from __future__ import annotations
 
 import os
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 from tunegate.config import RunConfig
-from tunegate.hardware import docker_audit, gpu_handover, gpus
+from tunegate.hardware import docker_audit, gpus
 from tunegate.hardware.facts import HostFacts
 from tunegate.project import extras
 
-NO_CONTAINER = (
-    "platform local-process: stages run in a virtual environment on this machine, without a container; "
-    "there is no image digest to pin, so the package lock in meta/stages/build.json stands in for it"
-)
-NO_GPU = "platform local-process trains on the CPU: expect hours where a GPU takes minutes; fit for small models and for trying a run out"
 MIN_FREE_GB = 5.0  # the CPU stage environment and a small model's checkpoints; min_disk_gb speaks of container images
 
 
-def audit(config: RunConfig, run_path: Path, *, token_present: bool) -> HostFacts:
-    """Facts of this machine now. `gpu_count` is what the run will use: on local-process 0, whatever is installed."""
+def audit(
+    config: RunConfig,
+    run_path: Path,
+    audit_platform: Callable[[HostFacts, gpus.Gpus, RunConfig, Path], None],
+    *,
+    token_present: bool,
+) -> HostFacts:
+    """Facts of this machine now. `gpu_count` is what the run will use, as the platform says: 0 where it uses none.
+
+    audit_platform: adds what the run's platform offers (platforms.base.Platform.audit).
+    """
     seen = gpus.find()
     facts = HostFacts(
         gpu_count=0,
@@ -35,14 +40,7 @@ def audit(config: RunConfig, run_path: Path, *, token_present: bool) -> HostFact
         free_disk_gb=round(shutil.disk_usage(run_path).free / 1e9, 1),
         credentials={"HF_TOKEN": token_present},
     )
-    if config.platform == "local-docker":
-        docker_audit.look(facts, seen, config, run_path)
-        if facts.hard_failures:
-            facts.without["platform"] = "local-process"
-    else:
-        facts.notes.append(NO_GPU)
-        if seen.gpus:
-            facts.warnings.append(f"{gpu_handover.describe_gpu(seen.gpus)} here, not used by local-process")
+    audit_platform(facts, seen, config, run_path)
     _audit_disk(facts, config, run_path)
     if extras.needs_wandb_key(config):
         facts.credentials["WANDB_API_KEY"] = bool(os.environ.get("WANDB_API_KEY"))

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Callable
 from functools import cache
 from typing import Annotated, Any, Literal
 
@@ -152,14 +153,21 @@ def _workaround(section: Section) -> Workaround:
         raise ValueError(f"{PAGE}, section {section.id!r}: {error}") from None
 
 
-def review(run: Run, config: RunConfig, **fresh: dict[str, Any]) -> RunConfig:
+Versions = Callable[
+    [dict[str, Any]], dict[str, str | None]
+]  # facts of the image -> what runs there instead of the pins
+
+
+def review(run: Run, config: RunConfig, versions: Versions, **fresh: dict[str, Any]) -> RunConfig:
     """config with `applicable_workarounds` as of now, and a note for each change.
 
-    fresh: facts (model, host, image) that are not evidence yet; the others are read from the run. Raises
+    versions: of the run's platform (platforms.base). fresh: facts (model, host, image) that are not evidence yet; the others are read from the run. Raises
     ToolFailure(invalid_config) for an id in skip_workarounds that does not exist.
     """
     facts = {name: fresh.get(name) or _facts(run, name) for name in ("model", "host", "image")}
-    matching = applicable(context(config, facts["model"], facts["host"], facts["image"]), config.skip_workarounds)
+    matching = applicable(
+        context(config, versions, facts["model"], facts["host"], facts["image"]), config.skip_workarounds
+    )
     return config.model_copy(
         update={
             "applicable_workarounds": [w.id for w in matching],
@@ -175,6 +183,7 @@ def _facts(run: Run, name: str) -> dict[str, Any]:
 
 def context(
     config: RunConfig,
+    versions: Versions,
     model_facts: dict[str, Any],
     host_facts: dict[str, Any] | None = None,
     image_facts: dict[str, Any] | None = None,
@@ -190,8 +199,7 @@ def context(
     flat |= {"gpu.driver_major": config.driver_major, "gpu.vram_gb": config.vram_gb_per_gpu}
     flat["gpu.compute_capability"] = _lowest_capability(host_facts) if config.gpu_count else None
     flat |= {f"versions.{name}": version for name, version in pinned_versions().items()}
-    if config.platform != "local-process":  # the image's own torch runs, whatever requirements-local.txt says
-        flat |= {f"versions.{name}": None for name in TORCH} | {"versions.torch": image_facts.get("torch")}
+    flat |= {f"versions.{name}": version for name, version in versions(image_facts).items()}
     flat |= {f"env.{name}": os.environ[name] for name in ENV_SEEN if os.environ.get(name)}
     _flatten("model", model_facts, flat)
     _flatten("host", host_facts, flat)

@@ -77,7 +77,7 @@ def from_recipe(config: RunConfig, recipe: dict[str, Any], model: dict[str, Any]
     for name, read in ADOPTERS.items():
         slot = recipe["slots"].get(name) or {}
         if slot.get("value") is not None:
-            read(found, slot["value"], Context(config, slot, recipe.get("notes") or [], model))
+            read(found, slot["value"], Context(config, slot, recipe.get("sources") or [], model))
     return found
 
 
@@ -101,7 +101,7 @@ def told(found: Found, before: RunConfig, after: RunConfig) -> list[str]:
 class Context(NamedTuple):
     config: RunConfig
     slot: dict[str, Any]
-    notes: list[str]  # of the research
+    sources: list[dict[str, Any]]  # of the research
     model: dict[str, Any]
 
     @property
@@ -254,12 +254,13 @@ def _flip(found: Found, steps: list[dict], crops: list[dict], about: Context) ->
         _take(found, "horizontal_flip", chances[0] != 0, about.url)
         if _number(chances[0]) and chances[0] not in (0, 0.5):
             found.left.append(f"train_transforms: a flip has a chance of 0.5 here, not {chances[0]} ({about.url})")
-    elif any(step["name"] == "RandomResizedCrop" for step in crops) and not _cutshort(about):
+    elif any(step["name"] == "RandomResizedCrop" for step in crops) and not _is_cut_short(about):
         _take(found, "horizontal_flip", False, about.url)
 
 
-def _cutshort(about: Context) -> bool:
-    return any(note.startswith(about.url) and "was left out" in note for note in about.notes)
+def _is_cut_short(about: Context) -> bool:
+    """The page has a transform that could not be read: it may be the flip."""
+    return any(source["url"] == about.url and source.get("transforms_unread") for source in about.sources)
 
 
 def _size(found: Found, steps: list[dict], about: Context) -> None:

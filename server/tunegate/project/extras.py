@@ -7,6 +7,7 @@ import re
 from collections.abc import Callable
 
 from tunegate.config import RunConfig
+from tunegate.stage_table import STAGES
 
 # What lies in the project's tests/, and where. (One batch of grpo would be the model's own answers, which smoke.py has.)
 TESTS: tuple[tuple[str, Callable[[RunConfig], bool]], ...] = (
@@ -46,14 +47,14 @@ def needs_wandb_key(config: RunConfig) -> bool:
 
 def secrets(config: RunConfig, stage: str) -> tuple[str, ...]:
     """Names of the secrets that monitoring needs: the training's alone."""
-    return ("WANDB_API_KEY",) if stage == "train" and needs_wandb_key(config) else ()
+    return ("WANDB_API_KEY",) if STAGES[stage].monitored and needs_wandb_key(config) else ()
 
 
 def environment(config: RunConfig, stage: str) -> dict[str, str]:
     """What monitoring reads from a stage's environment; every stage but the training is kept from it."""
     if config.monitoring != "wandb":
         return {}
-    if stage != "train":
+    if not STAGES[stage].monitored:
         return {"WANDB_MODE": "disabled"}
     return {name: os.environ[name] for name in WANDB_SETTINGS if os.environ.get(name)}
 

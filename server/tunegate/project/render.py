@@ -24,6 +24,7 @@ from tunegate.knowledge import fixes
 from tunegate.paths import data_dir
 from tunegate.project import extras
 from tunegate.recipe import renames
+from tunegate.stage_table import STAGES, Stage
 from tunegate.tasks import TASKS
 
 FROZEN = (
@@ -240,6 +241,8 @@ def _values(config: RunConfig, slots: dict[str, Any]) -> dict[str, Any]:
         "environment": fixes.environment(config),
         "frozen": FROZEN,
         "renames": renames,
+        "online": _in_shell([row for row in STAGES.values() if row.network]),
+        "monitored": _in_shell([row for row in STAGES.values() if row.monitored]),
         "quoted": _quoted,
         "dataset": quoting.sentence(f"{config.dataset_id or config.local_dataset_path}"),
         "local_mount": quoting.bind_mount(config.local_dataset_path or ""),
@@ -256,6 +259,12 @@ def _auto_class(task: str, slots: dict[str, Any]) -> str:
     fallback, head = TASKS[task].auto_classes[0], TASKS[task].heads[0]
     named = slots.get("auto_class")
     return named if isinstance(named, str) and named.isidentifier() and head in named else fallback
+
+
+def _in_shell(rows: list[Stage]) -> str:
+    """The patterns of a shell's `case " $* "` for the commands of these stages: a script with its words, or a module of -m."""
+    words = [row.argv[1:2] if row.argv[0] == "-m" else row.argv for row in rows]
+    return " | ".join('*" ' + ' "*"'.join(each) + ' "*' for each in words)
 
 
 def _quoted(text: str) -> str:

@@ -66,9 +66,11 @@ def certainty(tuned: dict[str, Any]) -> str:
     text = f"95 % interval of the tuned value, bootstrapped over the rows: {low:.4f} to {high:.4f}"
     if change := tuned.get("difference"):
         text += f"; of its difference to the baseline, paired: {change['low']:+.4f} to {change['high']:+.4f}"
-        shown = metrics.outcome(tuned["metric"], change).partition(":")[0]
-        text += "" if shown == "improved" else f". **{shown[0].upper()}{shown[1:]}**"
-        text += ", for it includes no change at all" if shown.startswith("no") else ""
+        text += {
+            "improved": "",
+            "worse": ". **Worse than the baseline**",
+            "not_shown": ". **No improvement shown**, for it includes no change at all",
+        }[metrics.outcome(tuned["metric"], change)]
     if seen := tuned.get("seen_in_training"):
         text += f". {seen} of the {tuned['n']} evaluation rows are among the training rows too"
     return f"{text}."

@@ -15,15 +15,10 @@ from tunegate.evidence import ledger
 from tunegate.evidence.seal import redacted
 from tunegate.publish import card
 from tunegate.rundir import Run, hash_files
+from tunegate.stage_table import STAGES
 
-PUSHED = {  # in the run -> in the repository
-    "checkpoints/final/*": "",
-    "checkpoints/merged/*": "",
-    "reports/eval_results.json": "results/",
-    "reports/baseline_results.json": "results/",
-    "reports/inference_samples/*": "inference_samples/",
-    "reports/report.html": "results/",
-    "reports/report.pdf": "results/",
+PUSHED = {  # in the run -> folder of the repository; with what was rendered
+    **{pattern: folder for row in STAGES.values() for pattern, folder in row.published},
     "Dockerfile": "",
     "requirements*.txt": "",
 }
@@ -59,14 +54,17 @@ def assemble(run: Run) -> dict[str, bytes | Path]:
 
 def used_files(run: Run) -> dict[str, str]:
     """The run's files that are pushed, {path: sha256}: only what a stage made or the renderer wrote, whatever else lies there."""
-    stages = [
-        "stages/merge" if run.config().adapted else "stages/train",  # merged weights are a model, an adapter is none
-        "stages/eval",
-        "stages/infer",
-        *([] if run.config().skip_baseline else ["stages/baseline"]),
-        *(["stages/report"] if run.config().emit_report else []),
-    ]
-    made = {name for stage in stages if (found := evidence.read(run, stage)) for name in found.files}
+    config = run.config()
+    rows = {name: row for name, row in STAGES.items() if row.published and row.applies(config)}
+    for replaced in {row.instead_of for row in rows.values()}:
+        rows.pop(replaced, None)
+    made = {
+        name
+        for stage, row in rows.items()
+        if (found := evidence.read(run, f"stages/{stage}"))
+        for name in found.files
+        if any(Path(name).match(pattern) for pattern, _ in row.published)
+    }
     project = evidence.read(run, "project")
     made |= set(project.facts["files"]) if project else set()
     return {

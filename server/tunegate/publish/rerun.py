@@ -26,11 +26,12 @@ from tunegate.config import RunConfig
 from tunegate.errors import ToolFailure
 from tunegate.hardware import gpu_handover
 from tunegate.paths import data_dir
+from tunegate.platforms import registry
 from tunegate.project import render
-from tunegate.project.stages import HUB_SECRETS
 from tunegate.publish import card
 from tunegate.rundir import Run, file_sha256
-from tunegate.stages import hub_environment, needs_token, stage_python
+from tunegate.stage_table import HUB_SECRETS, STAGES
+from tunegate.stages import hub_environment, needs_token
 
 JOB = "rerun"
 RERUN_REPORT = "reports/rerun.json"
@@ -110,7 +111,8 @@ def _values(run: Run, config: RunConfig, name: str) -> dict[str, Any]:
             for stage in ("prepare", "smoke", "train", "eval")
             if f"stages/{stage}" in facts
         },
-        "commands": [quoting.shell(argv) for argv in commands(config, baseline is not None)],
+        "set_up": registry.of(config).set_up(config),
+        "commands": [quoting.shell(argv) for argv in commands(config)],
         "lock": "\n".join(f"{package}=={version}" for package, version in packages.items()),
         "python_version": facts["stages/build"].get("python_version", ""),
         "sources": facts["recipe"]["sources"],
@@ -119,14 +121,9 @@ def _values(run: Run, config: RunConfig, name: str) -> dict[str, Any]:
     }
 
 
-def commands(config: RunConfig, baseline: bool) -> list[list[str]]:
+def commands(config: RunConfig) -> list[list[str]]:
     """The words of the stages by hand, in order, inside the environment, or each in the project's image."""
-    python = ["bash", "in_image.sh", "python"] if config.platform == "local-docker" else ["python"]
-    before = [["prepare_data.py"], ["train.py", "--smoke", "--max_steps", "2"]]
-    before += [["run_eval.py", "--baseline"]] if baseline else []
-    merge = [["merge_lora.py"]] if config.adapted else []
-    after = [["run_eval.py"], ["infer.py"], *([["report.py"]] if config.emit_report else [])]
-    return [[*python, *script] for script in (*before, ["train.py", "--fresh"], *merge, *after)]
+    return [[*registry.of(config).python, *row.rerun] for row in STAGES.values() if row.rerun and row.applies(config)]
 
 
 def _troubles(facts: dict[str, dict]) -> list[str]:
@@ -165,9 +162,8 @@ def problems(text: str, name: str, without_names: str | None = None) -> list[str
 
 def command(run: Run) -> list[str]:
     config = run.config()
-    # in containers the commands themselves say which python
-    python = stage_python(run) if config.platform == "local-process" else "python"
-    words = json.dumps(commands(config, not config.skip_baseline and evidence.read(run, "stages/baseline") is not None))
+    python = registry.of(config).interpreter(run)
+    words = json.dumps(commands(config))
     return [*jobs.PYTHON_M, "tunegate.publish.rerun", str(run.path), RERUN_REPORT, python, words]
 
 

@@ -14,13 +14,13 @@ from tunegate.errors import ToolFailure
 from tunegate.recipe.pyfacts import Extraction
 from tunegate.recipe.rungs import RUNGS
 from tunegate.recipe.slots import (
-    FALLBACK,
     MAX_NOTES,
     ORDER,
     RecipeFacts,
     RecipeSource,
     check_agent_slots,
     cite,
+    fallback_notes,
     fill,
     slots_of,
 )
@@ -88,8 +88,7 @@ def _recipe(walk: Walk, given: dict[str, tuple[Any, str]]) -> RecipeFacts:
         cite(slots, conflicts, notes, name, value, page, priority)
         if name == "hyperparameters":
             walk.trainings = [_cited_training(walk, value, page, priority)]
-    warnings = [note for note in [*notes, _replayed(walk), *walk.notes] if note and not note.startswith(FALLBACK)]
-    kept = [note for note in [*warnings, *walk.asides] if note not in notes]
+    warnings = [note for note in [*notes, _replayed(walk), *walk.notes] if note]
     return RecipeFacts(
         task=walk.task,
         model_id=walk.model_id,
@@ -100,7 +99,7 @@ def _recipe(walk: Walk, given: dict[str, tuple[Any, str]]) -> RecipeFacts:
         tried=walk.tried,
         conflicts=conflicts,
         trainings=in_order(walk.trainings, walk.method, ORDER["method"])[:MAX_TRAININGS],
-        notes=(notes + list(dict.fromkeys(kept)))[:MAX_NOTES],
+        notes=list(dict.fromkeys([*fallback_notes(slots), *warnings, *walk.asides]))[:MAX_NOTES],
         warnings=list(dict.fromkeys(warnings))[:MAX_NOTES],
     )
 
@@ -148,4 +147,5 @@ def _source(walk: Walk, page: Page, priority: int) -> RecipeSource:
         imports=found.imports,
         requires=found.requires,
         written_with=found.written_with,
+        transforms_unread=found.transforms_unread,
     )

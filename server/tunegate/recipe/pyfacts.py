@@ -87,6 +87,7 @@ class Extraction:
     requires: dict[str, str] = field(default_factory=dict)  # library -> version specifier
     written_with: dict[str, str] = field(default_factory=dict)  # library -> version
     problems: list[str] = field(default_factory=list)
+    transforms_unread: bool = False  # one of its transforms is not a plain call and was left out
     trainings: list[Training] = field(default_factory=list)  # each sets its hyperparameters together
 
     def settle(self, adapted: bool | None = None) -> None:
@@ -164,8 +165,11 @@ def _classes(source: SourceCode, head: Head, found: Extraction) -> None:
 
 
 def _pipelines(source: SourceCode, head: Head, found: Extraction) -> None:
-    for role, steps, where in transforms(source, found.problems):
+    left_out: list[str] = []
+    for role, steps, where in transforms(source, left_out):
         found.add(f"{role}_transforms", steps, where)
+    found.problems += left_out
+    found.transforms_unread = bool(left_out)
 
 
 def _collator(source: SourceCode, head: Head, found: Extraction) -> None:

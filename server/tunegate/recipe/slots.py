@@ -38,7 +38,6 @@ BY_KEYWORD = ("hyperparameters", "lora", "processor_kwargs")  # each keyword may
 SELDOM = ("processor_kwargs",)  # most models need none, so nothing further is searched for their sake
 # Auto classes that transformers 5 no longer has -> what they are called now.
 RENAMED_IN_5 = {"AutoModelForVision2Seq": "AutoModelForImageTextToText", "AutoModelWithLMHead": "AutoModelForCausalLM"}
-FALLBACK = "fallback to scaffold — no live source for "
 MAX_CONFLICTS = 60
 MAX_NOTES = 100
 
@@ -78,6 +77,7 @@ class RecipeSource(_Model):
     imports: list[str] = Field(default_factory=list, description="libraries that its code imports")
     requires: dict[str, str] = Field(default_factory=dict, description="library -> the versions that it asks for")
     written_with: dict[str, str] = Field(default_factory=dict, description="library -> the version that its author had")
+    transforms_unread: bool = Field(False, description="one of its transforms is not a plain call and was left out")
 
 
 class Tried(_Model):
@@ -127,14 +127,17 @@ def slots_of(task: str) -> list[str]:
     return [name for name in SLOTS if name not in (*absent, *(() if task in tasks.VISION else OF_IMAGES))]
 
 
-def fallback_note(slot: str) -> str:
-    return FALLBACK + slot
+def fallback_notes(slots: dict[str, Slot]) -> list[str]:
+    """A sentence for each slot that falls back to the scaffold. What decides is its status."""
+    return [
+        f"fallback to scaffold — no live source for {name}" for name, slot in slots.items() if slot.status == "scaffold"
+    ]
 
 
 def fill(
     candidates: list[Candidate], transformers_version: str, wanted: list[str]
 ) -> tuple[dict[str, Slot], list[Conflict], list[str]]:
-    """Candidates -> (every slot, conflicts, notes). What nobody fills falls back to the scaffold, with a note."""
+    """Candidates -> (every slot, conflicts, notes). What nobody fills falls back to the scaffold."""
     notes: list[str] = []
     candidates = [_current(candidate, transformers_version, notes) for candidate in candidates]
     slots: dict[str, Slot] = {}
@@ -147,7 +150,6 @@ def fill(
         )
         if not ranked:
             slots[name] = Slot(status="scaffold")
-            notes.append(fallback_note(name))
         elif name in BY_KEYWORD:
             slots[name] = _merged(name, ranked, conflicts)
         else:
@@ -336,9 +338,7 @@ def cite(
             )
         )
     slots[name] = Slot(value=value, source=Origin(url=page.url, sha256=page.sha256, priority=priority), status="agent")
-    notes[:] = [note for note in notes if note != fallback_note(name)] + [
-        f"{name} was filled by the agent, citing {page.url}"
-    ]
+    notes.append(f"{name} was filled by the agent, citing {page.url}")
 
 
 def gate_problems(facts: RecipeFacts) -> list[str]:
@@ -350,8 +350,8 @@ def gate_problems(facts: RecipeFacts) -> list[str]:
         if slot is None:
             problems.append(f"{name}: not researched")
         elif slot.status == "scaffold":
-            if fallback_note(name) not in facts.notes:
-                problems.append(f"{name}: falls back to the scaffold, but no note says so")
+            if slot.value is not None or slot.source is not None:
+                problems.append(f"{name}: falls back to the scaffold, yet has a value or a page of its own")
         elif slot.value is None or slot.source is None or (slot.source.url, slot.source.sha256) not in fetched:
             problems.append(f"{name}: no page that fetch_recipe fetched stands behind it")
     return problems

@@ -1,4 +1,4 @@
-"""The life of a stage: begun, followed, stopped, collected. One way for all of them; project/stages.py has their rows."""
+"""How a stage starts and how its end becomes evidence. One way for all of them: life.py takes the steps, stage_table.py has their rows."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from pathlib import Path
 from typing import Any, Literal
 
 from tunegate import evidence, jobs, nofollow
-from tunegate.clients.docker import engine as engines
 from tunegate.config import RunConfig
-from tunegate.errors import NextCall, ToolFailure
+from tunegate.errors import coded
 from tunegate.evidence import ledger
 from tunegate.jobs import checkpoints
-from tunegate.platforms.local_docker import docker_stage
+from tunegate.platforms import registry
+from tunegate.platforms.base import Platform
 from tunegate.project import extras
-from tunegate.project.stages import SCRIPTS, STAGES, Stage
 from tunegate.rundir import Run, canonical, hash_files
+from tunegate.stage_table import SCRIPTS, STAGES, Stage
 from tunegate.stages import verdicts
 
 SAME_ERROR_LIMIT = 3
@@ -39,25 +39,23 @@ def start(run: Run, config: RunConfig, stage: str, roots: tuple[Path, ...] = ())
     for folder in ("__pycache__", "tests/__pycache__"):  # what runs is the source that is hashed here
         nofollow.rmtree(run.path / folder)
     files = _inputs(run, stage, row)
-    argv = _argv(run, config, stage, row, resting_on, files)
-    given, lives_on = None, False
-    if config.platform == "local-docker":
-        given = docker_stage.given(run, config, stage, roots)
-        if stage != "build":
-            docker_stage.end_others(run, stage, argv[-1], done=earlier.state == "ended")
-            lives_on = stage == "train" and docker_stage.goes_on(run, stage, argv[-1])
-    training = _training(run, earlier, resting_on, files, lives_on) if stage == "train" else None
-    container = argv[-1] if config.platform == "local-docker" and stage != "build" else None
+    platform = registry.of(config)
+    inputs = hashlib.sha256(canonical([str(run.path), resting_on, files])).hexdigest()[:16]
+    launch = platform.launch(run, config, stage, inputs, roots, done=earlier.state == "ended")
+    training = None
+    if stage == "train":
+        lives_on = launch.handle is not None and platform.goes_on(run, stage, launch.handle)
+        training = _training(run, earlier, resting_on, files, lives_on)
     return jobs.start(
         run,
         stage,
-        argv,
+        launch.argv,
         env=_environment(run, config, stage),
         makes=row.makes,
         resting_on=resting_on,
         files=files,
-        container=container,
-        given=given,
+        container=launch.handle,
+        given=launch.given,
         training=training,
     )
 
@@ -68,7 +66,7 @@ def reattach(run: Run, job: jobs.Job, mode: Literal["follow", "stop"]) -> jobs.J
     return jobs.start(
         run,
         job.stage,
-        _follower(run, job.stage, container, mode),
+        _platform(job).follower(run, job.stage, container, mode),
         env=_environment(run, run.config(), job.stage),
         makes=tuple(job.spec["makes"]),
         resting_on=job.spec["resting_on"],
@@ -85,14 +83,15 @@ def _environment(run: Run, config: RunConfig, stage: str) -> dict[str, str]:
     return jobs.environment(hub | extras.environment(config, stage), (*secrets, *extras.secrets(config, stage)))
 
 
-def _follower(run: Run, stage: str, *arguments: str) -> list[str]:
-    return [*jobs.PYTHON_M, "tunegate.platforms.local_docker.docker_stage", str(run.path), stage, *arguments]
+def _platform(job: jobs.Job) -> Platform:
+    """Of the job, whatever config.yaml says by now."""
+    return registry.PLATFORMS[job.spec["resting_on"]["platform"]]
 
 
 def _inputs(run: Run, stage: str, row: Stage) -> dict[str, str]:
     """{path: sha256} of what the stage reads."""
     found = hash_files(run.path, row.uses)
-    others = set(SCRIPTS) - {*row.uses, *row.argv} if stage != "check_api" else set()
+    others = SCRIPTS - {*row.uses, *row.argv} if stage != "check_api" else set()
     return {name: digest for name, digest in found.items() if name not in others}
 
 
@@ -122,39 +121,6 @@ def _training(
 def needs_token(run: Run) -> bool:
     """Whether a stage that reads the Hub must show a token: the model or the dataset is gated or private."""
     return evidence.restricted(evidence.read(run, "model"), evidence.read(run, "dataset"))
-
-
-def _argv(
-    run: Run, config: RunConfig, stage: str, row: Stage, resting_on: dict[str, Any], files: dict[str, str]
-) -> list[str]:
-    if config.platform == "local-docker":
-        # the same inputs are the same job: its container is found again by this name
-        inputs = hashlib.sha256(canonical([str(run.path), resting_on, files])).hexdigest()[:16]
-        return _follower(run, stage, inputs)
-    if stage == "build":
-        requirements = [str(run.path / name) for name in ("requirements-local.txt", "requirements.txt")]
-        return [
-            *jobs.PYTHON_M,
-            "tunegate.platforms.local_process.envs",
-            str(run.path / "reports/build.json"),
-            *requirements,
-        ]
-    return [stage_python(run), *row.argv]
-
-
-def stage_python(run: Run) -> str:
-    """The interpreter that `build` recorded. Raises ToolFailure(gate_closed) when it is gone."""
-    built = evidence.read(run, "stages/build")
-    python = built.facts.get("python") if built else None
-    if not python or not Path(python).exists():
-        raise ToolFailure(
-            "gate_closed",
-            f"the stage environment {python or ''} is gone: build it again",
-            gate=4,
-            missing=["stages/build"],
-            next=NextCall(tool="docker_run", arguments={"output_dir": str(run.path), "stage": "build"}),
-        )
-    return python
 
 
 def hub_environment(project: Path, with_token: bool) -> dict[str, str]:
@@ -188,7 +154,9 @@ def collect(run: Run, config: RunConfig, job: jobs.Job) -> tuple[evidence.Eviden
     verdict = verdicts.judge(run, config, job)
     if tampered:
         verdict = verdicts.Verdict(
-            False, verdict.facts, [f"{tampered[0]} was changed after the stage ended: run the stage again"]
+            False,
+            verdict.facts,
+            [coded("outputs-changed", f"{tampered[0]} was changed after the stage ended: run the stage again")],
         )  # and no longer `stopped`, whatever it was
     facts = {
         "passed": verdict.passed,
@@ -214,7 +182,7 @@ def collect(run: Run, config: RunConfig, job: jobs.Job) -> tuple[evidence.Eviden
     )
     wrote = evidence.write(run, found)
     if job.spec.get("container"):
-        docker_stage.forget(run, job.stage)  # only now: until here the container was a second record of how it ended
+        _platform(job).forget(run, job.stage)  # only now: until here the container was a second record of how it ended
     return found, wrote
 
 
@@ -276,20 +244,8 @@ def passed(run: Run, config: RunConfig, stage: str, newest: dict[str, str]) -> b
     return bool(found and found.facts.get("passed")) and not evidence.problems(run, name, config, newest)
 
 
-def image_gone(run: Run, config: RunConfig, stage: str) -> bool:
-    """Whether `build` must run again although it passed: somebody removed its image from the engine."""
-    if stage != "build" or config.platform != "local-docker":
-        return False
-    built = evidence.read(run, "stages/build")
-    return built is not None and engines.image(engines.connect(), built.facts["image_id"]) is None
-
-
 def missing_before(run: Run, config: RunConfig, stage: str) -> list[str]:
     """The stages whose evidence this one needs and that does not hold."""
     newest = ledger.latest(run)
-    needs = STAGES[stage].needs
-    if stage in ("eval", "infer") and config.adapted:  # what is measured is the model as it will be published
-        needs = (*needs, "merge")
-    if stage == "eval" and not config.skip_baseline:  # it says how far it is from the baseline
-        needs = ("baseline", *needs)
+    needs = [name for name in STAGES[stage].needs if STAGES[name].applies(config)]
     return [name for name in needs if not passed(run, config, name, newest)]

@@ -7,6 +7,7 @@ a log that no row knows has no finding.
 from __future__ import annotations
 
 import math
+import re
 from functools import cache
 from typing import Any, Literal, get_args
 
@@ -14,9 +15,10 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 
 from tunegate.config import RunConfig, Scalar
 from tunegate.knowledge.reference_pages import Section, sections
-from tunegate.project.stages import StageName
+from tunegate.stage_table import StageName
 
 PAGE = "error-playbook.md"
+_CODE = re.compile(r"(?:[^\[\]]{1,120}: )?\[([a-z0-9_-]+)\] ")
 
 
 class _Strict(BaseModel):
@@ -53,7 +55,8 @@ class NextChange(_Strict):
 
 
 class Row(_Strict):
-    """`match`: substrings, any case. `exit_codes`: a match by themselves. `otherwise`: for when the change is impossible."""
+    """`codes`: of our own problems (errors.coded). `match`: substrings of other programs' lines, any case. `exit_codes`: a match
+    by themselves. `otherwise`: for when the change is impossible."""
 
     id: str
     title: str
@@ -61,6 +64,7 @@ class Row(_Strict):
     cause: str
     fix: str
     otherwise: str | None = None
+    codes: list[str] = []
     match: list[str] = []
     exit_codes: list[int] = []
     stages: list[StageName] | Literal["any"]
@@ -77,7 +81,7 @@ class Row(_Strict):
 
     @model_validator(mode="after")
     def _can_match(self) -> Row:
-        if not (self.match or self.exit_codes) or any(len(text) < 6 for text in self.match):
+        if not (self.codes or self.match or self.exit_codes) or any(len(text) < 6 for text in self.match):
             raise ValueError(
                 "a row needs something to match, and a substring of fewer than 6 characters matches by chance"
             )
@@ -131,10 +135,12 @@ def diagnose(lines: list[str], stage: str, exit_code: int | None, config: RunCon
 
 
 def _hit(row: Row, lines: list[str], exit_code: int | None) -> tuple[int, int, str] | None:
-    """(line number, length of the matching text, line); line -1 is the exit code."""
+    """(line number, length of the matching text, line); line -1 is the exit code, and a code goes before any text."""
     if exit_code in row.exit_codes:
         return -1, 0, f"exit code {exit_code}"
     for index, line in enumerate(lines):
+        if (code := _CODE.match(line)) and code[1] in row.codes:
+            return index, len(line), line.strip()[:300]
         found = [len(text) for text in row.match if text.lower() in line.lower()]
         if found:
             return index, max(found), line.strip()[:300]

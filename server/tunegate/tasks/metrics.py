@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Literal
 
 LOWER_IS_BETTER = ("abs_rel", "eval_loss")
 RECALLS = [
@@ -35,15 +35,23 @@ def value(metric: str, rows: list[PredictionRow]) -> float:
     return VALUES[metric](rows)
 
 
-def outcome(metric: str, change: dict[str, float] | None) -> str:
-    """What the 95 % interval of a difference to the baseline shows, in words; "" where there is none."""
-    if not change:
-        return ""
+Outcome = Literal["improved", "worse", "not_shown"]
+
+
+def outcome(metric: str, change: dict[str, float]) -> Outcome:
+    """What the 95 % interval of a difference to the baseline shows."""
     low, high = (-change["high"], -change["low"]) if metric in LOWER_IS_BETTER else (change["low"], change["high"])
+    return "improved" if low > 0 else "worse" if high < 0 else "not_shown"
+
+
+def outcome_sentence(metric: str, change: dict[str, float]) -> str:
+    """The same in words, with the difference and its interval."""
     span = f"{metric} {change['value']:+.4f} [{change['low']:+.4f}, {change['high']:+.4f}] against the baseline"
-    if low > 0:
-        return f"improved: {span}"
-    return f"worse than the baseline: {span}" if high < 0 else f"no improvement shown: {span}, which includes no change"
+    return {
+        "improved": f"improved: {span}",
+        "worse": f"worse than the baseline: {span}",
+        "not_shown": f"no improvement shown: {span}, which includes no change",
+    }[outcome(metric, change)]
 
 
 def format_limited(rows: list[PredictionRow]) -> bool:

@@ -274,7 +274,7 @@ def require_evidence(run: Run, *names: str, tool: str) -> None:
             raise ToolFailure(
                 "gate_closed",
                 f"{tool} refuses: {name} evidence {found[0]}",
-                gate=_gate_of(name),
+                gate=gates.gate_of(seen, name),
                 missing=[f"{name}: {problem}" for problem in found],
                 next=NextCall(tool=kind.tool, arguments=arguments, why=f"{name} {found[0]}"),
             )
@@ -314,10 +314,6 @@ def killed(run: Run, job: str, again: NextCall) -> ToolFailure:
     said = jobs.runner_error(run, job)
     why = f"could not run ({said})" if said else "was killed before it ended (for want of memory, or by hand)"
     return ToolFailure("stage_failed", f"{job} {why}: make the call again", gate=4, next=again)
-
-
-def _gate_of(name: str) -> int:
-    return {"model": 1, "dataset": 1, "host": 2, "image": 2, "recipe": 3, "project": 4}.get(name, 4)
 
 
 def next_for(run: Run) -> NextCall | None:

@@ -17,6 +17,7 @@ from tunegate.evidence import approvals
 from tunegate.evidence.approvals import Approval
 from tunegate.hardware import fit
 from tunegate.knowledge import fixes, workarounds
+from tunegate.platforms import registry
 from tunegate.project import adopt, adopt_training, render
 from tunegate.publish import progress_log
 from tunegate.recipe import renames
@@ -101,7 +102,9 @@ def _planned(call: Call, overrides: dict[str, Any], approved: list[str]) -> Plan
     last = _rendered(run)
     before = _overridden(_unfilled(run.config(), overrides, last), overrides)
     before, renamed = adopt.current_arguments(before, overrides)
-    before, settings = fixes.with_settings(workarounds.review(run, before), last.get("workarounds", {}))
+    before, settings = fixes.with_settings(
+        workarounds.review(run, before, registry.of(before).versions), last.get("workarounds", {})
+    )
     found = adopt.from_recipe(before, evidence.read(run, "recipe").facts, evidence.read(run, "model").facts)
     config = render.with_defaults(before, found.values)
     told = adopt.told(found, before, config)

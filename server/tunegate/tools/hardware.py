@@ -9,7 +9,6 @@ from mcp.server.mcpserver import Context, Elicit, ElicitationResult, Resolve
 from pydantic import Field
 
 from tunegate import evidence, gates
-from tunegate.clients.docker import engine as engines
 from tunegate.config import RunConfig
 from tunegate.errors import ToolFailure
 from tunegate.evidence import approvals
@@ -18,6 +17,7 @@ from tunegate.hardware import fit as model_fit
 from tunegate.hardware import host, ngc
 from tunegate.hardware.facts import HostFacts
 from tunegate.knowledge import workarounds
+from tunegate.platforms import registry
 from tunegate.project import render
 from tunegate.rundir import Run
 from tunegate.tools.base import Call, Confirm, OutputDir, Result, Workspace, tool, workspace
@@ -55,7 +55,9 @@ def audit_gpu(call: Call, output_dir: OutputDir) -> HostReport:
     """Record what this machine offers to the run: GPUs, how containers get them (tried), memory, disk, credentials needed (presence only)."""
     call.require_gate(1)
     config = call.run.config()
-    facts = host.audit(config, call.run.path, token_present=call.workspace.hub.token_present())
+    facts = host.audit(
+        config, call.run.path, registry.of(config).audit, token_present=call.workspace.hub.token_present()
+    )
     found = {key: getattr(facts, key) for key in ("gpu_count", "gpu_name", "driver_major", "vram_gb_per_gpu")}
     config = config.model_copy(update=found)
     call.run.save_config(config)
@@ -96,8 +98,8 @@ def _overruling(run: Run) -> str | None:
     seen = gates.view(run)
     if not (seen.facts("model") and seen.facts("host")):
         return None
-    asks = gates.overruling(_fit_facts(_judged(run)))
-    return None if seen.facts("image").get("overruled") == asks else asks
+    facts = _fit_facts(_judged(run))
+    return None if seen.facts("image").get("overruled") == gates.estimate(facts) else gates.overruling(facts)
 
 
 def _judged(run: Run) -> model_fit.Fit:
@@ -118,13 +120,17 @@ def _fit_facts(fit: model_fit.Fit) -> dict[str, Any]:
     }
 
 
-def _overruled(call: Call, facts: dict[str, Any], answer: ElicitationResult[Approval]) -> tuple[str | None, list[str]]:
-    """(what the user has decided against the estimate, notes on it). Undecided is no failure: gate 2 stays closed and says so."""
-    asks = gates.overruling(facts)
-    if asks is None or gates.view(call.run).facts("image").get("overruled") == asks:
-        return asks, []
+def _overruled(
+    call: Call, facts: dict[str, Any], answer: ElicitationResult[Approval]
+) -> tuple[dict[str, Any] | None, list[str]]:
+    """(the estimate that the user has overruled, notes on it). Undecided is no failure: gate 2 stays closed and says so."""
+    asks, estimate = gates.overruling(facts), gates.estimate(facts)
+    if asks is None:
+        return None, []
+    if gates.view(call.run).facts("image").get("overruled") == estimate:
+        return estimate, []
     try:
-        return asks, call.settle(answer, asks)
+        return estimate, call.settle(answer, asks)
     except ToolFailure as undecided:
         return None, [str(undecided)]
 
@@ -178,32 +184,22 @@ def _with_image(run: Run, config: RunConfig, facts: dict[str, Any], notes: list[
     """(the config with the image, the same with the workarounds that hardware and image ask for). `facts` is told of these."""
     image = {key: facts[key] for key in ("ngc_image", "ngc_image_digest")}
     before = config.model_copy(update={**image, "notes": [*config.notes, *notes]})
-    config = workarounds.review(run, before, image=facts)
+    config = workarounds.review(run, before, registry.of(before).versions, image=facts)
     facts["workarounds"] = config.applicable_workarounds
     return before, config
 
 
 def _wanted(run: Run, image: str | None, platform: str) -> str | None:
-    """The image that the user named, now or in an earlier call: a second audit must not undo a choice of theirs."""
-    if image is None and platform == "local-process":
-        return None
+    """The image that the user named, now or in an earlier call on this platform: a second audit must not undo a choice of theirs."""
     if image is None:
         before = evidence.read(run, "image")
-        return before.facts.get("asked_for") if before else None
+        return before.facts.get("asked_for") if before and before.facts.get("platform") == platform else None
     return None if image.strip() == "newest" else image
 
 
 def _choose(
     ws: Workspace, platform: str, audit: dict[str, Any], wanted: str | None
 ) -> tuple[str | None, str | None, list[str], dict[str, Any]]:
-    """(image, digest, notes, what is known of it); no image on local-process."""
-    if platform == "local-process":
-        if wanted:
-            raise ToolFailure(
-                "invalid_input",
-                f"image = {wanted!r}: platform local-process runs no container; leave image out, or call "
-                " probe_model with platform: local-docker",
-            )
-        return None, None, [host.NO_CONTAINER], {}
-    choice = ngc.pick(engines.connect(), ws.web, audit, wanted)
-    return choice.image, choice.digest, choice.notes, choice.facts
+    """(image, digest, notes, what is known of it); no image where the platform runs no container."""
+    found = registry.PLATFORMS[platform].choose_environment(ws.web, audit, wanted)
+    return found.image, found.digest, found.notes, dict(found.facts)

@@ -9,11 +9,12 @@ from mcp.server.mcpserver import Context, Elicit, ElicitationResult, Resolve
 from pydantic import Field
 
 from tunegate import evidence, rundir, tasks
-from tunegate.config import RunConfig, Task
+from tunegate.config import PlatformName, RunConfig, Task
 from tunegate.errors import NextCall, ToolFailure
 from tunegate.evidence import approvals
 from tunegate.evidence.approvals import Approval
 from tunegate.knowledge import workarounds
+from tunegate.platforms import registry
 from tunegate.rundir import Run
 from tunegate.tasks.methods import check_method
 from tunegate.tools.base import Call, Confirm, OutputDir, Result, Workspace, default_output_dir, tool, workspace
@@ -88,9 +89,7 @@ def probe_model(
     training_method: Annotated[
         Literal["full", "lora", "qlora", "dpo", "grpo"] | None, Field(description="default: by task")
     ] = None,
-    platform: Annotated[
-        Literal["local-process", "local-docker"] | None, Field(description="where the stages run")
-    ] = None,
+    platform: Annotated[PlatformName | None, Field(description="where the stages run")] = None,
     push_to_hub: Annotated[
         bool | None, Field(description="false: the user wants the model kept on this machine (default true)")
     ] = None,
@@ -162,7 +161,7 @@ def _model_config(
     check_method(facts.task, method)
     config = config.model_copy(update={"training_method": method})
     config = config.model_copy(update={"notes": [*config.notes, *notes]})
-    return workarounds.review(run, config, model=facts.model_dump(mode="json"))
+    return workarounds.review(run, config, registry.of(config).versions, model=facts.model_dump(mode="json"))
 
 
 def approve_dataset(

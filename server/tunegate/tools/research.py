@@ -11,7 +11,7 @@ from tunegate import evidence
 from tunegate.config import RunConfig
 from tunegate.knowledge import fixes, workarounds
 from tunegate.project import adopt_training
-from tunegate.recipe.slots import FALLBACK, RecipeFacts
+from tunegate.recipe.slots import RecipeFacts, fallback_notes
 from tunegate.rundir import Run, atomic_write
 from tunegate.tools.base import Call, OutputDir, Result, tool
 
@@ -74,7 +74,7 @@ def _asked(run: Run, config: RunConfig) -> RunConfig:
 
 def _logged(facts: RecipeFacts) -> list[str]:
     """What the run's config keeps: where the scaffold stood in, and what the user should know."""
-    return [note for note in facts.notes if note.startswith(FALLBACK) or note in facts.warnings]
+    return [*fallback_notes(facts.slots), *facts.warnings]
 
 
 def report(facts: RecipeFacts, page: str) -> RecipeReport:

@@ -144,7 +144,9 @@ def test_smoke_sets_predicted_beside_measured(run):
 def test_smoke_fails_where_the_peak_is_above_what_there_is(run):
     sealed.build(run, until="host", facts={"model": {"model_type": "novel", "parameters": None}})
     found = smoke_memory(run, {"device": "NVIDIA H100", "peak_gb": 8.0, "room_gb": 7.0, "rows": 128})
-    assert not found.passed and found.problems[0].startswith("peak memory of training, 8.00 GB, is above")
+    assert not found.passed and found.problems[0].startswith(
+        "[out-of-memory] peak memory of training, 8.00 GB, is above"
+    )
     assert found.facts["memory"]["split"] == [1, 2]
 
 

@@ -135,10 +135,17 @@ def known(text: str) -> tuple[ErrorCode, str] | None:
     return None
 
 
+def _known_failure(found: tuple[ErrorCode, str], doing: str) -> ToolFailure:
+    code, remedy = found
+    if code == "disk_full":
+        return ToolFailure(code, f"{doing}: {remedy}", diagnosis="engine-disk-full")
+    return ToolFailure(code, f"{doing}: {remedy}")
+
+
 def _refused(doing: str, error) -> ToolFailure:
     said = seal.redacted(" ".join(str(error.explanation or error).split()))[:300]
     if found := known(said):
-        return ToolFailure(found[0], f"{doing}: {found[1]}")
+        return _known_failure(found, doing)
     if "dockerfile" in said.lower():
         return ToolFailure("stage_failed", f"{doing}: {said}. Mend the Dockerfile, or call render_project")
     if error.status_code == 404:
@@ -157,7 +164,7 @@ def build_failure(doing: str, step: str, error: str, tail: list[str]) -> ToolFai
     # A command that failed says why in its own output; there, only a full disk means the same as from the engine.
     found = known("no space left on device") if re.search(r"no space left", " ".join(tail), re.I) else None
     if found := found or (None if ran else known(error)):
-        return ToolFailure(found[0], f"{doing}, at {step}: {found[1]}")
+        return _known_failure(found, f"{doing}, at {step}")
     last = seal.redacted("\n".join(line for line in tail if line != step))[-1500:]
     what = error.rsplit("'", 1)[-1].strip() if ran else error
     return ToolFailure("stage_failed", f"{doing} failed at {step}: {what}. Its last lines:\n{last}")
@@ -181,7 +188,7 @@ def _unreachable(doing: str, host: str, error: BaseException) -> ToolFailure:
         remedy = "the connection was lost: a job that was running may still run; see `docker info`, then call again"
     else:
         remedy = f"it cannot be used ({seal.redacted(str(error))[:200]}): check DOCKER_HOST and `docker info`"
-    return ToolFailure("unavailable", f"{doing} ({host}): {remedy}")
+    return ToolFailure("unavailable", f"{doing} ({host}): {remedy}", diagnosis="engine-gone")
 
 
 def _chain(error: BaseException | None) -> list[str]:

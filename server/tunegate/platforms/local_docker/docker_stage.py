@@ -28,13 +28,13 @@ from tunegate.clients.docker.containers import ContainerPlan
 from tunegate.clients.docker.engine import Engine
 from tunegate.clients.network import LOOPBACK, PROXIES, network_for
 from tunegate.config import RunConfig, keys_resting
-from tunegate.errors import ToolFailure
+from tunegate.errors import ToolFailure, coded
 from tunegate.evidence import ledger, seal
 from tunegate.hardware import gpu_handover
 from tunegate.platforms.local_docker import image_build
 from tunegate.project import extras
-from tunegate.project.stages import HUB_SECRETS, STAGES
 from tunegate.rundir import Run
+from tunegate.stage_table import HUB_SECRETS, ON_IMAGE, STAGES
 
 EXIT_SAVED = jobs.STOPPED[0]
 ENGINE_GONE_S = 600.0  # an engine that restarts or is upgraded is waited for this long
@@ -53,7 +53,7 @@ def main(run: Run, stage: str, inputs: str, mode: str = "run", stopping: threadi
             return image_build.build(run, RunConfig.model_validate(_given(run, stage, inputs)["config"]))
         return follow(run, stage, inputs, mode, stopping)
     except ToolFailure as failure:
-        print(f"{failure.code}: {failure}", flush=True)
+        print(f"{failure.code}: {coded(failure.diagnosis, str(failure)) if failure.diagnosis else failure}", flush=True)
         return 1
 
 
@@ -69,7 +69,7 @@ def given(run: Run, config: RunConfig, stage: str, roots: tuple[Path, ...]) -> d
     """
     if stage == "build":
         _held(run, config, "image")
-        return {"config": evidence.values(config, ("model_id", *keys_resting(*evidence.IMAGE)))}
+        return {"config": evidence.values(config, ("model_id", *keys_resting(*ON_IMAGE)))}
     model, dataset, host, built = _held(run, config, "model", "dataset", "host", "stages/build")
     gpus = gpu_handover.proven(host.facts, config) if config.gpu_count and STAGES[stage].gpu else "none"
     network = _network(stage)
@@ -176,7 +176,7 @@ def follow(run: Run, stage: str, inputs: str, mode: str, stopping: threading.Eve
         container = found.id
         print(f"found the container of this {stage} ({found.status}): following it", flush=True)
     elif mode == "follow":
-        print(f"the container of {stage} was removed by someone else before it ended: run {stage} again", flush=True)
+        print(_removed(stage), flush=True)
         return 1
     elif stopping.is_set():
         print(f"{stage} was asked to stop before it began", flush=True)
@@ -230,11 +230,18 @@ def _stop_when_asked(stopping: threading.Event, container: str) -> None:
 def _say_how_it_ended(stage: str, state: containers.ContainerState) -> None:
     """The last line of the log, where the stage cannot have written one itself."""
     if state.status == "gone":
-        print(f"the container of {stage} was removed by someone else before it ended: run {stage} again", flush=True)
+        print(_removed(stage), flush=True)
     elif state.oom_killed and state.exit_code:
-        print(f"the system killed {stage} for want of memory (exit {state.exit_code})", flush=True)
+        how = f"the system killed {stage}: out of memory (exit {state.exit_code})"
+        print(coded("killed-for-memory", how), flush=True)
     elif state.exit_code == 137:
-        print(f"{stage} was killed from outside (exit 137), by hand or with its engine: run {stage} again", flush=True)
+        how = f"{stage} was killed from outside (exit 137), by hand or with its engine: run {stage} again"
+        print(coded("killed", how), flush=True)
+
+
+def _removed(stage: str) -> str:
+    how = f"the container of {stage} was removed by someone else before it ended: run {stage} again"
+    return coded("container-removed", how)
 
 
 def _cut_off(state: containers.ContainerState) -> bool:

@@ -5,13 +5,16 @@ One function a stage, each (Run, RunConfig) -> (facts, problems). An exit code o
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from importlib import import_module
 from typing import Any
 
 from tunegate import jobs
 from tunegate.config import RunConfig
 from tunegate.rundir import Run
-from tunegate.stages.verdicts import ended, evaluation, project, shown, training
+from tunegate.stage_table import STAGES
+from tunegate.stages.verdicts import ended, training
 
 UNREADABLE = (
     OSError, ValueError, KeyError, TypeError, AttributeError, ArithmeticError, RecursionError, SyntaxError
@@ -26,19 +29,14 @@ class Verdict:
     stopped: bool = False  # it was asked to stop: neither passed nor failed
 
 
+def _judge(name: str) -> Callable[[Run, RunConfig], tuple[dict, list[str]]]:
+    module, _, function = name.partition(".")
+    return getattr(import_module(f"{__name__}.{module}"), function)
+
+
 JUDGES = {
-    "build": project.build,
-    "check_api": project.check_api,
-    "test": project.test,
-    "prepare": training.prepare,
-    "smoke": training.smoke,
-    "baseline": evaluation.baseline,
-    "train": training.train,
-    "merge": training.merge,
-    "eval": evaluation.tuned,
-    "infer": shown.infer,
-    "report": shown.report,
-}
+    name: _judge(row.judge) for name, row in STAGES.items()
+}  # at import: a row whose judge does not exist stops it
 
 
 def judge(run: Run, config: RunConfig, job: jobs.Job) -> Verdict:

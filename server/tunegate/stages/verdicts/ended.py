@@ -5,9 +5,11 @@ from __future__ import annotations
 import re
 
 from tunegate import jobs
-from tunegate.errors import CODES
+from tunegate.errors import CODES, coded
 from tunegate.rundir import Run
 from tunegate.stages.verdicts.read import read_json, read_rows
+
+KILLED = 137  # 128 + SIGKILL
 
 
 def was_stopped(run: Run, job: jobs.Job) -> bool:
@@ -80,4 +82,7 @@ def last_error(run: Run, job: jobs.Job) -> str:
     lines = [line.strip() for line in jobs.log_tail(run, job.stage, lines=60) if line.strip()]
     refused = [line for line in lines if line.partition(": ")[0] in CODES]  # its last lines of output follow it
     named = [line for line in lines if re.match(r"^[\w.]*(Error|Exception|Interrupt|Exit)\b", line)]
-    return f"exit code {job.result['exit_code']}: {(refused or named or lines or ['no output'])[-1][:300]}"
+    last = (refused or named or lines or ["no output"])[-1][:300]
+    if job.result["exit_code"] == KILLED and not last.startswith("["):
+        last = coded("killed", last)
+    return f"exit code {job.result['exit_code']}: {last}"

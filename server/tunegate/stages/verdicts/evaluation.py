@@ -46,8 +46,8 @@ def _evaluation(run: Run, config: RunConfig, kind: str) -> tuple[dict, list[str]
     sure, unsure = _intervals(report, kind, value)
     if kind == "eval" and not problems and not unsure and not config.skip_baseline:
         unsure = _difference_problems(run, metric, report.get("difference"), value, rows)
-    if not problems + unsure and (said := metrics.outcome(metric, sure.get("difference"))):
-        sure["outcome"] = said
+    if not problems + unsure and (change := sure.get("difference")):
+        sure["outcome"] = metrics.outcome_sentence(metric, change)
     also, wrong = _second_metric(report, kind, rows, metric)
     return {**facts, **sure, **also}, problems + unsure + wrong
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 from tunegate.config import RunConfig
+from tunegate.platforms import registry
 from tunegate.project.render import HEADER
 from tunegate.rundir import Run, hash_files
 from tunegate.stages.verdicts.read import read_json
@@ -18,8 +19,7 @@ SKIPS = "too large for a unit test"  # how the only reason begins for which a re
 
 def build(run: Run, config: RunConfig) -> tuple[dict, list[str]]:
     report = read_json(run, "reports/build.json")
-    # in a container, torch is the image's own
-    names = ["requirements.txt", *(["requirements-local.txt"] if config.platform == "local-process" else [])]
+    names = registry.of(config).requirements
     pins = dict(
         re.findall(
             r"^([A-Za-z0-9_-]+)==([^\s;]+)",

@@ -7,6 +7,7 @@ from typing import Any
 
 from tunegate import evidence, jobs
 from tunegate.config import RunConfig
+from tunegate.errors import coded
 from tunegate.hardware import fit
 from tunegate.jobs import checkpoints
 from tunegate.probe.model.safetensors import LENGTH_BYTES, header_length, parse_header
@@ -33,7 +34,9 @@ def prepare(run: Run, config: RunConfig) -> tuple[dict, list[str]]:
             f"config.yaml asks for up to {config.n_train} and {config.n_eval}"
         )
     if config.class_names and meta["class_names"] != config.class_names:
-        problems.append("data/meta.json names other classes than config.yaml: call probe_dataset again")
+        problems.append(
+            coded("class-names-differ", "data/meta.json names other classes than config.yaml: call probe_dataset again")
+        )
     for split, rows in (("train", meta["n_train"]), ("eval", meta["n_eval"])):
         if config.task == "image-classification" and sum(meta[f"{split}_histogram"].values()) != rows:
             problems.append(f"data/meta.json: {split}_histogram does not add up to {rows} rows")
@@ -48,7 +51,9 @@ def smoke(run: Run, config: RunConfig) -> tuple[dict, list[str]]:
     report = read_json(run, "reports/smoke.json")
     checks = {check["name"]: check for check in report["checks"]}
     problems = [
-        f"smoke check {name} failed: {checks[name]['detail']}" if name in checks else f"smoke check {name} did not run"
+        coded(f"smoke-{name}", f"smoke check {name} failed: {checks[name]['detail']}")
+        if name in checks
+        else f"smoke check {name} did not run"
         for name in SMOKE_CHECKS
         if not checks.get(name, {}).get("ok")
     ]
@@ -60,7 +65,7 @@ def smoke(run: Run, config: RunConfig) -> tuple[dict, list[str]]:
     facts = {"loss": report.get("loss"), "grad_norm": report.get("grad_norm"), "checks": len(checks)}
     if memory := _memory(run, config, report.get("memory")):
         facts["memory"] = memory
-        problems += [memory["note"]] if memory["over"] else []
+        problems += [coded("out-of-memory", memory["note"])] if memory["over"] else []
     loss_counts = config.training_method != "grpo"  # advantages add up to zero, so its first loss does
     if not problems and not ((is_positive(facts["loss"]) or not loss_counts) and is_positive(facts["grad_norm"])):
         problems.append(
@@ -107,12 +112,12 @@ def train(run: Run, config: RunConfig) -> tuple[dict, list[str]]:
         ]
     problems = []
     if report["global_step"] != report["max_steps"]:
-        problems.append(
-            f"training stopped at step {report['global_step']} of {report['max_steps']}: call docker_run(stage='train') to resume"
-        )
+        at = f"training stopped at step {report['global_step']} of {report['max_steps']}"
+        problems.append(coded("training-cut-off", f"{at}: call docker_run(stage='train') to resume"))
     bad = [row["step"] for row in rows if not isinstance(row["loss"], (int, float)) or not math.isfinite(row["loss"])]
     if bad:
-        problems.append(f"the loss is not finite at step {bad[0]}: divide learning_rate by 10 and train again")
+        at = f"the loss is not finite at step {bad[0]}"
+        problems.append(coded("nan-loss", f"{at}: divide learning_rate by 10 and train again"))
     elif len(losses) >= 2:
         share = max(1, len(losses) // 10, min(5, len(losses) // 3))  # of few, one or two would be chance
         facts["first_loss"], facts["last_loss"] = (
@@ -121,9 +126,8 @@ def train(run: Run, config: RunConfig) -> tuple[dict, list[str]]:
         if config.training_method == "grpo":
             problems += _reward_problems(rows, facts)
         elif not facts["last_loss"] < facts["first_loss"]:
-            problems.append(
-                f"the loss did not fall ({facts['first_loss']} -> {facts['last_loss']}): inspect labels, collator and learning_rate"
-            )
+            seen = f"the loss did not fall ({facts['first_loss']} -> {facts['last_loss']})"
+            problems.append(coded("flat-loss", f"{seen}: inspect labels, collator and learning_rate"))
     else:
         problems.append(
             "logs/train.jsonl has fewer than two losses, so nothing shows that the loss fell: raise n_epochs or lower "
