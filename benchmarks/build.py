@@ -18,7 +18,7 @@ import tempfile
 import time
 from pathlib import Path
 
-FILES = ("Dockerfile", ".dockerignore", "requirements*.txt", "config.yaml", "*.py")
+FILES = ("Dockerfile", ".dockerignore", "requirements*.txt", "config.yaml", "*.py", "harness/*")
 CHANGES = {
     "cold": "Dockerfile",
     "unchanged": None,

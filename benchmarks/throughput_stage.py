@@ -13,7 +13,7 @@ import sys
 import time
 import warnings
 
-from project import DATA, load_config, load_meta, write_json  # noqa: E402  first: it sets up the environment
+from harness.project import DATA, load_config, load_meta, write_json
 
 
 def repeat(copies):
@@ -86,9 +86,9 @@ def its_turn():
 
 def ours(cfg):
     import train
-    from training import built
+    from harness.training import prepared
 
-    return built(train.build_trainer, cfg)
+    return prepared(train.build_trainer(cfg))
 
 
 def compiled(cfg):
@@ -114,8 +114,8 @@ def plain(cfg, batch, accumulation):
 def classification(cfg, processor, model):
     """As run_image_classification.py: torchvision's transforms, picture by picture."""
     from data import collate
-    from pixels import input_size
-    from project import load_split
+    from harness.pixels import input_size
+    from harness.project import load_split
     from torchvision import transforms
 
     width, height = input_size(processor)
@@ -134,7 +134,7 @@ def segmentation(cfg, processor, model):
     """Cropped and mirrored by PIL as in the project, then the processor for each picture."""
     import data
     from data import collate, train_view
-    from project import load_split
+    from harness.project import load_split
 
     rows = train_view(load_split("train"), cfg, processor)
     data.to_bytes = functools.partial(floats, processor)  # instead of bytes
@@ -149,7 +149,7 @@ def segmentation(cfg, processor, model):
 def detection(cfg, processor, model):
     import data
     from data import train_view
-    from project import load_split
+    from harness.project import load_split
 
     data.to_bytes = functools.partial(floats, processor)
 
@@ -172,7 +172,7 @@ def detection(cfg, processor, model):
 
 def questions(cfg, processor, model):
     from data import Collate, train_view
-    from project import load_split
+    from harness.project import load_split
 
     return train_view(load_split("train"), processor), Collate(processor)
 

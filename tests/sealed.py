@@ -14,6 +14,7 @@ from tunegate.evidence import ledger, seal
 from tunegate.project.render import HEADER
 from tunegate.recipe.slots import SLOTS
 from tunegate.rundir import Run, atomic_write, hash_files
+from tunegate.stage_table import HARNESS, MODULES
 
 SHA = "a" * 40
 CONFIG = RunConfig(
@@ -120,7 +121,7 @@ def build(
     """
     put(run, {"train.py": HEADER, **(files or {})})
     run.save_config(config)
-    own = {"project": project(run), "stages/check_api": {"passed": True, "checked": hash_files(run.path, ("*.py",))}}
+    own = {"project": project(run), "stages/check_api": {"passed": True, "checked": hash_files(run.path, MODULES)}}
     for name, found in (FACTS | own | dict(facts or {})).items():
         stage = stages.STAGES.get(name.removeprefix("stages/"))
         write(run, name, found, config, files=hash_files(run.path, stage.makes) if stage else None)
@@ -136,8 +137,8 @@ def spec(run: Run, stage: str, inputs: str, given: dict[str, Any]) -> None:
 
 
 def project(run: Run) -> dict[str, Any]:
-    """The facts of render_project, if it had written every file that lies at the top of the run."""
-    files = hash_files(run.path, ("*",))
+    """The facts of render_project, if it had written every file that lies at the top of the run, or in harness/."""
+    files = hash_files(run.path, ("*", *HARNESS))
     files.pop("config.yaml", None)
     return {"files": files, "guarded": []}
 

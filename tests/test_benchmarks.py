@@ -69,7 +69,7 @@ def test_the_plain_trainer_imports_what_a_project_has(view, task, tmp_path):
     function = next(node for node in tree.body if isinstance(node, ast.FunctionDef) and node.name == view)
     imports = [node for node in ast.walk(function) if isinstance(node, ast.ImportFrom)]
     for node in imports:
-        path = project.path / f"{node.module}.py"
+        path = project.path / f"{(node.module or '').replace('.', '/')}.py"
         if path.exists():
             missing = {alias.name for alias in node.names} - top_names(path)
             assert not missing, f"{view}: {node.module}.py of {task} has no {missing}"

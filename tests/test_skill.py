@@ -51,10 +51,12 @@ def declared() -> tuple[dict[str, set[str]], set[str]]:
 
 TOOLS, FIELDS = declared()
 PROJECT = {  # what is rendered, and what the stages make of it
-    *render.SHARED.values(),
+    *render.SHARED,
     *render.REQUIREMENTS,
     "in_image.sh",
-    *(path.name.removesuffix(".j2") for path in data_dir("scaffolds").glob("*/*.j2")),
+    "harness/",
+    *(path.name.removesuffix(".j2") for path in data_dir("scaffolds").glob("*/*.*")),
+    *(path.relative_to(data_dir("scaffolds")).as_posix() for path in data_dir("scaffolds").glob("harness/*.py")),
     *(re.sub(r"[*].*", "", pattern).rstrip("_") for stage in stages.STAGES.values() for pattern in stage.makes),
 }
 FILES = {  # of a run and of its skill; each is looked for in the package's or the scaffolds' source below
@@ -158,7 +160,8 @@ def test_calls_have_the_tools_arguments(page):
 
 
 def test_paths_of_a_run_are_those_of_the_code():
-    source = "".join(path.read_text() for path in [*PACKAGE.rglob("*.py"), *data_dir("scaffolds").rglob("*.j2")])
+    ours = [*PACKAGE.rglob("*.py"), *(path for ext in ("j2", "py") for path in data_dir("scaffolds").rglob(f"*.{ext}"))]
+    source = "".join(path.read_text() for path in ours)
     parts = {part for name in FILES - {"evaluate.py"} for part in re.split(r"/|<[^>]+>", name) if part}
     assert [
         part for part in parts if f'"{part}' not in source and f"/{part}" not in source and f"{part}/" not in source

@@ -18,7 +18,8 @@ from tunegate.platforms import registry
 from tunegate.project import added, extras
 from tunegate.project.render import HEADER
 from tunegate.recipe.slots import RecipeFacts, gate_problems
-from tunegate.rundir import Run, file_sha256
+from tunegate.rundir import Run, file_sha256, hash_files
+from tunegate.stage_table import MODULES
 
 NAMES = {1: "qualify", 2: "hardware", 3: "research", 4: "generate", 5: "train", 6: "publish"}
 
@@ -206,8 +207,8 @@ def _project_files(view: View) -> Check:
 
 def _forbidden(view: View) -> list[str]:
     """What a workaround's rule refuses in the files as they lie there, whoever wrote them."""
-    paths = [view.run.path / "Dockerfile", *view.run.path.glob("*.py")]
-    return fixes.forbidden(view.config, {p.name: p.read_text(errors="replace") for p in paths if p.is_file()})
+    names = hash_files(view.run.path, ("Dockerfile", *MODULES))
+    return fixes.forbidden(view.config, {n: (view.run.path / n).read_text(errors="replace") for n in names})
 
 
 def edited_files(view: View) -> list[str]:

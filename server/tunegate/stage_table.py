@@ -14,7 +14,8 @@ ON_DATA: tuple[Basis, ...] = ("model", "dataset", "subset")
 ON_RUN: tuple[Basis, ...] = (*ON_DATA, "training", "platform")
 ON_IMAGE: tuple[Basis, ...] = ("platform", "image")
 
-MODULES = ("*.py",)  # what a script may import: every module of the project but the other stages' scripts
+HARNESS = ("harness/*", "harness/*/*.py")  # all of it; what Python compiles lies a level deeper, and is no .py
+MODULES = ("*.py", *HARNESS)  # what a script may import: all modules but the other stages' scripts
 DATA = ("data/meta.json", "data/*/*.arrow", "data/*/*.json")
 SHOWN = ("reports/eval_results.json", "reports/baseline_results.json", "reports/inference_samples/*")  # in the report
 WEIGHTS = ("checkpoints/final/*",)
@@ -75,8 +76,8 @@ STAGES: dict[str, Stage] = {
         judge="project.build",
     ),
     "check_api": Stage(
-        ("check_api.py",),
-        ("*.py",),
+        ("-m", "harness.check_api"),
+        MODULES,
         ("reports/check_api.json",),
         ("build",),
         rests=(*ON_IMAGE, "signatures"),
@@ -109,7 +110,7 @@ STAGES: dict[str, Stage] = {
         rerun=("prepare_data.py",),
     ),
     "smoke": Stage(
-        ("smoke.py",),  # the guarded script itself, which `train.py --smoke` only calls
+        ("-m", "harness.smoke"),  # the guarded script itself, which `train.py --smoke` only calls
         ("train.py", *MODULES, *DATA),
         ("reports/smoke.json",),
         ("build", "check_api", "prepare"),
@@ -189,7 +190,7 @@ STAGES: dict[str, Stage] = {
     ),
     "report": Stage(
         ("report.py",),
-        ("report.py", "project.py", "data/meta.json", "logs/train.jsonl", *SHOWN),
+        ("report.py", *HARNESS, "data/meta.json", "logs/train.jsonl", *SHOWN),
         ("reports/report.html", "reports/report.pdf"),
         ("train", "eval", "infer"),
         gate=4,
@@ -202,5 +203,5 @@ STAGES: dict[str, Stage] = {
 }
 
 StageName = Literal[tuple(STAGES)]
-# A stage's inputs are every module but the other stages' scripts. smoke.py is both: `train.py --smoke` calls it.
-SCRIPTS = {row.argv[0] for name, row in STAGES.items() if row.argv and row.argv[0].endswith(".py")} - {"smoke.py"}
+# A stage's inputs are every module but the other stages' scripts.
+SCRIPTS = {row.argv[0] for row in STAGES.values() if row.argv and row.argv[0].endswith(".py")}

@@ -9,7 +9,11 @@ from tests.sealed import build, put, script
 from tunegate import gates
 from tunegate.rundir import Run
 
-SCRIPTS = {"train.py": script("import json, torch\nimport data\n"), "data.py": script("x = 1")}
+SCRIPTS = {
+    "train.py": script("import json, torch\nimport data\nfrom harness import rows\n"),
+    "data.py": script("x = 1"),
+}
+SCRIPTS |= {"harness/__init__.py": script(""), "harness/rows.py": script("x = 1")}
 
 
 @pytest.fixture
@@ -40,7 +44,25 @@ def test_what_no_script_imports_is_said_and_not_part_of_the_project(run, name):
 
 @pytest.mark.parametrize(
     "name",
-    ["argparse.py", "torch.py", "sitecustomize.py", "data/__init__.py", "torch/__init__.py", "argparse.pyc", "data.so"],
+    [
+        *(
+            "argparse.py",
+            "torch.py",
+            "sitecustomize.py",
+            "data/__init__.py",
+            "torch/__init__.py",
+            "argparse.pyc",
+            "data.so",
+        ),
+        *(
+            "harness.py",
+            "harness/x.py",
+            "harness/rows.pyc",
+            "harness/rows.so",
+            "harness/readers/coco.py",
+            "harness/rows/__init__.py",
+        ),
+    ],
 )
 def test_what_would_be_imported_instead_closes_the_gate(run, name):
     put(run, {name: script("print(1)")})
@@ -64,3 +86,14 @@ def test_a_helper_that_an_edited_script_imports_is_no_shadow(run):
 def test_a_folder_that_an_edited_script_imports_closes_the_gate(run):
     put(run, {"train.py": script("import helpers.one"), "helpers/one.py": script("x = 1")})
     assert not check(run).ok and "helpers/" in check(run).detail
+
+
+def test_the_harness_may_not_be_a_link(run, tmp_path):
+    (run.path / "harness").rename(tmp_path / "elsewhere")
+    (run.path / "harness").symlink_to(tmp_path / "elsewhere")
+    assert not check(run).ok and "harness/ is a link" in check(run).detail
+
+
+def test_what_python_compiled_of_the_harness_is_not_part_of_it(run):
+    put(run, {"harness/__pycache__/rows.cpython-311.pyc": b""})
+    assert check(run).ok

@@ -60,7 +60,7 @@ def test_the_key_reaches_the_training_alone_and_is_written_nowhere(tmp_path, mon
     monkeypatch.setenv("WANDB_API_KEY", KEY)
     run = sealed.build(Run(tmp_path / "run"), until="stages/smoke", config=WANDB)
     tell = script("import os; print('key:', os.environ.get('WANDB_API_KEY'), 'mode:', os.environ.get('WANDB_MODE'))")
-    sealed.put(run, {"train.py": tell, "smoke.py": tell})
+    sealed.put(run, {"train.py": tell, "harness/smoke.py": tell})
     for stage, said in (("train", "key: <WANDB_API_KEY> mode: None"), ("smoke", "key: None mode: disabled")):
         stages.start(run, WANDB, stage)
         stages.collect(run, WANDB, end(run, stage))

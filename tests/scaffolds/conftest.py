@@ -12,7 +12,7 @@ import pytest
 import yaml
 
 from tunegate.config import RunConfig
-from tunegate.project import render
+from tunegate.project import harness, render
 
 CLASSES = {"circle": (200, 60, 60), "square": (60, 180, 60), "triangle": (60, 60, 200)}
 MAKE_MODEL = """
@@ -61,7 +61,9 @@ def tiny_model(stage_python, tmp_path_factory) -> Path:
 
 
 def environment() -> dict[str, str]:
-    return {**os.environ, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false"}
+    """As the server starts a stage: with what the harness wants in the environment, so that no script starts twice."""
+    ours = {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false"}
+    return {**os.environ, **harness.ENVIRONMENT, **harness.OF_LOGS, **ours}
 
 
 class Project:

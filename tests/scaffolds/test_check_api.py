@@ -20,7 +20,7 @@ import hallucinated_package
 import torch
 import transformers
 from datasets import load_metric
-from project import load_everything, write_json
+from harness.project import load_everything, write_json
 from torch.utils.data import DataLoader
 from transformers import AutoModelForImageClassification, Trainer, TrainingArguments
 
@@ -36,12 +36,12 @@ data.collate(rows=[])
 write_json("a", value={}, indent=2)
 torch.nn.Linear(1, 2, biass=False)
 
-from pixels import PixelTrainer
+from harness.pixels import PixelTrainer
 PixelTrainer(model=None, train_datset=None)
 
 from functools import partial
-from pixels import Scaling
-from rows import pick
+from harness.pixels import Scaling
+from harness.rows import pick
 from transformers import LogitsProcessor, TrainerCallback
 
 load_rows(1)
@@ -85,7 +85,7 @@ def project(stage_python, tmp_path_factory):
 
 
 def test_a_removed_keyword_is_named_with_its_line_and_successor(project):
-    ran = project.run("check_api.py")
+    ran = project.run("-m", "harness.check_api")
     assert ran.returncode == 1
     report = project.json("reports/check_api.json")
     (problem,) = report["problems"]
@@ -103,8 +103,8 @@ def test_every_mistake_is_found_and_nothing_else(project):
     (project.path / "mistakes.py").write_text(MISTAKES)
     (project.path / "headless.py").write_text("import json\n")
     (project.path / "unfinished.py").write_text(HEADER + "def f(:\n")
-    assert project.run("check_api.py", "--headers").returncode == 1
-    project.run("check_api.py")
+    assert project.run("-m", "harness.check_api", "--headers").returncode == 1
+    project.run("-m", "harness.check_api")
     problems = [p for p in project.json("reports/check_api.json")["problems"] if p["file"] != "train.py"]
     for name in ("mistakes.py", "headless.py", "unfinished.py"):
         (project.path / name).unlink()
@@ -162,13 +162,13 @@ from pathlib import Path
 found = {}
 for folder in sys.argv[1:]:
     sys.path.insert(0, folder)
-    checker = importlib.import_module("check_api")
+    checker = importlib.import_module("harness.check_api")
     sys.argv = ["check_api.py"]
     with contextlib.redirect_stdout(io.StringIO()):
         checker.main()
     found[Path(folder).name] = json.loads(Path(folder, "reports/check_api.json").read_text())["problems"]
     sys.path.remove(folder)
-    for name in ("check_api", "signatures"):
+    for name in [name for name in sys.modules if name.split(".")[0] == "harness"]:
         del sys.modules[name]
 print(json.dumps(found))
 """
@@ -218,7 +218,7 @@ def test_no_rendered_file_has_a_name_too_many(every_project):
 
 def test_a_word_in_config_that_no_library_knows(project):
     project.configure(lr_scheduler_type="cosinus", training_arguments={"optim": "adamw_fast"})
-    project.run("check_api.py")
+    project.run("-m", "harness.check_api")
     problems = [p for p in project.json("reports/check_api.json")["problems"] if p["file"] == "config.yaml"]
     project.configure(lr_scheduler_type="cosine", training_arguments={"warmup_ratio": 0.1, "max_grad_norm": 0.5})
     assert [p["keyword"] for p in problems] == ["lr_scheduler_type", "optim"]

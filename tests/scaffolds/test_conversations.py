@@ -31,7 +31,7 @@ TALK = [
 ]
 LOOK = """
 import json, sys
-from project import load_config
+from harness.project import load_config
 from datasets import Dataset
 from model import completed, load_processor, load_published
 from data import encode, train_view
@@ -160,9 +160,10 @@ def test_a_reward_reads_any_column_and_says_which_it_lacks(project, reward):
         )
         return
     assert done.returncode == 0, done.stdout
-    code = "from project import load_split; d = load_split('train'); print(sorted(d.column_names), d[0]['prompt'], d[0]['answer'])"
+    code = "from harness.project import load_split; d = load_split('train'); print(sorted(d.column_names), d[0]['prompt'], d[0]['answer'])"
     assert made.ok("-c", code).splitlines()[-1].startswith("['answer', 'level', 'prompt'] [{'")
-    code = "from run_eval import earned; from project import load_split; d = list(load_split('eval')); print(earned(d, [r['answer'].upper() + '.' for r in d]))"
+    code = "from run_eval import earned; from harness.project import load_split; d = list(load_split('eval'))"
+    code += "; print(earned(d, [r['answer'].upper() + '.' for r in d]))"
     assert made.ok("-c", code).splitlines()[-1] == "[1.0]"
 
 
@@ -171,11 +172,12 @@ def test_a_text_is_learnt_from_end_to_end(project):
     made = project("full", rows, column_map={"text": "text"}, column_reshape="language_modelling", max_new_tokens=4)
     made.ok("prepare_data.py")
     code = (
-        "from data import *; from model import load_processor, load_published; from project import load_config; import infer, samples\n"
+        "from data import *; from model import load_processor, load_published; import infer\n"
+        "from harness import project, samples; from harness.project import load_config\n"
         "c = load_config(); t = load_processor(c); d = load_split('train'); r = train_view(d, t)[0]\n"
         "print(t.decode([i for i in r['labels'] if i != -100]) == t.decode(r['input_ids']) == d[0]['completion'][0]['content'] + t.eos_token)\n"
         "infer.load_tuned, infer.load_tuned_processor = (lambda _: load_published(c)), (lambda _: t)\n"
-        "infer.TUNED.mkdir(parents=True); infer.main()"
+        "project.TUNED.mkdir(parents=True); infer.main()"
     )
     assert "True" in made.ok("-c", code).splitlines()
     shown = (made.path / "reports/inference_samples/0_input.txt").read_text()
@@ -193,7 +195,7 @@ WITH_TOOLS = (
 )
 LEARNT = """
 import json
-from project import load_config, load_split
+from harness.project import load_config, load_split
 from model import load_processor
 from data import train_view
 t = load_processor(load_config())

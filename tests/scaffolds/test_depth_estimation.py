@@ -70,7 +70,7 @@ def trained(request, planes, stage_python, tmp_path_factory):
         tmp_path_factory.mktemp("depth") / "project", stage_python, model_id=str(model), task="depth-estimation",
         local_dataset_path=str(planes), local_dataset_format="segfolder", image_size=64 if request.param == "dpt" else None, **values,
     )  # fmt: skip
-    project.ok("check_api.py")
+    project.ok("-m", "harness.check_api")
     project.ok("prepare_data.py")
     project.ok("train.py", "--smoke", "--max_steps", "2")
     project.ok("run_eval.py", "--baseline")
@@ -106,7 +106,7 @@ def test_depth_moves_with_the_image_and_unknown_depth_is_no_label(trained):
 import random, numpy as np
 from data import MASKED, train_view
 from model import load_processor
-from project import load_config, load_split
+from harness.project import load_config, load_split
 cfg = load_config(); rows = train_view(load_split("train"), {**cfg, "crop_scale_min": 0.3, "horizontal_flip": True}, load_processor(cfg))
 random.seed(0)
 worst = 1.0
@@ -135,6 +135,6 @@ def test_float_maps_in_a_table(stage_python, tmp_path):
     project = make_project(tmp_path / "project", stage_python, task="depth-estimation", local_dataset_path=str(tmp_path / "t"),
                            local_dataset_format="parquet", column_map={"image": "rgb", "depth_map": "depth"}, n_train=6, n_eval=2)  # fmt: skip
     project.ok("prepare_data.py")
-    code = "from data import *; from project import load_split; print([metres(c)[:, 0].tolist() for c in load_split('eval')['depth']][0])"
+    code = "from data import *; from harness.project import load_split; print([metres(c)[:, 0].tolist() for c in load_split('eval')['depth']][0])"
     first = eval(project.ok("-c", code).splitlines()[-1])
     assert first[-1] == 0 and len(set(first[:-1])) == 1 and first[0] in range(1, 9)

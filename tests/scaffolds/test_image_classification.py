@@ -14,8 +14,9 @@ from tunegate.project import render
 BREAK_SMOKE = """
 import copy, json, sys
 import torch
-import smoke, train
-from project import CHECKPOINTS, REPORTS, load_config
+import train
+from harness import smoke
+from harness.project import CHECKPOINTS, REPORTS, load_config
 from safetensors.torch import load_file, save_file
 
 def masked(trainer):
@@ -75,20 +76,20 @@ cases = {
 results, arguments = {}, train.TrainingArguments
 for name, (break_it, values) in cases.items():
     train.TrainingArguments = lambda **given: arguments(**{**given, **({"bf16": True, "use_cpu": True} if "bf16" in values else {})})
-    def build():
-        trainer = train.build_trainer({**load_config(), **values})
+    def build(cfg):
+        trainer = train.build_trainer({**cfg, **values})
         break_it(trainer)
         return trainer
     code = smoke.run(build, 2)
     results[name] = {"code": code, **json.loads((REPORTS / "smoke.json").read_text())}
 
-def no_data():
+def no_data(cfg):
     raise SystemExit("data/meta.json is missing")
 results["ran before training"] = {"code": smoke.run(no_data, 2), **json.loads((REPORTS / "smoke.json").read_text())}
 
-import training
-trainer = training.built(train.build_trainer, load_config())
-trainer.add_callback(training.Progress(None, 1e-3))
+from harness import training
+trainer = training.prepared(train.build_trainer(load_config()))
+trainer.add_callback(training.Progress(None, load_config()))
 lossy(lambda loss, model: loss * float("nan"))(trainer)
 try:
     trainer.train()
@@ -128,14 +129,14 @@ def test_prepare_keeps_evaluation_rows_out_of_training(project):
     assert meta["train_sha256"] != meta["eval_sha256"]
     project.ok(
         "-c",
-        "from project import load_split\n"
+        "from harness.project import load_split\n"
         "a, b = ({row['image'].tobytes() for row in load_split(name)} for name in ('train', 'eval'))\nassert len(a) == 160 and not a & b",
     )
 
 
 def test_the_whole_run_by_hand_in_the_readme_s_order(project, shapes):
     """Interrupted once on the way: the continued training goes on counting, and ends where an unbroken one would."""
-    assert "passed" in project.ok("check_api.py")
+    assert "passed" in project.ok("-m", "harness.check_api")
     assert "smoke PASSED" in project.ok("train.py", "--smoke", "--max_steps", "2")
     project.ok("run_eval.py", "--baseline")
     assert "stopped at step 14 of 30" in project.ok("train.py", "--max_steps", "14")
@@ -358,9 +359,9 @@ import json, sys
 from types import SimpleNamespace as Name
 from PIL import Image
 from transformers import AutoImageProcessor, MobileNetV2ImageProcessorPil, ViTImageProcessorPil
-from heads import own_columns
+from harness.heads import own_columns
 from model import load_processor
-from pixels import input_size
+from harness.pixels import input_size
 found = {}
 vit = ViTImageProcessorPil(size={"height": 48, "width": 48})
 mobilenet = MobileNetV2ImageProcessorPil(size={"shortest_edge": 60}, crop_size={"height": 50, "width": 50})

@@ -87,7 +87,7 @@ def trained(request, model, data, stage_python, tmp_path_factory):
         local_dataset_path=str(data), local_dataset_format="jsonl", column_map=columns,
         column_reshape="question_answer_to_messages" if method == "lora" else None, **QUICK,
     )  # fmt: skip
-    project.ok("check_api.py")
+    project.ok("-m", "harness.check_api")
     project.ok("prepare_data.py")
     project.ok("train.py", "--smoke", "--max_steps", "2")
     project.ok("run_eval.py", "--baseline")
@@ -122,7 +122,7 @@ def test_the_whole_run_by_hand(trained):
 
 def test_only_the_answer_and_its_end_are_learnt_and_no_image_token_is_lost(trained):
     code = """
-from data import *; from model import load_processor; from project import load_config
+from data import *; from model import load_processor; from harness.project import load_config
 p = load_processor(load_config()); rows = train_view(load_split("train"), p); raw = load_split("train")
 image = p.tokenizer.convert_tokens_to_ids("<image>"); tiles = set()
 for i in range(len(rows)):
@@ -191,7 +191,7 @@ def test_each_image_stands_where_the_conversation_shows_it(name, model, stage_py
     found = json.loads(
         project.ok(
             "-c",
-            "import json\nfrom project import load_split\nfrom data import with_images\nrow = load_split('train')[0]\n"
+            "import json\nfrom harness.project import load_split\nfrom data import with_images\nrow = load_split('train')[0]\n"
             "turns = with_images(row['prompt'], len(row['images']))\n"
             "print(json.dumps([p.get('text', p['type']) for t in turns if t['role'] == 'user' for p in t['content']]))",
         ).splitlines()[-1]

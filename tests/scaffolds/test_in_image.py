@@ -49,7 +49,7 @@ def after(words: list[str], option: str) -> list[str]:
 
 
 @pytest.mark.parametrize(
-    "command", ["prepare_data.py", "train.py", "train.py --smoke", "smoke.py", "run_eval.py --baseline"]
+    "command", ["prepare_data.py", "train.py", "train.py --smoke", "-m harness.smoke", "run_eval.py --baseline"]
 )
 def test_what_talks_to_the_hub_gets_network_token_and_proxies_by_name(asked, command):
     words = asked("python", *command.split(), HF_TOKEN="hf_secret", https_proxy="http://me:pw@p:1", NETWORK="host")
@@ -58,7 +58,7 @@ def test_what_talks_to_the_hub_gets_network_token_and_proxies_by_name(asked, com
     assert "hf_secret" not in str(words) and "me:pw" not in str(words)
 
 
-@pytest.mark.parametrize("command", ["check_api.py", "run_eval.py", "infer.py", "-c pass"])
+@pytest.mark.parametrize("command", ["-m harness.check_api", "run_eval.py", "infer.py", "-c pass"])
 def test_the_others_get_neither(asked, command):
     words = asked("python", *command.split(), HF_TOKEN="hf_secret", NETWORK="host")
     assert after(words, "--network") == ["none"] and "HF_TOKEN" not in words

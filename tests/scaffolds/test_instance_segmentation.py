@@ -108,7 +108,7 @@ def project(stage_python, mask2former, scenes, tmp_path_factory):
 
 
 def test_the_whole_run_by_hand(project):
-    assert "passed" in project.ok("check_api.py")
+    assert "passed" in project.ok("-m", "harness.check_api")
     assert "smoke PASSED" in project.ok("train.py", "--smoke", "--max_steps", "2")
     project.ok("run_eval.py", "--baseline")
     project.ok("train.py")
@@ -169,7 +169,7 @@ def test_the_rows_give_cocos_number_crowds_and_ties_included(project):
 OBJECTS = """
 import json
 from data import decoded
-from project import load_split
+from harness.project import load_split
 found = []
 for split in ("train", "eval"):
     for row in load_split(split):

@@ -91,7 +91,7 @@ def project_on(coco, python, path, model, **values):
 def trained(coco, stage_python, tmp_path_factory):
     model = make_model(stage_python, "rt_detr", tmp_path_factory.mktemp("rt_detr"))
     project = project_on(coco, stage_python, tmp_path_factory.mktemp("detection") / "project", model)
-    project.ok("check_api.py")
+    project.ok("-m", "harness.check_api")
     project.ok("prepare_data.py")
     project.ok("train.py", "--smoke", "--max_steps", "2")
     project.ok("run_eval.py", "--baseline")
@@ -124,9 +124,10 @@ def test_the_metric_is_cocos_on_detections_that_are_partly_right(trained):
     """Shifted, doubled and wrong boxes: pycocotools, the server and the bootstrap all see the same number."""
     code = """
 import random, json
-from project import load_meta, load_split
+from harness.project import load_meta, load_split
 from run_eval import evaluate
-import scoring, numpy as np
+import numpy as np
+from harness import scoring
 rng, dataset, names = random.Random(1), load_split("eval"), load_meta()["class_names"]
 for trial in range(5):
     found = []
@@ -169,7 +170,7 @@ def test_detectors_with_and_without_a_padding_mask(kind, coco, stage_python, tmp
     project.ok("prepare_data.py")
     project.ok("train.py", "--smoke", "--max_steps", "2")
     code = """
-from project import load_config
+from harness.project import load_config
 from train import build_trainer
 trainer = build_trainer(load_config())
 frozen = [name for name, parameter in trainer.model.named_parameters() if not parameter.requires_grad]
@@ -198,7 +199,7 @@ def test_splits_whose_pictures_have_the_same_names_find_their_own(stage_python, 
     more = {"train_split": "train", "eval_split": "validation", "n_train": 6}
     project = project_on(data, stage_python, tmp_path / "project", "local/tiny", **more)
     project.ok("prepare_data.py")
-    look = "from project import load_split; print([{image.size for image in load_split(s)['image']} for s in ('train', 'eval')])"
+    look = "from harness.project import load_split; print([{image.size for image in load_split(s)['image']} for s in ('train', 'eval')])"
     assert "[{(40, 40)}, {(60, 60)}]" in project.ok("-c", look)
     for split in sizes:  # a name that nothing decides on is an error
         (data / split).rename(data / f"part {sizes[split]}")
@@ -234,7 +235,7 @@ def test_voc_and_tables_in_other_layouts(stage_python, tmp_path):
                                local_dataset_format=form, class_names=list(SHAPES), n_train=6, n_eval=2, **more)  # fmt: skip
         project.ok("prepare_data.py")
         code = """
-from project import load_split
+from harness.project import load_split
 rows = load_split("train")
 print([[round(value) for value in boxes[0]] for boxes in rows["boxes"]], rows["categories"][:])
 """

@@ -69,7 +69,9 @@ def test_pictures_of_segment_ids_are_not_taken_for_images_of_the_same_name(stage
     data = write_coco(tmp_path / "data", [scene] * 8, suffix="png")
     project = local(tmp_path / "project", stage_python, data, n_train=6, n_eval=2)
     project.ok("prepare_data.py")
-    seen = project.ok("-c", "from project import load_split; print(load_split('train')[0]['image'].getpixel((0, 0)))")
+    seen = project.ok(
+        "-c", "from harness.project import load_split; print(load_split('train')[0]['image'].getpixel((0, 0)))"
+    )
     assert seen.splitlines()[-1] == str(scene[0].getpixel((0, 0)))
 
 
@@ -77,7 +79,7 @@ def test_the_whole_run_by_hand(project):
     meta = project.json("data/meta.json")
     assert (meta["n_train"], meta["n_eval"], meta["stuff"]) == (60, 18, ["ground"])
     assert meta["eval_histogram"]["ground"] == 18
-    assert "passed" in project.ok("check_api.py")
+    assert "passed" in project.ok("-m", "harness.check_api")
     assert "smoke PASSED" in project.ok("train.py", "--smoke", "--max_steps", "2")
     project.ok("run_eval.py", "--baseline")
     project.ok("train.py")
@@ -104,7 +106,7 @@ import numpy as np
 import torch
 from data import decoded
 from model import find_objects, find_segments
-from project import load_meta, load_split
+from harness.project import load_meta, load_split
 from run_eval import evaluate, add_image, pairs, true_segments, class_precisions, mean, panoptic_quality, rows
 from pycocotools import mask as coco_mask
 from torchmetrics.detection import PanopticQuality

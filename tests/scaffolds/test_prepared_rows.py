@@ -34,7 +34,7 @@ def prepared(path, python, task, data, kind, **values):
 
 def seen(project, code):
     """What `code` leaves in `found`, of the prepared rows `rows` of both splits."""
-    head = "import json, numpy as np\nfrom project import load_split\nrows = [r for s in ('train', 'eval') for r in load_split(s)]\n"
+    head = "import json, numpy as np\nfrom harness.project import load_split\nrows = [r for s in ('train', 'eval') for r in load_split(s)]\n"
     return json.loads(project.ok("-c", f"{head}{code}\nprint(json.dumps(found))").splitlines()[-1])
 
 

@@ -81,7 +81,7 @@ def test_without_an_evaluation_it_says_what_to_run(reported, tmp_path):
 def test_what_speaks_against_the_numbers_is_said(reported):
     code = """
 import report
-from project import load_config, load_meta
+from harness.project import load_config, load_meta
 cfg, meta, tuned, base = load_config(), load_meta(), report.results("eval"), report.results("baseline")
 for low, high, seen in ((0.1, 0.3, 0), (-0.1, 0.3, 2), (-0.3, -0.1, 0)):
     change = {"value": (low + high) / 2, "low": low, "high": high}

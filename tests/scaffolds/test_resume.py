@@ -142,7 +142,7 @@ def checkpoints(project: Project) -> list[Path]:
 @pytest.mark.parametrize("call", ["train.build_trainer(cfg)", "project.find_device(cfg)"])
 def test_what_was_promised_a_gpu_does_not_go_on_without_one(project, call):
     """As after the driver is gone; this torch, a CPU build, is told that it is none."""
-    setup = "import torch; torch.version.cuda = '13.2'; import project, train; from project import load_config"
+    setup = "import torch; torch.version.cuda = '13.2'; import train; from harness import project; from harness.project import load_config"
     refused = project.run("-c", f"{setup}; cfg = {{**load_config(), 'gpu_count': 1}}; {call}")
     assert refused.returncode == 1 and "No CUDA GPUs are available" in refused.stdout.splitlines()[-1]
 

@@ -15,7 +15,7 @@ from tunegate.tasks import metrics
 SETUP = """
 import json, sys
 import numpy as np
-import scoring
+from harness import scoring
 rng = np.random.default_rng(0)
 def weights(n, resamples):
     return np.random.default_rng(1).multinomial(n, np.full(n, 1 / n), resamples)
@@ -29,9 +29,10 @@ def python(stage_python, tmp_path):
     def run(task: str, code: str, method: str = "full"):
         values = {"model_id": "local/tiny", "task": task, "training_method": method, "platform": "local-process"}
         files = render.render_files(render.with_defaults(RunConfig.model_validate(values), {}), {})
-        for name in ("scoring.py", "project.py"):
+        (tmp_path / "harness").mkdir(exist_ok=True)
+        for name in (name for name in files if name.startswith("harness/")):
             (tmp_path / name).write_text(files[name])
-        (tmp_path / "config.yaml").write_text("seed: 1\n")
+        (tmp_path / "config.yaml").write_text(f"seed: 1\ntask: {task}\ntraining_method: {method}\n")
         done = subprocess.run(
             [stage_python, "-c", SETUP + code], cwd=tmp_path, env=environment(), capture_output=True, text=True
         )
@@ -51,7 +52,7 @@ def theirs(statistics, axis):
     found = bootstrap((index,), value, vectorized=False, n_resamples=2000, method="percentile", rng=2).confidence_interval
     return [found.low, found.high]
 def ours(statistics, axis):
-    return scoring.middle(scoring.resampled(statistics, weights(statistics.shape[axis], 2000)))
+    return scoring.percentile_interval(scoring.resampled(statistics, weights(statistics.shape[axis], 2000)))
 print(json.dumps([ours(statistics, axis), theirs(statistics, axis)]))
 """
 DRAWN = {
@@ -106,7 +107,7 @@ chances = np.append(np.ones(50), np.full(4, 0.5))
 for _ in range(200):
     scores = np.append((rng.random(50) < 0.98) * 1.0, scoring.ADDED["after"])
     drawn = scoring.resampled(scores, rng.multinomial(52, chances / chances.sum(), 1000))
-    low, high = scoring.middle(drawn)
+    low, high = scoring.percentile_interval(drawn)
     held += low <= 0.98 <= high
 print(held / 200)
 """

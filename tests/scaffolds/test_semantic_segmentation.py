@@ -72,7 +72,7 @@ def test_prepared_masks_hold_class_ids(project):
 
 
 def test_the_whole_run_by_hand(project, tmp_path):
-    assert "passed" in project.ok("check_api.py")
+    assert "passed" in project.ok("-m", "harness.check_api")
     assert "smoke PASSED" in project.ok("train.py", "--smoke", "--max_steps", "2")
     project.ok("run_eval.py", "--baseline")
     assert "stopped at step 15 of 40" in project.ok("train.py", "--max_steps", "15")
@@ -102,7 +102,7 @@ def test_the_whole_run_by_hand(project, tmp_path):
 CODINGS = """
 import json
 import numpy as np
-from project import load_split
+from harness.project import load_split
 print(json.dumps(sorted({int(v) for split in ("train", "eval") for row in load_split(split) for v in np.unique(np.array(row["mask"]))})))
 """
 

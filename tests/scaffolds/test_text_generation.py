@@ -108,7 +108,7 @@ def trained(request, model, data, stage_python, tmp_path_factory):
     )
     if method == "grpo":
         (project.path / "rewards.py").write_text(LONGER_IS_BETTER)
-    project.ok("check_api.py")
+    project.ok("-m", "harness.check_api")
     project.ok("prepare_data.py")
     project.ok("train.py", "--smoke", "--max_steps", "2")
     project.ok("run_eval.py", "--baseline")
@@ -180,7 +180,7 @@ def test_only_the_answer_and_its_end_are_learnt(trained):
     if trained.method not in ("lora", "full"):
         pytest.skip("TRL masks preference pairs and generations itself")
     code = (
-        "from data import *; from model import load_processor; from project import load_config\n"
+        "from data import *; from model import load_processor; from harness.project import load_config\n"
         "t = load_processor(load_config()); r = train_view(load_split('train'), t)[0]\n"
         "print([t.decode([i for i in r['labels'] if i != -100]), t.decode(r['input_ids'])])"
     )

@@ -96,8 +96,8 @@ def test_they_pass_on_the_scaffold_as_it_is(project, name):
 BUGS = [  # project, file, what stands there, what a bug would put in its place, the test that must see it
     ("image-classification", "data.py", '"labels": rows["label"]', '"labels": [-100] * len(rows["label"])', "one_batch"),
     ("image-classification", "data.py", 'if cfg["horizontal_flip"]:', "if True:", "mirrored"),
-    ("image-classification", "pixels.py", "(white - black) / 255).view", "(white - black) / 128).view", "scales"),
-    ("image-classification", "scoring.py", "weights @ scores / weights.sum(1)", "weights @ scores / 7", "one_counts"),
+    ("image-classification", "harness/pixels.py", "(white - black) / 255).view", "(white - black) / 128).view", "scales"),
+    ("image-classification", "harness/metrics.py", "weights @ scores / weights.sum(1)", "weights @ scores / 7", "one_counts"),
     ("image-classification", "config.yaml", "weight_decay:", "weight_decoy:", "is_there"),
     ("detr", "data.py", "[image.width - boxes[:, 0] - boxes[:, 2], boxes[:, 1:]]", "[boxes]", "boxes_move"),
     ("detr", "data.py", "np.clip(boxes[kept, :2] - (left, top)", "np.clip(boxes[kept, :2]", "boxes_move"),
@@ -117,10 +117,10 @@ BUGS = [  # project, file, what stands there, what a bug would put in its place,
     ("vlm-full", "data.py", "width = max(len(row", "width = min(len(row", "one_batch"),
     ("llm-lora", "data.py", "[MASKED] * len(given) + answer", "[MASKED] * len(given + answer)", "every_token"),
     ("llm-lora", "data.py", "[MASKED] * len(given) + answer", "given + answer", "every_token"),
-    ("llm-full", "data.py", "ended(whole[len(before):], tokenizer)", "ids_of(answer[0]['content'], tokenizer)", "its_end"),
+    ("llm-full", "data.py", "ended(whole[len(before) :], tokenizer)", "ids_of(answer[0]['content'], tokenizer)", "its_end"),
     ("llm-dpo", "train.py", "train_dataset=load_split", "train_dataset=0 or load_split", None),  # no bug: the rest must still pass
     ("llm-dpo", "prepare_data.py", 'if max(lengths) > cfg["max_length"]', 'if min(lengths) > cfg["max_length"]', "longer_one"),
-    ("llm-grpo", "rewards.py", "float(plain", "1.0 + 0 * float(plain", "right_from_wrong"),
+    ("llm-grpo", "rewards.py", "float(normalize_answer", "1.0 + 0 * float(normalize_answer", "right_from_wrong"),
 ]  # fmt: skip
 
 

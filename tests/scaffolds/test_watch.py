@@ -11,8 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.scaffolds.conftest import CLASSES, Project, draw, make_project
-from tunegate.config import RunConfig
-from tunegate.project import render
+from tunegate.paths import data_dir
 
 # {name: {task, training_method, learning_rate, max_steps, keys, rows}}: logs/train.jsonl of real trainings of tiny models; `permuted`
 # had labels that were drawn at random, `demo` is the one of `tunegate demo`.
@@ -21,13 +20,17 @@ LEARNT = sorted(set(CURVES) - {"resnet-permuted"})
 META = {"train_histogram": {"a": 333, "b": 333, "c": 334}}
 
 
-def watch(task: str, method: str = "full"):
-    """The module as a project of this task has it."""
-    values = {"model_id": "local/tiny", "task": task, "training_method": method, "platform": "local-process"}
-    files = render.render_files(render.with_defaults(RunConfig.model_validate(values), {}), {})
+class watch:
+    """harness/watch.py, asked by a project of this task."""
+
     module = types.ModuleType("watch")
-    exec(files["watch.py"], module.__dict__)
-    return module
+    exec((data_dir("scaffolds") / "harness/watch.py").read_text(), module.__dict__)
+
+    def __init__(self, task: str, method: str = "full"):
+        self.cfg, self.not_finite = {"task": task, "training_method": method}, self.module.not_finite
+
+    def inspect(self, rows, max_steps, learning_rate, meta):
+        return self.module.inspect(rows, max_steps, {**self.cfg, "learning_rate": learning_rate}, meta)
 
 
 def seen(name: str) -> list[tuple]:
@@ -38,7 +41,7 @@ def seen(name: str) -> list[tuple]:
     meta = {"train_histogram": {str(i): 200 for i in range(10)}} if name == "demo" else META
     for end in range(1, len(rows) + 1):
         assert module.not_finite(rows[:end], fp16=False) is None
-        if said := module.look(rows[:end], curve["max_steps"], curve["learning_rate"], meta):
+        if said := module.inspect(rows[:end], curve["max_steps"], curve["learning_rate"], meta):
             found.append((rows[end - 1]["step"], said[0], said[2]))
     return found
 
@@ -70,7 +73,7 @@ def noisy(start: float, fall: float, noise: float, steps: int, seed: int) -> lis
 def ends(module, rows, **meta) -> int | None:
     """The step after which the training would be ended."""
     for end in range(1, len(rows) + 1):
-        said = module.look(rows[:end], len(rows), 1e-3, META | meta)
+        said = module.inspect(rows[:end], len(rows), 1e-3, META | meta)
         if said and said[2]:
             return end
     return None
@@ -104,7 +107,7 @@ def test_a_warm_up_that_moves_nothing_is_not_flat():
     """100 steps of warm-up, in which the loss stands still: they are worth 20 steps at the 64th, and not before."""
     module = watch("object-detection")
     rows = curve(noisy(5.0, 0.0, 0.01, 100, 1), warmup=100)
-    said = [row["step"] for end, row in enumerate(rows, 1) if module.look(rows[:end], 1000, 1e-3, META)]
+    said = [row["step"] for end, row in enumerate(rows, 1) if module.inspect(rows[:end], 1000, 1e-3, META)]
     assert said and said[0] >= 60
 
 
@@ -139,12 +142,12 @@ def test_rewards_that_tell_nothing_apart_are_noted():
     module = watch("text-generation", "grpo")
     # The answers to one prompt earn the same, those to another one something else: TRL's reward_std, of the batch, is not 0.
     same = curve([0.0] * 25, reward=0.4, reward_std=0.5, frac_reward_zero_std=1.0)
-    assert module.look(same[:19], 100, 1e-3, {}) is None
-    rule, said, ends_it = module.look(same, 100, 1e-3, {})
+    assert module.inspect(same[:19], 100, 1e-3, {}) is None
+    rule, said, ends_it = module.inspect(same, 100, 1e-3, {})
     assert rule == "flat-loss" and "rewards.py" in said and not ends_it
-    assert module.look([*same, {**same[-1], "step": 26, "frac_reward_zero_std": 0.9}], 100, 1e-3, {}) is None
+    assert module.inspect([*same, {**same[-1], "step": 26, "frac_reward_zero_std": 0.9}], 100, 1e-3, {}) is None
     assert (
-        module.look(curve([0.0] * 25, reward=1.0, frac_reward_zero_std=1.0), 100, 1e-3, {}) is None
+        module.inspect(curve([0.0] * 25, reward=1.0, frac_reward_zero_std=1.0), 100, 1e-3, {}) is None
     )  # all right already
 
 

@@ -227,7 +227,7 @@ SHOW = "import os; print('HF_TOKEN' in os.environ, 'HF_TOKEN_PATH' in os.environ
 def test_the_token_goes_only_where_it_is_needed(run, monkeypatch, gated):
     monkeypatch.setenv("HF_TOKEN", "hf_" + "t" * 30)
     sealed.write(run, "dataset", {"verdict": "accept", "gated": gated})
-    sealed.put(run, {"prepare_data.py": script(SHOW), "check_api.py": script(SHOW)})
+    sealed.put(run, {"prepare_data.py": script(SHOW), "harness/check_api.py": script(SHOW)})
     for stage, has in (("prepare", bool(gated)), ("check_api", False)):
         play(run, stage)
         assert jobs.log_tail(run, stage) == [f"{has} False {run.path / '.cache/huggingface'}"]
@@ -240,15 +240,18 @@ def test_a_token_in_the_clients_store_is_found_by_its_path(tmp_path, monkeypatch
     assert stages.hub_environment(tmp_path, True)["HF_TOKEN_PATH"] == "/elsewhere/token"
 
 
-def test_a_stage_runs_the_source_that_was_hashed(run):
+@pytest.mark.parametrize("module", ["data", "harness.rows", "harness.readers.coco"])
+def test_a_stage_runs_the_source_that_was_hashed(run, module):
     """A compiled module in __pycache__ would be imported instead of the source beside it."""
-    sealed.put(run, {"data.py": "x = 'honest'\n", "prepare_data.py": script("import data; print(data.x)")})
-    cached = run.path / "__pycache__"
+    path = run.path / f"{module.replace('.', '/')}.py"
+    source = {path.relative_to(run.path).as_posix(): "x = 'honest'\n"}
+    sealed.put(run, source | {"prepare_data.py": script(f"import {module} as found; print(found.x)")})
+    cached = path.parent / "__pycache__"
     sealed.put(run, {"other.py": "x = 'forged'\n"})
     py_compile.compile(
         run.path / "other.py",
-        importlib.util.cache_from_source(run.path / "data.py"),
-        dfile="data.py",
+        importlib.util.cache_from_source(path),
+        dfile=path.name,
         invalidation_mode=py_compile.PycInvalidationMode.UNCHECKED_HASH,
     )
     assert cached.is_dir()

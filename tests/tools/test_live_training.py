@@ -132,9 +132,9 @@ class Hanging(Repeatable):
 
 def test_a_data_loader_that_hangs_is_told_and_can_be_stopped(call, begin, shapes, monkeypatch):  # noqa: F811
     def plant(files):
-        training = files["training.py"].replace("STANDSTILL_S = 300", "STANDSTILL_S = 1") + HANGS
+        training = files["harness/training.py"].replace("STANDSTILL_S = 300", "STANDSTILL_S = 1") + HANGS
         return files | {
-            "training.py": training,
+            "harness/training.py": training,
             "train.py": files["train.py"].replace("training.Repeatable(", "training.Hanging("),
         }
 

@@ -87,9 +87,9 @@ def test_a_value_that_was_edited(call):
     walk(call, "gate_status", output_dir="run")
 
 
-@pytest.mark.parametrize("name", ["plot_results.py", "argparse.py", "torch.pyc", "data/__init__.py"])
+@pytest.mark.parametrize("name", ["plot_results.py", "argparse.py", "torch.pyc", "data/__init__.py", "harness/x.py"])
 def test_an_added_module(call, name):
-    scripts = {"train.py": script("import data"), "data.py": script("x = 1"), "check_api.py": script(CHECK)}
+    scripts = {"train.py": script("import data"), "data.py": script("x = 1"), "harness/check_api.py": script(CHECK)}
     run = sealed.build(Run(call.workspace.root / "run"), until="stages/eval", files=scripts)
     sealed.put(run, {name: script("x = 2")})
     answers = walk(call, "docker_run", output_dir="run", stage="check_api", wait_s=60)
@@ -101,7 +101,8 @@ def test_an_added_module(call, name):
 
 CHECK = """
 import hashlib, json, pathlib
-files = {p.name: hashlib.sha256(p.read_bytes()).hexdigest() for p in pathlib.Path(".").glob("*.py")}
+paths = [*pathlib.Path(".").glob("*.py"), *pathlib.Path("harness").glob("*.py")]
+files = {p.as_posix(): hashlib.sha256(p.read_bytes()).hexdigest() for p in paths}
 rows = {name: {"sha256": digest, "keywords": 1, "unverified": 0} for name, digest in files.items()}
 pathlib.Path("seen.txt").write_text(" ".join(files))
 pathlib.Path("reports").mkdir(exist_ok=True)

@@ -439,7 +439,9 @@ def test_at_a_batch_of_one_layers_are_recomputed_where_the_model_can(call):
 def test_a_smoke_that_runs_out_of_memory_names_the_change_at_once(call):
     config = sealed.CONFIG.model_copy(update={"per_device_train_batch_size": 8, "gradient_accumulation_steps": 1})
     body = script(f"raise RuntimeError({OOM!r})")
-    sealed.build(Run(call.workspace.root / "run"), until="stages/prepare", config=config, files={"smoke.py": body})
+    sealed.build(
+        Run(call.workspace.root / "run"), until="stages/prepare", config=config, files={"harness/smoke.py": body}
+    )
     error = call("docker_run", output_dir="run", stage="smoke", wait_s=20)["error"]
     assert error["code"] == "stage_failed" and error["next"]["tool"] == "render_project"
     assert error["next"]["arguments"]["overrides"] == {

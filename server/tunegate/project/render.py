@@ -1,7 +1,8 @@
 """A run's config and recipe -> the files of its project. Pure: reads the scaffolds, writes nothing.
 
-scaffolds/_shared/             what every task shares: checks, helpers, Dockerfile, the copyright header
-scaffolds/<task>/              the task's scripts, its pinned requirements, the defaults of its training keys
+scaffolds/harness/             the package beside a project's scripts, copied as it is (project/harness.py)
+scaffolds/_shared/             what every task shares: Dockerfile, requirements, README, tests, the copyright header
+scaffolds/<task>/              the task's scripts, copied (.py) or rendered (.py.j2), and the defaults of its training keys
 """
 
 from __future__ import annotations
@@ -9,8 +10,7 @@ from __future__ import annotations
 import ast
 import keyword
 import re
-import textwrap
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +22,7 @@ from tunegate.config import RunConfig
 from tunegate.errors import ToolFailure
 from tunegate.knowledge import fixes
 from tunegate.paths import data_dir
-from tunegate.project import extras
-from tunegate.recipe import renames
+from tunegate.project import extras, harness
 from tunegate.stage_table import STAGES, Stage
 from tunegate.tasks import TASKS
 
@@ -34,44 +33,24 @@ FROZEN = (
     "pytorch-triton",
     "numpy",
 )  # the image's own, built for its CUDA and each other
-GUARDED = (
-    "check_api.py",
-    "signatures.py",
-    "run_eval.py",
-    "scoring.py",
-    "smoke.py",
-)  # they measure: an edit of one of these is never accepted
-SHARED = {  # template in _shared -> file in the project
-    "project.py.j2": "project.py",
-    "rows.py.j2": "rows.py",
-    "training.py.j2": "training.py",
-    "watch.py.j2": "watch.py",
-    "scoring.py.j2": "scoring.py",
-    "samples.py.j2": "samples.py",
-    "smoke.py.j2": "smoke.py",
-    "check_api.py.j2": "check_api.py",
-    "signatures.py.j2": "signatures.py",
-    "Dockerfile.j2": "Dockerfile",
-    "gitignore.j2": ".gitignore",
-    "dockerignore.j2": ".dockerignore",
-    "README.md.j2": "README.md",
+MEASURES = ("harness/", "tests/", "run_eval.py")  # they measure: an edit of one of these is never accepted
+SHARED = {  # file of the project -> its source in _shared
+    "Dockerfile": "Dockerfile.j2",
+    ".gitignore": "gitignore.j2",
+    ".dockerignore": "dockerignore.j2",
+    "README.md": "README.md.j2",
 }
 REQUIREMENTS = ("requirements-local.txt", "requirements.txt")  # in the order of installation
 HEADER = (data_dir("scaffolds") / "_shared/header.txt").read_text()
 
 
-def _of_task(name: str) -> tuple[str, Callable[[RunConfig], bool]]:
-    return f"{name}.j2", lambda config: name in TASKS[config.task].modules
-
-
-# Templates of _shared that only some runs have: (template, which).
+# Files that only some runs have: (name in the project, which).
 SOME: tuple[tuple[str, Callable[[RunConfig], bool]], ...] = (
-    ("in_image.sh.j2", lambda config: bool(config.ngc_image)),
-    ("merge_lora.py.j2", lambda config: config.adapted),
-    ("rewards.py.j2", lambda config: config.training_method == "grpo"),
-    ("report.py.j2", lambda config: config.emit_report),
-    *(_of_task(name) for name in sorted({name for spec in TASKS.values() for name in spec.modules})),
-    *((f"tests/{name}.py.j2", wanted) for name, wanted in extras.TESTS),
+    ("in_image.sh", lambda config: bool(config.ngc_image)),
+    ("merge_lora.py", lambda config: config.adapted),
+    ("rewards.py", lambda config: config.training_method == "grpo"),
+    ("report.py", lambda config: config.emit_report),
+    *((f"tests/{name}.py", wanted) for name, wanted in extras.TESTS),
 )
 
 # TrainingArguments keywords that a recipe may name and that have no key of their own in config.yaml.
@@ -162,17 +141,32 @@ def _rendered(config: RunConfig, slots: dict[str, Any], folder: Path) -> dict[st
     values = _values(config, slots)
     templates_of = environment(folder)
     _check_arguments(config, templates_of.get_template("train.py.j2").render({**values, "training_arguments": []}))
-    shared_folder = data_dir("scaffolds") / "_shared"
-    shared = SHARED | {
-        name: name.removesuffix(".j2") for name, wanted in SOME if wanted(config) and (shared_folder / name).is_file()
+    files = {
+        name: (path / source).read_text()
+        if source.endswith(".py")
+        else templates_of.get_template(source).render(values)
+        for name, (path, source) in _sources(config, folder).items()
     }
-    unwanted = {name for name, wanted in SOME if not wanted(config)}
-    own = [path.name for path in sorted(folder.glob("*.j2")) if path.name not in unwanted]
-    templates = {**shared, **{name: name.removesuffix(".j2") for name in own}}
-    files = {name: templates_of.get_template(template).render(values) for template, name in templates.items()}
+    files |= harness.copied(files) | harness.rendered(config, _fingerprint(config))
     files |= requirements(config.task)
     files["requirements.txt"] = fixes.requirements(config, extras.requirements(config, files["requirements.txt"]))
     return files
+
+
+def _sources(config: RunConfig, folder: Path) -> dict[str, tuple[Path, str]]:
+    """File of the project -> the folder and the name of its source: a template (.j2), or the very file."""
+    shared = folder.parent / "_shared"
+    wanted = {name for name, when in SOME if when(config)}
+    found = {name: (shared, source) for name, source in SHARED.items()}
+    found |= {name: (shared, path) for name in wanted for path in (name, f"{name}.j2") if (shared / path).is_file()}
+    own = [path.name for pattern in ("*.py", "*.j2") for path in sorted(folder.glob(pattern))]
+    found |= {name.removesuffix(".j2"): (folder, name) for name in own}
+    return {name: source for name, source in found.items() if name in wanted or name not in dict(SOME)}
+
+
+def guarded(files: Iterable[str]) -> list[str]:
+    """Those of a project's files that measure: an edit of one is never accepted."""
+    return [name for name in files if name.startswith(MEASURES)]
 
 
 def requirements(task: str | None) -> dict[str, str]:
@@ -187,9 +181,12 @@ def missing_headers(files: dict[str, str]) -> list[str]:
 
 
 def unresolved_placeholders(files: dict[str, str]) -> list[str]:
-    """`path:line: what` for everything that still waits to be filled in. The braces of Python's f-strings are none."""
+    """`path:line: what` for everything that still waits to be filled in. The braces of Python's f-strings are none, and
+    nothing of harness/ is: it is copied as it is, with the template of a chat in it."""
     found = []
     for name, text in files.items():
+        if name.startswith("harness/") and name.endswith(".py"):
+            continue
         visible = _without_fstrings(text) if name.endswith(".py") else text
         found += [
             f"{name}:{visible.count(chr(10), 0, match.start()) + 1}: {match[0]}"
@@ -225,25 +222,18 @@ def environment(folder):
 
 def _values(config: RunConfig, slots: dict[str, Any]) -> dict[str, Any]:
     _check_image(config)
-    attention = ', attn_implementation=cfg["attn_implementation"]' if config.attn_implementation else ""
     return {
         "config": config,
         "adapted": config.adapted,
         "auto_class": _auto_class(config.task, slots),
-        "processor_class": "AutoImageProcessor",
-        "attention": attention,
         "arguments_class": arguments_class(config),
         "metric": tasks.metric(config.task, config.training_method),
-        "fingerprint": _fingerprint(config),
         "training_arguments": list(config.training_arguments),
         "gpu_arguments": [name for name in gpu_arguments(config.task) if name not in config.training_arguments],
         "workarounds": fixes.image_lines(config),
-        "environment": fixes.environment(config),
         "frozen": FROZEN,
-        "renames": renames,
         "online": _in_shell([row for row in STAGES.values() if row.network]),
         "monitored": _in_shell([row for row in STAGES.values() if row.monitored]),
-        "quoted": _quoted,
         "dataset": quoting.sentence(f"{config.dataset_id or config.local_dataset_path}"),
         "local_mount": quoting.bind_mount(config.local_dataset_path or ""),
     }
@@ -267,18 +257,12 @@ def _in_shell(rows: list[Stage]) -> str:
     return " | ".join('*" ' + ' "*"'.join(each) + ' "*' for each in words)
 
 
-def _quoted(text: str) -> str:
-    """Text as Python source, in double quotes unless it holds some."""
-    return repr(text) if '"' in text else f'"{text}"'
-
-
-def _fingerprint(config: RunConfig) -> str:
-    """The config keys that make two trainings the same one, as lines of a tuple."""
+def _fingerprint(config: RunConfig) -> list[str]:
+    """The config keys that make two trainings the same one. A checkpoint of another training is never continued."""
     own = [key for key in training_defaults(config.task, config.training_method) if key not in NOT_OF_TRAINING]
     first = ["model_id", "model_revision", "training_method", "n_epochs", "seed", "training_arguments"]
     first += ["lora_r"] if config.adapted else []
-    quoted = ", ".join(f'"{key}"' for key in dict.fromkeys([*first, *own]))
-    return textwrap.fill(f"{quoted},", 118, initial_indent="    ", subsequent_indent="    ")
+    return list(dict.fromkeys([*first, *own]))
 
 
 def _check_arguments(config: RunConfig, bare: str) -> None:

@@ -30,12 +30,21 @@ from tunegate.platforms import registry
 from tunegate.project import render
 from tunegate.publish import card
 from tunegate.rundir import Run, file_sha256
-from tunegate.stage_table import HUB_SECRETS, STAGES
+from tunegate.stage_table import HUB_SECRETS, MODULES, STAGES
 from tunegate.stages import hub_environment, needs_token
 
 JOB = "rerun"
 RERUN_REPORT = "reports/rerun.json"
-PROJECT = ("*.py", "*.sh", "config.yaml", "requirements*.txt", "Dockerfile", ".dockerignore", ".gitignore", "README.md")
+PROJECT = (
+    *MODULES,
+    "*.sh",
+    "config.yaml",
+    "requirements*.txt",
+    "Dockerfile",
+    ".dockerignore",
+    ".gitignore",
+    "README.md",
+)
 USES = (*PROJECT, "skills/*/SKILL.md")
 _SEEN = re.compile(r"^- seen on this run: .*$", re.M)  # a stage's own error: a loss may have been nan
 _PLACEHOLDER = re.compile(r"\{\{.*?\}\}|\{%.*?%\}|<[A-Z][A-Z_ ]{2,}>|\b(?:TODO|TBD)\b|(?<![\w-])(?:None|nan)(?![\w-])")
@@ -207,7 +216,7 @@ def clean_copy(run_path: Path) -> Path:
         if (
             path.is_file() and not path.is_symlink()
         ):  # a link is none of the files whose hashes the job was started with
-            nofollow.write(copy / path.name, path.read_bytes())
+            nofollow.write(copy / path.relative_to(run_path), path.read_bytes())
     return copy
 
 

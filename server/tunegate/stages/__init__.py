@@ -17,7 +17,7 @@ from tunegate.evidence import ledger
 from tunegate.jobs import checkpoints
 from tunegate.platforms import registry
 from tunegate.platforms.base import Platform
-from tunegate.project import extras
+from tunegate.project import extras, harness
 from tunegate.rundir import Run, canonical, hash_files
 from tunegate.stage_table import SCRIPTS, STAGES, Stage
 from tunegate.stages import verdicts
@@ -36,8 +36,8 @@ def start(run: Run, config: RunConfig, stage: str, roots: tuple[Path, ...] = ())
     _refuse_links(run)
     earlier = jobs.look(run, stage)
     resting_on = evidence.values(config, evidence.KINDS[f"stages/{stage}"].config)
-    for folder in ("__pycache__", "tests/__pycache__"):  # what runs is the source that is hashed here
-        nofollow.rmtree(run.path / folder)
+    for folder in compiled(run.path):  # what runs is the source that is hashed here
+        nofollow.rmtree(folder)
     files = _inputs(run, stage, row)
     platform = registry.of(config)
     inputs = hashlib.sha256(canonical([str(run.path), resting_on, files])).hexdigest()[:16]
@@ -60,6 +60,15 @@ def start(run: Run, config: RunConfig, stage: str, roots: tuple[Path, ...] = ())
     )
 
 
+def compiled(project: Path) -> list[Path]:
+    """The folders of what Python compiled of the project."""
+    return [
+        project / "__pycache__",
+        *(project / f"{name}/__pycache__" for name in ("tests", "harness")),
+        *project.glob("harness/*/__pycache__"),
+    ]
+
+
 def reattach(run: Run, job: jobs.Job, mode: Literal["follow", "stop"]) -> jobs.Job:
     """A new follower for the container of a job that lost its own; it starts nothing. `stop`: it stops the container first."""
     container = job.spec["container"]
@@ -80,7 +89,10 @@ def reattach(run: Run, job: jobs.Job, mode: Literal["follow", "stop"]) -> jobs.J
 def _environment(run: Run, config: RunConfig, stage: str) -> dict[str, str]:
     secrets = STAGES[stage].secrets if needs_token(run) else ()
     hub = hub_environment(run.path, bool(secrets))
-    return jobs.environment(hub | extras.environment(config, stage), (*secrets, *extras.secrets(config, stage)))
+    return jobs.environment(
+        hub | harness.environment(config) | harness.OF_LOGS | extras.environment(config, stage),
+        (*secrets, *extras.secrets(config, stage)),
+    )
 
 
 def _platform(job: jobs.Job) -> Platform:
@@ -98,7 +110,7 @@ def _inputs(run: Run, stage: str, row: Stage) -> dict[str, str]:
 def _refuse_links(run: Run) -> None:
     """Raises ToolFailure(outside_root) when a folder that stages write, or the server beside them, is a link."""
     makes = [pattern for row in STAGES.values() for pattern in row.makes]
-    for folder in ("logs", *dict.fromkeys(pattern.split("*")[0].rpartition("/")[0] for pattern in makes)):
+    for folder in ("logs", "harness", *dict.fromkeys(pattern.split("*")[0].rpartition("/")[0] for pattern in makes)):
         nofollow.check(run.path / folder)
 
 

@@ -20,5 +20,4 @@ SPEC = TaskSpec(
     sources=of_transformers(None, "monocular_depth_estimation"),  # no example script; the page only infers
     local_layout="images/ and depth/ with the same file names",
     local_formats=("segfolder",),
-    modules=("lean.py", "pictures.py", "heads.py", "pixels.py", "pairs.py"),
 )

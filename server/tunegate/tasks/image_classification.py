@@ -22,5 +22,4 @@ SPEC = TaskSpec(
     collator=Collator("stacks images and labels", frozenset({"pixel_values", "labels"})),
     sources=of_transformers("image-classification", "image_classification"),
     local_layout="one subfolder of images for each class (optionally under train/ and validation/)",
-    modules=("lean.py", "pictures.py", "heads.py", "pixels.py"),
 )

@@ -58,5 +58,4 @@ SPEC = TaskSpec(
         "visual-question-answering",
         "document-question-answering",
     ),
-    modules=("lean.py", "pictures.py"),
 )

@@ -10,8 +10,7 @@ COLLATOR = Collator(
     "stacks images of one size, and lists masks and classes",
     frozenset({"pixel_values", "pixel_mask", "mask_labels", "class_labels"}),
 )
-SEGMENTATION_MODULES = ("lean.py", "pictures.py", "heads.py", "pixels.py", "coco_files.py", "overlays.py")
-SOURCES = of_transformers("instance-segmentation", "instance_segmentation")
+SEGMENTATION_SOURCES = of_transformers("instance-segmentation", "instance_segmentation")
 
 SPEC = TaskSpec(
     name="instance-segmentation",
@@ -31,9 +30,8 @@ SPEC = TaskSpec(
     metric="map",
     metrics_named=frozenset({"map", "mean_average_precision", "meanaverageprecision", "coco"}),
     collator=COLLATOR,
-    sources=SOURCES,
+    sources=SEGMENTATION_SOURCES,
     local_layout="COCO with segmentation, or a table with image and outlines",
     local_formats=("coco",),
     same_tags=("image-segmentation", "mask-generation"),
-    modules=SEGMENTATION_MODULES,
 )

@@ -19,5 +19,4 @@ SPEC = TaskSpec(
     sources=of_transformers("object-detection", "object_detection"),
     local_layout="COCO (annotations/*.json beside the images) or VOC (Annotations/*.xml and JPEGImages/)",
     local_formats=("coco", "voc"),
-    modules=("lean.py", "pictures.py", "heads.py", "pixels.py", "coco_files.py", "overlays.py"),
 )

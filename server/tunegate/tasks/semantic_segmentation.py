@@ -17,5 +17,4 @@ SPEC = TaskSpec(
     local_layout="images/ and masks/ with the same file names",
     local_formats=("voc", "segfolder"),
     same_tags=("image-segmentation", "mask-generation"),
-    modules=("lean.py", "pictures.py", "heads.py", "pixels.py", "pairs.py", "overlays.py"),
 )

@@ -62,7 +62,6 @@ class TaskSpec:
     by_method: what a method changes; it may stand here before the method is rendered.
     same_tags: pipeline tags of the Hub that mean this task in other words.
     local_formats, local_layout: which local datasets feed it beside EVERY_TASK, and the layout to ask a user for.
-    modules: what its project has of scaffolds/_shared beside what every project has.
     """
 
     name: str
@@ -81,7 +80,6 @@ class TaskSpec:
     arguments_class: dict[str, str] = field(default_factory=dict)
     by_method: dict[str, MethodSpec] = field(default_factory=dict)
     same_tags: tuple[str, ...] = ()
-    modules: tuple[str, ...] = ()
     sample_suffix: str = "jpg"
 
     @property

@@ -102,9 +102,8 @@ def _planned(call: Call, overrides: dict[str, Any], approved: list[str]) -> Plan
     last = _rendered(run)
     before = _overridden(_unfilled(run.config(), overrides, last), overrides)
     before, renamed = adopt.current_arguments(before, overrides)
-    before, settings = fixes.with_settings(
-        workarounds.review(run, before, registry.of(before).versions), last.get("workarounds", {})
-    )
+    reviewed = workarounds.review(run, before, registry.of(before).versions)
+    before, settings = fixes.with_settings(reviewed, last.get("workarounds", {}))
     found = adopt.from_recipe(before, evidence.read(run, "recipe").facts, evidence.read(run, "model").facts)
     config = render.with_defaults(before, found.values)
     told = adopt.told(found, before, config)
@@ -121,7 +120,7 @@ def _planned(call: Call, overrides: dict[str, Any], approved: list[str]) -> Plan
 def _facts(planned: Planned, files: dict[str, str]) -> dict[str, Any]:
     return {
         "files": {name: hashlib.sha256(text.encode()).hexdigest() for name, text in files.items()},
-        "guarded": [*render.GUARDED, *(name for name in files if name.startswith("tests/"))],
+        "guarded": render.guarded(files),
         "workarounds": planned.workarounds,
         "filled": render.filled(planned.before, planned.config),
         "told": planned.told,

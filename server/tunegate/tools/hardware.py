@@ -55,9 +55,8 @@ def audit_gpu(call: Call, output_dir: OutputDir) -> HostReport:
     """Record what this machine offers to the run: GPUs, how containers get them (tried), memory, disk, credentials needed (presence only)."""
     call.require_gate(1)
     config = call.run.config()
-    facts = host.audit(
-        config, call.run.path, registry.of(config).audit, token_present=call.workspace.hub.token_present()
-    )
+    token = call.workspace.hub.token_present()
+    facts = host.audit(config, call.run.path, registry.of(config).audit, token_present=token)
     found = {key: getattr(facts, key) for key in ("gpu_count", "gpu_name", "driver_major", "vram_gb_per_gpu")}
     config = config.model_copy(update=found)
     call.run.save_config(config)

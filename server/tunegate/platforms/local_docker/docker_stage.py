@@ -32,7 +32,7 @@ from tunegate.errors import ToolFailure, coded
 from tunegate.evidence import ledger, seal
 from tunegate.hardware import gpu_handover
 from tunegate.platforms.local_docker import image_build
-from tunegate.project import extras
+from tunegate.project import extras, harness
 from tunegate.rundir import Run
 from tunegate.stage_table import HUB_SECRETS, ON_IMAGE, STAGES
 
@@ -86,7 +86,9 @@ def given(run: Run, config: RunConfig, stage: str, roots: tuple[Path, ...]) -> d
         "name": f"tunegate-{config.short_name}-{stage}",
         "gpus": gpus,
         "network": network,
-        "env": {"PYTORCH_CUDA_ALLOC_CONF": "expandable_segments:True"} if gpus != "none" else {},
+        "env": harness.environment(config)
+        | harness.OF_LOGS
+        | ({"PYTORCH_CUDA_ALLOC_CONF": "expandable_segments:True"} if gpus != "none" else {}),
         "pass_on": ["HF_ENDPOINT", "OMP_NUM_THREADS", *extras.environment(config, stage)],
         "secrets": secrets,
         "read_only": [local] if local else [],

@@ -24,7 +24,8 @@ from tunegate.errors import ToolFailure
 from tunegate.platforms.local_docker import image_checks, wheelhouse
 from tunegate.platforms.local_process.envs import LIST
 from tunegate.project import render
-from tunegate.rundir import Run, atomic_write
+from tunegate.rundir import Run, atomic_write, hash_files
+from tunegate.stage_table import MODULES
 
 
 def image_tag(config: RunConfig) -> str:
@@ -38,7 +39,7 @@ def build(run: Run, config: RunConfig) -> int:
     labels = {"tunegate.run": str(run.path)}
     wheels = _wheels(engine, run, config)
     files = [name for name in ("Dockerfile", "requirements.txt") if (run.path / name).is_file()]
-    files += sorted(path.name for path in run.path.glob("*.py"))
+    files += hash_files(run.path, MODULES)
     image_id = _built(
         engine,
         run,

@@ -11,6 +11,7 @@ from tunegate.config import RunConfig
 from tunegate.platforms import registry
 from tunegate.project.render import HEADER
 from tunegate.rundir import Run, hash_files
+from tunegate.stage_table import MODULES
 from tunegate.stages.verdicts.read import read_json
 
 OUTCOMES = {"failure": "failed", "error": "could not run", "skipped": "skipped"}  # JUnit's word -> ours
@@ -32,16 +33,20 @@ def build(run: Run, config: RunConfig) -> tuple[dict, list[str]]:
         for name, version in pins.items()
         if report["packages"].get(name.lower(), "").split("+")[0] != version
     ]
-    headless = [
-        path.name for path in sorted(run.path.glob("*.py")) if not path.read_text(errors="replace").startswith(HEADER)
-    ]
+    headless = [name for name in _modules(run) if not (run.path / name).read_text(errors="replace").startswith(HEADER)]
     return report, [f"{name} does not begin with the copyright header" for name in headless] + wrong
+
+
+def _modules(run: Run) -> dict[str, str]:
+    """{path: sha256} of the project's modules."""
+    found = hash_files(run.path, MODULES)
+    return {name: digest for name, digest in found.items() if name.endswith(".py")}
 
 
 def check_api(run: Run, config: RunConfig) -> tuple[dict, list[str]]:
     report = read_json(run, "reports/check_api.json")
     found = {name: row["sha256"] for name, row in report["files"].items()}
-    unchecked = sorted(name for name, digest in hash_files(run.path, ("*.py",)).items() if found.get(name) != digest)
+    unchecked = sorted(name for name, digest in _modules(run).items() if found.get(name) != digest)
     problems = [f"{p['file']}:{p['line']}: {p['message']}" for p in report["problems"]]
     problems += [f"{name} was not checked as it is now" for name in unchecked]
     if not report["passed"] and not problems:

@@ -1,0 +1,307 @@
+# Copyright (c) 2026, NVIDIA CORPORATION.  All rights reserved.
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+"""From a dataset to the rows that are trained on and held out: read it, take the task's columns, choose with `seed`,
+keep as Arrow."""
+
+import csv
+import random
+import re
+import shutil
+from collections import Counter
+from pathlib import Path
+
+from datasets import ClassLabel, Features, Value, load_dataset, load_from_disk
+
+from harness import scoring
+from harness.project import DATA, digest, write_json  # first: it sets up the environment
+
+BUILDERS = {"imagefolder": "imagefolder", "parquet": "parquet", "csv": "csv", "jsonl": "json", "arrow": "arrow"}
+# words of a path, as `datasets` reads them
+SPLITS = {
+    "train": "train",
+    "training": "train",
+    "validation": "validation",
+    "valid": "validation",
+    "val": "validation",
+    "dev": "validation",
+    "test": "test",
+    "testing": "test",
+    "eval": "test",
+    "evaluation": "test",
+}
+
+
+def load(cfg, as_task, readers=()):
+    """(training rows' dataset, evaluation rows' dataset or None: hold rows out), each through `as_task(dataset,
+    cfg)`."""
+    splits = load_splits(cfg, dict(readers))
+    train = as_task(pick(splits, cfg["train_split"] or "train"), cfg)
+    return train, as_task(pick(splits, cfg["eval_split"]), cfg) if cfg["eval_split"] else None
+
+
+def load_splits(cfg, readers):
+    """Split name -> dataset, from the Hub or from a local path. readers: {local format:
+    function of the path} beyond tables and folders."""
+    if cfg["dataset_id"]:
+        return load_dataset(cfg["dataset_id"], cfg["dataset_config"], revision=cfg["dataset_revision"])
+    path = Path(cfg["local_dataset_path"]).expanduser()
+    kind = cfg["local_dataset_format"] if cfg["local_dataset_format"] != "auto" else detect(path)
+    if kind in readers:
+        return readers[kind](path)
+    if kind not in BUILDERS:
+        raise SystemExit(f"local_dataset_format = {kind!r}: {cfg['task']} reads {', '.join([*BUILDERS, *readers])}")
+    if (path / "dataset_dict.json").exists() or (path / "state.json").exists():  # made by save_to_disk
+        loaded = load_from_disk(str(path))
+        return loaded if isinstance(loaded, dict) else {"train": loaded}
+    if kind == "imagefolder":
+        return load_dataset("imagefolder", data_dir=str(path))
+    return {split: load_table(kind, files, cfg) for split, files in split_files(path, kind).items()}
+
+
+def split_files(path, kind):
+    """Split -> files, by the words in their paths; all are `train` if no path names a split."""
+    files = (
+        [path] if path.is_file() else sorted(file for file in path.rglob(f"*.{kind}") if not file.name.startswith("."))
+    )
+    if not files:
+        raise SystemExit(f"{path} has no .{kind} file: set local_dataset_path and local_dataset_format")
+    if path.is_file():
+        return {"train": files}
+    splits = {}
+    for name, split in assigned([file.relative_to(path).as_posix() for file in files]).items():
+        if split:
+            splits.setdefault(split, []).append(path / name)
+    return splits
+
+
+def assigned(names):
+    """{relative path: its split, None for a file that is not used}.
+
+    The words decide where every path has one, or none has. Where some have none, a word counts only as a folder or as
+    the end of a name (data_test, not "test tubes"). The other files are then train, unless files are called train:
+    beside these they are not used.
+    """
+    splits = {name: split_of(name) for name in names}
+    if all(splits.values()) or not any(splits.values()):
+        return {name: split or "train" for name, split in splits.items()}
+    splits = {name: split_at_end(name) for name in names}
+    rest = None if "train" in splits.values() else "train"
+    return {name: split or rest for name, split in splits.items()}
+
+
+def split_at_end(name):
+    """The split that a folder of the path, or the last word of its file's name (numbers apart), names;
+    None where neither does."""
+    *folders, file = name.lower().split("/")
+    words = [
+        word for word in re.split(r"[-._ ]+", file.rpartition(".")[0]) if word and not re.fullmatch(r"\d+|of", word)
+    ]
+    return next((SPLITS[word] for word in [*folders, *words[-1:]] if word in SPLITS), None)
+
+
+def split_of(path):
+    """The split that a relative path names, or None."""
+    return next((SPLITS[word] for word in re.split(r"[-._ 0-9/]+", str(path).lower()) if word in SPLITS), None)
+
+
+def load_table(kind, files, cfg):
+    """Rows of these files. A column of text, or of lists of texts, as images or masks holds paths,
+    relative to the table's own folder."""
+    options = {"features": text_columns(files[0]), "keep_default_na": False} if kind == "csv" else {}
+    table = load_dataset(BUILDERS[kind], data_files=[str(file) for file in files], split="train", **options)
+    for column in (cfg["column_map"].get(name, name) for name in ("image", "mask")):
+        found = table.features.get(column)
+        if getattr(getattr(found, "feature", found), "dtype", None) in ("string", "large_string"):
+            table = table.map(
+                with_folder, input_columns=[column], fn_kwargs={"column": column, "folder": str(files[0].parent)}
+            )
+    return table
+
+
+def text_columns(file):
+    """Every column of a .csv file as text: a class `None`, `NA` or 007 is a name, and only an empty cell is none."""
+    with file.open(encoding="utf-8-sig", newline="") as opened:
+        return Features({name: Value("string") for name in next(csv.reader(opened), [])})
+
+
+def with_folder(path, column, folder):
+    if isinstance(path, list):
+        return {column: [str(Path(folder, one)) if one else one for one in path]}
+    return {column: str(Path(folder, path)) if path else path}
+
+
+def detect(path):
+    """The format that the file, or most of the folder's files, are in."""
+    files = [path] if path.is_file() else [file for file in path.rglob("*") if file.is_file()]
+    suffixes = Counter(file.suffix.lower().lstrip(".") for file in files)
+    known = [suffix for suffix in ("arrow", "parquet", "jsonl", "csv") if suffixes[suffix]]
+    return known[0] if known else "imagefolder"
+
+
+def pick(splits, name):
+    if name not in splits:
+        raise SystemExit(
+            f"the dataset has no split {name!r}, only {', '.join(splits)}: set train_split and eval_split"
+        )
+    return splits[name]
+
+
+def renamed(dataset, cfg, names, optional=()):
+    """Only these columns, under the task's names; config.yaml's column_map tells which of the dataset's they are."""
+    columns = {name: cfg["column_map"].get(name, name) for name in (*names, *optional)}
+    columns = {name: theirs for name, theirs in columns.items() if name in names or theirs in dataset.column_names}
+    missing = [theirs for theirs in columns.values() if theirs not in dataset.column_names]
+    if missing:
+        raise SystemExit(
+            f"the dataset has no column {missing[0]!r}, only {', '.join(dataset.column_names)}: set column_map"
+        )
+    dataset = dataset.select_columns(list(dict.fromkeys(columns.values())))
+    for name, theirs in columns.items():
+        if theirs != name:
+            dataset = dataset.rename_column(theirs, name)
+    return dataset
+
+
+def label_names(dataset):
+    """Each row's label as its name; None where there is none."""
+    feature, values = dataset.features["label"], dataset["label"][:]
+    if isinstance(feature, ClassLabel):
+        return [
+            feature.names[value] if value is not None and 0 <= value < len(feature.names) else None for value in values
+        ]
+    values = [int(value) if isinstance(value, float) and value.is_integer() else value for value in values]
+    numbers = all(re.fullmatch(r"-?\d*", str(value)) for value in values if value is not None)
+    return [None if value in (None, "") or numbers and str(value) == "-1" else str(value) for value in values]
+
+
+class Tally:
+    """What a split holds and what of it can be used: rows, the classes of its rows or objects,
+    and the reasons for what is left out."""
+
+    def __init__(self):
+        self.rows, self.usable = 0, []  # how many were read; the numbers of those that can be used
+        # reason -> rows; reason -> objects of rows that are used
+        self.left_out, self.objects_left_out = (
+            Counter(),
+            Counter(),
+        )
+        # class -> as often as it was read; class -> reason -> how often
+        self.classes, self.classes_left_out = (
+            Counter(),
+            {},
+        )
+        self.lengths = []  # tokens of rows, where too long ones are left out
+
+    def add(self, problem, classes=(), left_out=()):
+        """One row. problem: why it is left out, "" or None where it is used. classes: of the row, or of its objects
+        that are used. left_out: (class or None, reason) of each of its other objects."""
+        for name in classes:
+            self.classes[name] += 1
+            if problem:
+                self.classes_left_out.setdefault(name, Counter())[problem] += 1
+        for name, reason in left_out:
+            if not problem:
+                self.objects_left_out[reason] += 1
+            if name is not None:
+                self.classes[name] += 1
+                self.classes_left_out.setdefault(name, Counter())[problem or reason] += 1
+        if problem:
+            self.left_out[problem] += 1
+        else:
+            self.usable.append(self.rows)
+        self.rows += 1
+
+    def counted(self, split):
+        """For data/meta.json, which the verdict on this stage compares with what the probe counted."""
+        return {
+            "split": split,
+            "rows": self.rows,
+            "usable": len(self.usable),
+            "left_out": dict(self.left_out),
+            "objects_left_out": dict(self.objects_left_out),
+            "classes": dict(self.classes),
+            "classes_left_out": {name: dict(why) for name, why in self.classes_left_out.items()},
+        }
+
+
+def problems_of(dataset):
+    """A Tally of rows whose column `problem` says why they are left out."""
+    tally = Tally()
+    for problem in dataset["problem"]:
+        tally.add(problem)
+    return tally
+
+
+def choose(cfg, train, evaluation, tally_of):
+    """(training rows, evaluation rows, what was read of each split), at most n_train and n_eval, by `seed`, in file
+    order.
+
+    tally_of(dataset) -> Tally. Without an evaluation dataset, rows are held out of the training dataset first, so that
+    no row is ever in both.
+    """
+    tally = tally_of(train)
+    refuse_none(tally)
+    read = {"train": tally.counted(cfg["train_split"] or "train"), "eval": None}
+    rng = random.Random(cfg["seed"])
+    chosen = rng.sample(tally.usable, len(tally.usable))
+    if evaluation is None:
+        count = min(cfg["n_eval"], max(1, len(chosen) // 5))  # a small dataset keeps four fifths to learn from
+        held_out, chosen = chosen[:count], chosen[count:]
+    else:
+        other = tally_of(evaluation)
+        refuse_none(other)
+        read["eval"] = other.counted(cfg["eval_split"])
+        held_out = rng.sample(other.usable, min(cfg["n_eval"], len(other.usable)))
+    if not chosen or not held_out:
+        raise SystemExit(
+            f"{len(tally.usable)} usable rows are too few to train on and to evaluate on (left out: "
+            f"{dict(tally.left_out)})"
+        )
+    if lengths := sorted(tally.lengths):
+        # tokens of the longest of 95 % of the rows
+        read["train"]["fits_95"] = lengths[min(len(lengths) - 1, int(0.95 * len(lengths)))]
+    return sorted(chosen[: cfg["n_train"]]), sorted(held_out), read
+
+
+def refuse_none(tally):
+    if not tally.usable:
+        raise SystemExit(f"none of the {tally.rows} rows can be used: {dict(tally.left_out)}")
+
+
+def write(cfg, train, evaluation, **more):
+    """data/train, data/eval and data/meta.json. train, evaluation: (dataset of the chosen rows, their row numbers)."""
+    shutil.rmtree(DATA, ignore_errors=True)
+    for split, (dataset, _) in (("train", train), ("eval", evaluation)):
+        dataset.save_to_disk(str(DATA / split))
+    # of the row numbers chosen
+    meta = {
+        "n_train": len(train[1]),
+        "n_eval": len(evaluation[1]),
+        "train_split": cfg["train_split"] or "train",
+        "eval_split": cfg["eval_split"],
+        "train_sha256": digest(train[1]),
+        "eval_sha256": digest(evaluation[1]),
+        **more,
+    }
+    for name, key in (("dropped", "left_out"), ("objects_dropped", "objects_left_out")):  # of both splits together
+        meta[name] = dict(sum((Counter(part[key]) for part in meta["read"].values() if part), Counter()))
+    meta["seen_in_training"] = scoring.seen_in_training()  # evaluation rows that the training rows hold as well
+    write_json(DATA / "meta.json", meta)
+    print(
+        f"{meta['n_train']} training and {meta['n_eval']} evaluation rows"
+        + (f", {len(meta['class_names'])} classes" if meta["class_names"] else "")
+        + (f"; {meta['seen_in_training']} evaluation rows are training rows too" if meta["seen_in_training"] else "")
+        + "".join(f", {count} rows left out ({why})" for why, count in meta["dropped"].items())
+        + "".join(f", {count} objects left out ({why})" for why, count in meta["objects_dropped"].items())
+    )

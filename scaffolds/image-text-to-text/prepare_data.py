@@ -1,0 +1,139 @@
+# Copyright (c) 2026, NVIDIA CORPORATION.  All rights reserved.
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+"""Fetch the dataset, choose the rows, keep them as Arrow: data/train, data/eval and data/meta.json.
+
+    python prepare_data.py
+
+The rows are chosen with `seed`. Without an eval_split, the evaluation rows are held out of train_split first, so that
+no row is ever in both. A row becomes its images, the conversation before the last answer, and the accepted answers.
+Where a conversation shows images elsewhere than before its first question, <image> marks stay in its text as their
+places.
+"""
+
+from datasets import Image, List
+
+from data import PLACEHOLDER
+from harness import pictures, rows
+from harness.project import cpu_count, load_config
+
+# column_reshape -> (the columns that it reads, a row of them -> (turns before the answer, accepted answers))
+RESHAPES = {
+    None: (("messages",), lambda row: split(row["messages"], "role", "content")),
+    "sharegpt_to_messages": (("messages",), lambda row: split(row["messages"], "from", "value")),
+    "question_answer_to_messages": (("question", "answer"), lambda row: (asked(row["question"]), row["answer"])),
+    "prompt_completion_to_messages": (("prompt", "completion"), lambda row: (asked(row["prompt"]), row["completion"])),
+    "instruction_to_messages": (
+        ("instruction", "output"),
+        lambda row: (asked("\n\n".join(filter(None, (row["instruction"], row.get("input"))))), row["output"]),
+    ),
+}
+ROLES = {
+    "human": "user",
+    "observation": "tool",
+    "function_response": "tool",
+    **dict.fromkeys(("gpt", "bot", "chatgpt", "bing", "bard", "model", "function_call"), "assistant"),
+}
+SHOWN = ("image", "image_url")  # types of the parts of a turn that are images
+
+
+def main():
+    cfg = load_config()
+    train, evaluation = rows.load(cfg, as_task)
+    train_rows, eval_rows, read = rows.choose(cfg, train, evaluation, rows.problems_of)
+    rows.write(
+        cfg,
+        (finished(train, train_rows), train_rows),
+        (finished(evaluation or train, eval_rows), eval_rows),
+        class_names=[],
+        read=read,
+    )
+
+
+def as_task(dataset, cfg):
+    """Columns images (still encoded), prompt [{role, content}] and answers [text];
+    `problem` says why a row cannot be used."""
+    columns, read = RESHAPES[cfg["column_reshape"]]
+    dataset = rows.renamed(dataset, cfg, ("image", *columns), optional=("input",))
+    several = isinstance(dataset.features["image"], List)
+    dataset = dataset.cast_column("image", List(Image(decode=False)) if several else Image(decode=False))
+
+    def tidy(row):
+        images = [image for image in (row["image"] if several else [row["image"]]) if image]
+        prompt, answers = read(row)
+        answers = [
+            str(answer).strip()
+            for answer in (answers if isinstance(answers, list) else [answers])
+            if answer is not None and str(answer).strip()
+        ]
+        prompt, misplaced = with_places(prompt, len(images))
+        problem = (
+            "no image that can be read"
+            if not images or not all(map(pictures.is_readable, images))
+            else "no answer"
+            if not answers
+            else None
+        )
+        problem = problem or (misplaced if any(turn["role"] != "system" for turn in prompt) else "no question")
+        return {"images": images, "prompt": prompt, "answers": answers, "problem": problem}
+
+    return dataset.map(
+        tidy, remove_columns=dataset.column_names, num_proc=cpu_count() if len(dataset) > 2000 else None
+    )
+
+
+def with_places(prompt, images):
+    """(the turns, why the images have no place; None where they have). Marks that only repeat the usual place,
+    before the first question, go."""
+    bare = [{**turn, "content": turn["content"].replace(PLACEHOLDER, "").strip()} for turn in prompt]
+    asking = [i for i, turn in enumerate(prompt) if turn["role"] != "system"]
+    pieces = [prompt[i]["content"].split(PLACEHOLDER) for i in asking]
+    marks = sum(len(piece) - 1 for piece in pieces)
+    if not marks or marks == len(pieces[0]) - 1 and not any(map(str.strip, pieces[0][:-1])):
+        return bare, None
+    if marks != images:
+        return bare, f"{marks} {PLACEHOLDER} marks for {images} images, in several places"
+    return [
+        {**turn, "content": turn["content"].strip()} if i in asking else bare[i] for i, turn in enumerate(prompt)
+    ], None
+
+
+def asked(question):
+    return [{"role": "user", "content": str(question)}]
+
+
+def split(messages, role, content):
+    """(turns before the last answer, [that answer])"""
+    turns = [{"role": ROLES.get(turn[role], turn[role]), "content": text(turn[content])} for turn in messages or []]
+    while turns and turns[-1]["role"] != "assistant":
+        turns.pop()
+    return turns[:-1], [turns[-1]["content"]] if turns else []
+
+
+def text(content):
+    """A turn's text, with a mark for each image in it; which images these are, the row's own column says."""
+    if isinstance(content, str):
+        return content
+    return " ".join(PLACEHOLDER if part.get("type") in SHOWN else part.get("text") or "" for part in content or [])
+
+
+def finished(dataset, chosen):
+    return (
+        pictures.all_visible(dataset.select(chosen), "images")
+        .remove_columns("problem")
+        .cast_column("images", List(Image()))
+    )
+
+
+if __name__ == "__main__":
+    main()
