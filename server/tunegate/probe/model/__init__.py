@@ -88,7 +88,7 @@ def probe_model(
 
     deep_in: a run's directory, for asking the real AutoConfig too (deep.py), which raises its own failures.
 
-    Raises ToolFailure: invalid_input, not_found, access_denied, unavailable (hub.py); out_of_scope; ambiguous (several
+    Raises ToolFailure: invalid_input, not_found, access_denied, unavailable (clients/hub/refusals.py); out_of_scope; ambiguous (several
     tasks are possible and no `task`); rejected (no config that transformers reads, custom code).
     """
     if task is not None and task not in tasks.SUPPORTED:
