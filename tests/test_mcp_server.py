@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import anyio
@@ -206,3 +208,19 @@ def test_no_input_that_fits_a_schema_crashes_its_tool(name, tmp_path, monkeypatc
         assert not result.is_error or error_of(result)["code"] != "internal", (arguments, error_of(result))
 
     fuzz()
+
+
+FORBIDDEN = (  # what only a later call needs; each is imported by the call that does
+    *("tunegate.embedded", "tunegate.demo"),
+    *("torch", "transformers", "datasets", "numpy", "pyarrow", "PIL"),
+    *("huggingface_hub", "docker", "pynvml", "jinja2", "bs4", "filelock", "protego"),
+)
+
+
+def test_a_server_that_waits_for_its_first_call_has_loaded_what_every_call_needs():
+    code = (
+        "import sys, pathlib; from tunegate import cli, mcp_server; from tunegate.tools.base import Workspace;"
+        f"mcp_server.build(Workspace(pathlib.Path('/'))); print([m for m in {FORBIDDEN!r} if m in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.stdout.strip() == "[]", done.stderr

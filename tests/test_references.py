@@ -20,7 +20,7 @@ from tunegate.knowledge.workarounds import Condition
 from tunegate.paths import data_dir
 from tunegate.project import render
 from tunegate.publish import card, push, rerun
-from tunegate.recipe import ladder
+from tunegate.recipe import rungs
 from tunegate.recipe.slots import SLOTS
 from tunegate.stage_table import STAGES
 from tunegate.tasks.spec import TRL
@@ -89,7 +89,7 @@ def test_flags_of_containers():
 def test_priorities_of_research():
     rows = table("research-priorities.md", "priority")
     assert [(int(row[0]), re.split(r"[ :]", row[1])[0]) for row in rows] == [
-        (rung.priority, rung.name.split()[0]) for rung in ladder.RUNGS
+        (rung.priority, rung.name.split()[0]) for rung in rungs.RUNGS
     ]
     where = {task: row[1:] for row in table("research-priorities.md", "task") for task in row[0].split(", ")}
     assert set(where) == set(tasks.SUPPORTED)
@@ -137,7 +137,7 @@ def test_options_are_those_that_can_be_switched_on():
 
 def test_rerun_template():
     text = page("rerun-template.md")
-    assert [key for key in rerun.METADATA if key not in text] == []
+    assert [key for key in rerun.FRONT_MATTER if key not in text] == []
     assert "1.41 times" in text
 
 
@@ -147,7 +147,9 @@ def test_platforms_and_images():
     images = table("hardware-container.md", "release")
     assert [row[0] for row in images] == sorted((row[0] for row in images), reverse=True)
     for release, torch, cuda, driver, architectures, runs in images:
-        assert ngc_rules.ARCH_LIST.fullmatch(architectures) and ngc_rules.covers(architectures, "9.0") == "binary"
+        assert (
+            ngc_rules.ARCH_LIST_PATTERN.fullmatch(architectures) and ngc_rules.covers(architectures, "9.0") == "binary"
+        )
         assert re.fullmatch(r"\d\d\.\d\d", release) and re.fullmatch(r"2\.\d+\.\d+a0", torch)
         assert driver == ("580" if cuda.startswith("13") else "525"), release
         assert (runs == "yes") is Condition(field="versions.torch", op="gte", value="2.6").holds(
@@ -179,7 +181,7 @@ def test_kinds_of_fixes():
 
 
 def test_kinds_of_baseline():
-    assert [kind for kind in card.BASELINE_KINDS if f"`{kind}`" not in page("step5-train.md")] == []
+    assert [kind for kind in card.BASELINES_SAID if f"`{kind}`" not in page("step5-train.md")] == []
 
 
 def test_versions_of_the_workarounds_page_are_the_pinned_ones():

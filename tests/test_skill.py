@@ -101,7 +101,7 @@ OWN = {  # words of ours: values of arguments and results
     "running",
     "url",
     "value",
-    *card.BASELINE_KINDS,
+    *card.BASELINES_SAID,
 }
 NOT_YET = {"wandb"}  # named only to say that this version does not render them
 FOREIGN = set((Path(__file__).parent / "foreign_names.txt").read_text().split())  # of libraries, tools and messages

@@ -62,7 +62,7 @@ def parser() -> argparse.ArgumentParser:
 def main(argv: list[str] | None = None) -> int:
     arguments = parser().parse_args(argv)
     try:
-        return COMMANDS[arguments.command](arguments)
+        return SUBCOMMANDS[arguments.command](arguments)
     except ToolFailure as failure:
         print(f"tunegate: {failure}", file=sys.stderr)
         return 1
@@ -136,7 +136,7 @@ def _skill(arguments: argparse.Namespace) -> int:
     return 0
 
 
-COMMANDS = {"serve": _serve, "demo": _demo, "gates": _gates, "wheelhouse": _wheelhouse, "skill": _skill}
+SUBCOMMANDS = {"serve": _serve, "demo": _demo, "gates": _gates, "wheelhouse": _wheelhouse, "skill": _skill}
 
 if __name__ == "__main__":
     sys.exit(main())

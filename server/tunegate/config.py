@@ -43,7 +43,7 @@ Basis = Literal[
     "push",
     "nothing",
 ]
-Place = Literal["probe_model", "probe_dataset", "render_project"]
+SaidIn = Literal["probe_model", "probe_dataset", "render_project"]
 
 
 def key(default: Any = ..., *, rests: str, said_in: str = "", asks: bool = False, **field: Any) -> Any:
@@ -54,7 +54,7 @@ def key(default: Any = ..., *, rests: str, said_in: str = "", asks: bool = False
     asks: only the user decides it: a change is approved first.
     """
     words, places = tuple(rests.split()), tuple(said_in.split())
-    if unknown := {*words} - {*get_args(Basis)} | {*places} - {*get_args(Place)}:
+    if unknown := {*words} - {*get_args(Basis)} | {*places} - {*get_args(SaidIn)}:
         raise ValueError(f"rests = {rests!r}, said_in = {said_in!r}: unknown: {', '.join(sorted(unknown))}")
     about = {"rests": words, "said_in": places, "asks": asks}
     if "default_factory" in field:
@@ -248,7 +248,7 @@ def keys_resting(*words: Basis) -> tuple[str, ...]:
     return tuple(name for name in RunConfig.model_fields if set(words) & set(declared(name)["rests"]))
 
 
-def keys_said_in(tool: Place) -> tuple[str, ...]:
+def keys_said_in(tool: SaidIn) -> tuple[str, ...]:
     return tuple(name for name in RunConfig.model_fields if tool in declared(name)["said_in"])
 
 

@@ -25,7 +25,7 @@ from typing import Any, Literal, get_args
 
 from pydantic import BaseModel, Field, model_validator
 
-Code = Literal[
+ErrorCode = Literal[
     "invalid_input",
     "invalid_config",
     "outside_root",
@@ -42,7 +42,7 @@ Code = Literal[
     "disk_full",
     "internal",
 ]
-CODES: tuple[str, ...] = get_args(Code)
+CODES: tuple[str, ...] = get_args(ErrorCode)
 USER_DECIDES = {"access_denied", "out_of_scope", "rejected", "ambiguous", "approval_required", "disk_full"}
 
 
@@ -69,7 +69,7 @@ class NextCall(BaseModel):
 class Failure(BaseModel):
     """What a refused tool answers, under `error`."""
 
-    code: Code
+    code: ErrorCode
     message: str = Field(description="what is wrong (field and value) and the remedy")
     gate: int | None = Field(default=None, description="the gate (1-6) that is closed, if that is the reason")
     missing: list[str] = Field(default_factory=list, description="what the gate still lacks")
@@ -89,7 +89,7 @@ class ToolFailure(Exception):
 
     def __init__(
         self,
-        code: Code,
+        code: ErrorCode,
         message: str,
         *,
         gate: int | None = None,

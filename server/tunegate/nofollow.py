@@ -148,6 +148,16 @@ def open_file(path: Path, flags: int, mode: int = FILE_MODE) -> int:
     raise ToolFailure("invalid_input", f"{path} is not a regular file: remove it")
 
 
+def lock(file: IO, *, wait: bool = False) -> bool:
+    """Lock an open file for as long as it is open, here or in a process that inherits it; False while another one holds it.
+
+    The kernel drops the lock with the last process that has the file open, however that ends. Raises OSError.
+    """
+    from filelock import lock_descriptor  # on first use: the server starts without it
+
+    return lock_descriptor(file.fileno(), blocking=wait)
+
+
 def unlink(path: Path) -> None:
     """Remove a file, or a link itself. Content when there is none. Raises ToolFailure."""
     with _named(path), contextlib.suppress(FileNotFoundError), folder(path.parent) as at:

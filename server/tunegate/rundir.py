@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import hashlib
 import json
 import os
@@ -159,11 +158,9 @@ def _locked(path: Path) -> IO | None:
     nofollow.mkdir(path.parent, nofollow.PRIVATE_FOLDER)
     file = os.fdopen(nofollow.open_file(path, os.O_RDWR | os.O_CREAT, nofollow.PRIVATE_FILE), "r+b", buffering=0)
     try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        if os.fstat(file.fileno()).st_nlink:  # 0: a refused call took its new run away, and this file with it
+        # No name (st_nlink 0): a refused call took its new run away, and this file with it.
+        if nofollow.lock(file) and os.fstat(file.fileno()).st_nlink:
             return file
-    except BlockingIOError:
-        pass
     except OSError as error:
         file.close()
         raise disk_failure(error, path) from None

@@ -11,7 +11,7 @@ from tunegate.errors import ToolFailure
 from tunegate.paths import data_dir
 from tunegate.rundir import disk_failure
 
-NAME = "tunegate"
+SKILL_NAME = "tunegate"
 
 
 def text() -> str:
@@ -24,9 +24,9 @@ def install(to: Path) -> Path:
 
     Raises ToolFailure(invalid_input) when something that is not ours lies there, or cannot be written; disk_full.
     """
-    target = to.expanduser().absolute() / NAME
+    target = to.expanduser().absolute() / SKILL_NAME
     _refuse_foreign(target)
-    fresh, old = (target.with_name(f".{NAME}.{os.getpid()}.{end}") for end in ("new", "old"))
+    fresh, old = (target.with_name(f".{SKILL_NAME}.{os.getpid()}.{end}") for end in ("new", "old"))
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         for name, source in _files().items():
@@ -66,7 +66,7 @@ def _refuse_foreign(target: Path) -> None:
         raise ToolFailure("invalid_input", f"{target} is {'a symlink' if target.is_symlink() else 'a file'}: {remedy}")
     skill = target / "SKILL.md"
     if not skill.is_file() or not re.search(
-        rf"\A---\nname: {NAME}\n", skill.read_text(encoding="utf-8", errors="replace")
+        rf"\A---\nname: {SKILL_NAME}\n", skill.read_text(encoding="utf-8", errors="replace")
     ):
         raise ToolFailure("invalid_input", f"{target} is not a tunegate skill, so it is not overwritten: {remedy}")
     added = sorted(

@@ -30,7 +30,7 @@ def assets(monkeypatch):
 
 
 def renamed(assets, name: str) -> str:
-    for old, new in assets.NAMES:
+    for old, new in assets.PARAMETER_NAMES:
         name = re.sub(old, new, name)
     return name
 

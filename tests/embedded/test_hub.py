@@ -16,7 +16,7 @@ from starlette.routing import Route
 from tests.embedded.conftest import OWNER, TOKENS
 from tests.tiny import WEIGHTS, dataset_files, model_files, parquet
 from tunegate.embedded.hub import EmbeddedHub, Fault
-from tunegate.embedded.hub_store import Refused
+from tunegate.embedded.hub_store import HubRefusal
 
 
 def test_the_log_counts_what_was_sent(hub):
@@ -79,9 +79,9 @@ def test_a_fault_does_one_thing():
 def test_nothing_outside_can_be_named(hub, path):
     hub.add_repo("model", "me/tiny", {"a.txt": b"1"})
     assert httpx2.get(hub.url + path).status_code in (401, 404, 405)
-    with pytest.raises(Refused):
+    with pytest.raises(HubRefusal):
         hub.add_repo("model", "me/../x", {"a.txt": b"1"})
-    with pytest.raises(Refused):
+    with pytest.raises(HubRefusal):
         hub.add_repo("model", "me/new", {"../a.txt": b"1"})
     assert hub.store.get("model", "me/new") is None
 

@@ -6,7 +6,7 @@ import subprocess
 import pytest
 
 from tunegate.embedded import hub_info
-from tunegate.embedded.hub_store import Refused, Repo, Store, check_path, check_repo_id, is_lfs
+from tunegate.embedded.hub_store import HubRefusal, Repo, Store, check_path, check_repo_id, is_lfs
 
 FILES = {
     "README.md": b"# hi\n",
@@ -33,8 +33,8 @@ def put(store, repo, files, branch="main", **how):
     return store.commit(repo, branch, changes, author="me", title="change", **how)
 
 
-def refused(call, *args, **kwargs) -> Refused:
-    with pytest.raises(Refused) as caught:
+def refused(call, *args, **kwargs) -> HubRefusal:
+    with pytest.raises(HubRefusal) as caught:
         call(*args, **kwargs)
     return caught.value
 

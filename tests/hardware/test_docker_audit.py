@@ -338,7 +338,7 @@ def test_wsl_is_told_and_gets_no_linux_driver(fake, audit, monkeypatch, tmp_path
 
 def test_a_jetson_shares_its_memory(fake, audit, monkeypatch, tmp_path):
     (tmp_path / "model").write_text("NVIDIA Jetson AGX Orin Developer Kit\0")
-    monkeypatch.setattr(machine_kind, "MODEL", tmp_path / "model")
+    monkeypatch.setattr(machine_kind, "DEVICE_TREE_MODEL", tmp_path / "model")
     assert any("Jetson AGX Orin Developer Kit: GPU and CPU share" in warning for warning in audit(here()).warnings)
 
 

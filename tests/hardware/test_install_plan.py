@@ -8,7 +8,7 @@ import re
 import pytest
 
 from tunegate.hardware import install_plan
-from tunegate.hardware.install_plan import PARTS, steps
+from tunegate.hardware.install_plan import INSTALL_PARTS, steps
 from tunegate.knowledge.reference_pages import sections
 
 
@@ -49,7 +49,7 @@ def on(tmp_path, monkeypatch):
 )
 def test_known_distributions(on, release, driver, engine):
     on(*release)
-    said = steps(PARTS)
+    said = steps(INSTALL_PARTS)
     text = "\n".join(said)
     assert driver in text and engine in text and "1.19.0-1" in text and "580" in text
     assert not re.search(r"(?<!\$)\{\w+\}", text) and "install the " not in text
@@ -92,7 +92,7 @@ def test_amazon_linux_has_no_docker_packages_of_dockers(on):
 @pytest.mark.parametrize("release", [("arch",), ("",), ("nixos", "26.05")])
 def test_an_unknown_distribution_gets_links(on, release):
     on(*release)
-    said = steps(PARTS)
+    said = steps(INSTALL_PARTS)
     assert len([line for line in said if line.startswith("install the ") and "https://" in line]) == 3
     assert "nvidia-ctk" in said[-2]
 
@@ -107,10 +107,12 @@ def test_every_family_of_the_page_is_whole():
     common = page.pop("every-family")
     assert set(page) == {"debian", "rhel", "suse"}
     assert (
-        common.data["configure"] and common.data["configure_rootless"] and set(common.data["guides"]) == set(PARTS[:3])
+        common.data["configure"]
+        and common.data["configure_rootless"]
+        and set(common.data["guides"]) == set(INSTALL_PARTS[:3])
     )
     for family in page.values():
-        assert all(family.data[part] for part in PARTS[:3]) and set(family.data["repositories"]) <= {
+        assert all(family.data[part] for part in INSTALL_PARTS[:3]) and set(family.data["repositories"]) <= {
             *family.data["ids"]
         }
-        assert all(isinstance(line, str) for part in PARTS[:3] for line in family.data[part])
+        assert all(isinstance(line, str) for part in INSTALL_PARTS[:3] for line in family.data[part])

@@ -48,7 +48,7 @@ def judged(run: Run, stage: str, passed: bool, error: str = ERROR) -> None:
 
 def test_a_finished_run(run):
     text = page(run)
-    assert text.startswith(progress_log.HEAD) and "`org/m` on `org/d`" in text
+    assert text.startswith(progress_log.WRITTEN_BY) and "`org/m` on `org/d`" in text
     assert "baseline accuracy 0.1000 (`random-head`, 9 rows) → tuned accuracy 0.9000 (`fine-tuned`, 9 rows)." in text
     assert "+0.5000 to +1.0000" in text and "None." in text
     assert [row(text, f"{n} {name}")[1] for n, name in ((1, "qualify"), (6, "publish"))] == ["open", "open"]

@@ -115,8 +115,8 @@ def test_a_name_that_no_loader_takes(text, name):
 
 def verify(run: Run) -> dict:
     """The verification in the foreground: its exit code and its report."""
-    code = rerun.verify(run.path, rerun.REPORT, sys.executable, rerun.commands(CONFIG))
-    return {"code": code, **json.loads((run.path / rerun.REPORT).read_text())}
+    code = rerun.verify(run.path, rerun.RERUN_REPORT, sys.executable, rerun.commands(CONFIG))
+    return {"code": code, **json.loads((run.path / rerun.RERUN_REPORT).read_text())}
 
 
 def test_verification_runs_the_emitted_commands_in_a_clean_copy(run, capfd):
@@ -204,7 +204,7 @@ def job(run: Run) -> jobs.Job:
         rerun.JOB,
         rerun.command(run),
         env=rerun.environment(run),
-        makes=(rerun.REPORT,),
+        makes=(rerun.RERUN_REPORT,),
         resting_on={},
         files=hash_files(run.path, rerun.USES),
     )
@@ -256,7 +256,7 @@ def test_a_report_that_was_changed_after_the_end(run):
     rerun.emit(run)
     sealed.put(run, {"run_eval.py": SCRIPTS["run_eval.py"].replace("0.89", "0.1")})
     ended = job(run)
-    path = run.path / rerun.REPORT
+    path = run.path / rerun.RERUN_REPORT
     path.write_text(path.read_text().replace("0.1", "0.9"))
     assert "was changed after the verification ended" in rerun.judge(run, ended)[1][0]
     path.unlink()

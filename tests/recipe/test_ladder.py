@@ -12,7 +12,7 @@ from tunegate.clients.web import HttpWeb, MemoryWeb, rate_limit
 from tunegate.clients.web.page import WebError
 from tunegate.embedded.web import PAGES, SHA
 from tunegate.errors import ToolFailure
-from tunegate.recipe import RecipeFacts, gate_problems, ladder, recipe_markdown, research
+from tunegate.recipe import RecipeFacts, gate_problems, recipe_markdown, research, rungs
 from tunegate.recipe.slots import fallback_notes, slots_of
 from tunegate.tasks.spec import TRANSFORMERS
 
@@ -21,7 +21,7 @@ HUB = "https://huggingface.co"
 CARD = f"{HUB}/org/model/resolve/abc/README.md"
 RAW = "https://raw.githubusercontent.com"
 BASE = f"{RAW}/huggingface/transformers/{SHA}"
-COMMITS = ladder.COMMITS.format(repo=TRANSFORMERS)
+COMMITS = rungs.COMMITS.format(repo=TRANSFORMERS)
 SCRIPT = f"{BASE}/examples/pytorch/image-classification/run_image_classification.py"
 README = f"{BASE}/examples/pytorch/image-classification/README.md"
 DOCS = f"{BASE}/docs/source/en/tasks/image_classification.md"

@@ -46,7 +46,7 @@ def test_an_architecture_without_a_formula_is_not_guessed_at():
 @pytest.mark.parametrize("value", ["wide", [], -1, {"a": 1}, True, 10**400])
 def test_odd_configs_raise_nothing(value):
     for name in activations.FORMULAS:
-        activations.count(name, dict.fromkeys(activations.KEYS, value), Sample())
+        activations.count(name, dict.fromkeys(activations.FORMULA_KEYS, value), Sample())
 
 
 def test_the_layout_keeps_numbers_and_nothing_else():

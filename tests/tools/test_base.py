@@ -5,18 +5,22 @@ from __future__ import annotations
 import errno
 import os
 import threading
+from functools import partial
+from inspect import iscoroutinefunction
 from pathlib import Path
 from types import SimpleNamespace
 
+import anyio
 import pytest
 
 from tests import sealed
 from tests.tiny import TOKEN
-from tunegate import evidence, gates, rundir
+from tunegate import evidence, gates, nofollow, rundir
 from tunegate.errors import ToolFailure
 from tunegate.evidence import ledger
 from tunegate.rundir import Run
 from tunegate.tools import base
+from tunegate.tools.answer import content_of
 
 
 @pytest.fixture
@@ -28,10 +32,14 @@ def last(run: Run) -> dict:
     return ledger.entries(run)[-1]
 
 
+def host_evidence(run: Run) -> dict[str, str]:
+    return evidence.write(run, evidence.make(run, "host", {"hard_failures": []}, config=sealed.CONFIG))
+
+
 def test_a_call_ends_with_one_line(run):
     before = len(ledger.entries(run))
     with base.recorded(run, "audit_gpu", {"output_dir": "run", "unset": None}) as wrote:
-        base.keep(run, "host", {"hard_failures": []}, sealed.CONFIG, wrote)
+        wrote.update(host_evidence(run))
     assert len(ledger.entries(run)) == before + 1
     line = last(run)
     assert (line["tool"], line["outcome"], line["arguments"]) == ("audit_gpu", "ok", {"output_dir": "run"})
@@ -40,7 +48,7 @@ def test_a_call_ends_with_one_line(run):
 
 def test_a_refused_call_is_recorded_with_its_code_and_with_what_it_wrote_before(run):
     with pytest.raises(ToolFailure), base.recorded(run, "push_hub", {}) as wrote:
-        base.keep(run, "host", {}, sealed.CONFIG, wrote)
+        wrote.update(host_evidence(run))
         raise ToolFailure("unavailable", "no")
     assert last(run)["outcome"] == "unavailable" and set(last(run)["wrote"]) == {"host"}
 
@@ -90,15 +98,15 @@ def test_a_second_agent_that_waited_for_a_refused_first_call_begins_the_run(tmp_
 
 
 def test_a_lock_on_a_file_that_was_taken_away_meanwhile_is_no_lock(run, monkeypatch):
-    real, taken = rundir.fcntl.flock, []
+    real, taken = nofollow.lock, []
 
-    def flock(file, how):
+    def lock(file):
         if not taken:
             (run.meta / ".lock").unlink()  # between this call's open and its lock
             taken.append(True)
-        real(file, how)
+        return real(file)
 
-    monkeypatch.setattr(rundir.fcntl, "flock", flock)
+    monkeypatch.setattr(nofollow, "lock", lock)
     monkeypatch.setattr(rundir, "LOCK_WAIT_S", 0.2)
     with rundir.lock(run, "first"), pytest.raises(ToolFailure, match="first"), rundir.lock(run, "second"):
         pass
@@ -170,13 +178,13 @@ def test_a_full_disk_keeps_every_file_whole(run, full, part):
     full(part)
     with pytest.raises(ToolFailure) as error, base.recorded(run, "audit_gpu", {}) as wrote:
         run.save_config(sealed.CONFIG)
-        base.keep(run, "host", {"hard_failures": []}, sealed.CONFIG, wrote)
+        wrote.update(host_evidence(run))
     assert error.value.code == "disk_full" and "free disk space" in str(error.value)
     assert snapshot(run) == before  # no evidence, nothing half-written, no temporary file
     full(None)
     assert all(entry["wrote"].keys() <= {"model", "dataset"} for entry in ledger.entries(run))
     with base.recorded(run, "audit_gpu", {}) as wrote:
-        base.keep(run, "host", {"hard_failures": []}, sealed.CONFIG, wrote)
+        wrote.update(host_evidence(run))
     assert gates.view(run).problems("host") == []
 
 
@@ -202,3 +210,80 @@ def test_a_line_cut_off_by_a_full_disk_is_dropped_by_the_next_call(run):
     with base.recorded(run, "audit_gpu", {}):
         pass
     assert last(run)["tool"] == "audit_gpu" and path.read_bytes().startswith(whole)
+
+
+@pytest.fixture
+def declared(monkeypatch, tmp_path):
+    """declared(body, **how): the body as a tool, ready to be called with its arguments."""
+    monkeypatch.setattr(base, "TOOLS", [])
+    ctx = SimpleNamespace(request_context=SimpleNamespace(lifespan_context=base.Workspace(tmp_path)))
+
+    def declare(body, **how):
+        base.tool("A toy", **how)(body)
+        made = partial(base.TOOLS[-1].function, ctx)
+        return lambda **arguments: (
+            made(**arguments) if not iscoroutinefunction(body) else anyio.run(partial(made, **arguments))
+        )
+
+    return declare
+
+
+class Toy(base.Result):
+    seen: str
+
+
+def test_a_tool_finds_its_run_holds_it_records_itself_and_says_what_comes_next(run, declared):
+    def audit_gpu(call: base.Call, output_dir: str, size: int = 1, confirm: str | None = None) -> Toy:
+        """Toy."""
+        with pytest.raises(ToolFailure, match="audit_gpu"), rundir.lock(call.run, "another"):
+            pass
+        call.line["approved"] = "yes"
+        call.record_evidence("host", {"hard_failures": []}, sealed.CONFIG)
+        return Toy(seen="x")
+
+    before = len(ledger.entries(run))
+    said = content_of(declared(audit_gpu)(output_dir="run", size=2, confirm="yes"))
+    assert said["output_dir"] == str(run.path) and said["next"]["tool"] == "pick_ngc_image"  # host holds by now
+    assert len(ledger.entries(run)) == before + 1
+    assert (
+        last(run)["arguments"] == {"output_dir": "run", "size": 2, "approved": "yes"} and "host" in last(run)["wrote"]
+    )
+
+
+def test_a_read_only_tool_leaves_no_trace_and_a_body_may_set_next(run, declared):
+    def diagnose(call: base.Call, output_dir: str) -> Toy:
+        return Toy(seen="x", next=None)
+
+    before = snapshot(run), len(ledger.entries(run))
+    assert content_of(declared(diagnose, read_only=True)(output_dir="run"))["next"] is None
+    assert (snapshot(run), len(ledger.entries(run))) == before
+
+
+def test_a_body_that_asks_for_the_gates_sees_its_own_line(run, declared):
+    def audit_gpu(call: base.Call, output_dir: str) -> Toy:
+        call.record_evidence("host", {"hard_failures": []}, sealed.CONFIG)
+        return lambda seen: Toy(seen=str(seen.problems("host")))
+
+    assert content_of(declared(audit_gpu)(output_dir="run"))["seen"] == "[]"
+
+
+def test_an_async_body_holds_the_run_only_while_it_says_so(run, declared):
+    async def docker_run(call: base.Call, output_dir: str, wait_s: float = 1.0) -> Toy:
+        with rundir.lock(call.run, "another"):
+            pass
+        with call.recorded():
+            call.record_evidence("host", {}, sealed.CONFIG)
+        return Toy(seen=str(call.wrote.keys()))
+
+    assert "host" in content_of(declared(docker_run)(output_dir="run", wait_s=3))["seen"]
+    assert last(run)["arguments"] == {"output_dir": "run"} and last(run)["tool"] == "docker_run"
+
+
+def test_a_tool_that_begins_a_run_names_it_after_the_model(tmp_path, declared):
+    def probe_model(call: base.Call, model_id: str, output_dir: str | None = None) -> Toy:
+        call.run.save_config(sealed.CONFIG)
+        return Toy(seen=call.again("it runs", deep=True).model_dump_json())
+
+    said = content_of(declared(probe_model, begins_run=True)(model_id="org/vit", output_dir=None))
+    assert said["output_dir"] == str(tmp_path / "output/vit")
+    assert '"deep":true' in said["seen"] and '"follow":true' in said["seen"] and '"model_id":"org/vit"' in said["seen"]

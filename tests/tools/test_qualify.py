@@ -188,7 +188,7 @@ def test_a_deep_probe_that_takes_long_is_followed(call, tmp_path, monkeypatch):
     monkeypatch.setattr(deep, "WAIT_S", 0.05)
     with FakeEngine(tmp_path / "docker.sock") as engine:
         monkeypatch.setenv("DOCKER_HOST", engine.host)
-        engine.images[deep.IMAGE] = {"Id": IMAGE_ID, "Config": {}}
+        engine.images[deep.PROBE_IMAGE] = {"Id": IMAGE_ID, "Config": {}}
         answer = begin(call, deep=True)
         assert answer["next"]["tool"] == "probe_model" and answer["next"]["arguments"]["deep"] is True
         assert any("still at work" in warning for warning in answer["warnings"])
@@ -210,7 +210,7 @@ def test_a_dataset_that_is_streamed_for_long_is_followed(call, server, tmp_path,
     kinds = {"text": {"_type": "Image"}, "cls": {"_type": "Value", "dtype": "string"}}
     with FakeEngine(tmp_path / "docker.sock") as engine:
         monkeypatch.setenv("DOCKER_HOST", engine.host)
-        engine.images[deep.IMAGE] = {"Id": IMAGE_ID, "Config": {}}
+        engine.images[deep.PROBE_IMAGE] = {"Id": IMAGE_ID, "Config": {}}
         refused = call("probe_dataset", output_dir="run", dataset_id="me/shards", train_split="train", n_train=9)
         again = refused["error"]["next"]
         assert refused["error"]["code"] == "unavailable" and again["tool"] == "probe_dataset"

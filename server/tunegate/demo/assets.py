@@ -19,7 +19,7 @@ from PIL import Image as Pillow
 from transformers import EfficientNetConfig, EfficientNetForImageClassification, EfficientNetImageProcessor
 
 BLOCK = r"efficientnet.encoder.blocks.\1."
-NAMES = [  # the package's parameter names -> transformers' names
+PARAMETER_NAMES = [  # the package's parameter names -> transformers' names
     (r"^_conv_stem\.", "efficientnet.embeddings.convolution."),
     (r"^_bn0\.", "efficientnet.embeddings.batchnorm."),
     (r"^_conv_head\.", "efficientnet.encoder.top_conv."),
@@ -69,7 +69,7 @@ def make_model(packages: Path, out: Path) -> None:
     model = EfficientNetForImageClassification(config)
     weights = {}
     for name, tensor in torch.load(next(packages.glob("efficientnet_lite0*/models/*.pth")), weights_only=True).items():
-        for old, new in NAMES:
+        for old, new in PARAMETER_NAMES:
             name = re.sub(old, new, name)
         weights[name] = tensor
     missing, unexpected = model.load_state_dict(weights, strict=False)

@@ -16,14 +16,14 @@ from tunegate.platforms.local_docker.platform import LocalDocker
 from tunegate.platforms.local_process.platform import LocalProcess
 
 
-class Place(NamedTuple):
+class DemoPlatform(NamedTuple):
     platform: str
     why: str
     env: dict[str, str]  # for the server
     image: str | None = None  # in containers: what the engine has; the demo downloads none
 
 
-def choose(wanted: str | None) -> Place:
+def choose(wanted: str | None) -> DemoPlatform:
     """wanted: a platform, or None for containers if they can be had. Raises ToolFailure when `wanted` cannot."""
     if wanted and wanted not in PLACES:
         raise ToolFailure("invalid_input", f"--platform {wanted}: the demo runs on {' or '.join(PLACES)}")
@@ -35,17 +35,19 @@ def choose(wanted: str | None) -> Place:
         return _in_environment(f"not in containers: {failure}")
 
 
-def _in_environment(why: str = "as asked for") -> Place:
-    return Place(LocalProcess.name, f"the stages run in a virtual environment, {why}", {})
+def _in_environment(why: str = "as asked for") -> DemoPlatform:
+    return DemoPlatform(LocalProcess.name, f"the stages run in a virtual environment, {why}", {})
 
 
-def _in_containers() -> Place:
+def _in_containers() -> DemoPlatform:
     engine = engines.connect()
     image = _image(engine)
-    return Place(LocalDocker.name, f"the stages run in containers of {image}", {"DOCKER_HOST": engine.host}, image)
+    return DemoPlatform(
+        LocalDocker.name, f"the stages run in containers of {image}", {"DOCKER_HOST": engine.host}, image
+    )
 
 
-PLACES: dict[str, Callable[[], Place]] = {LocalProcess.name: _in_environment, LocalDocker.name: _in_containers}
+PLACES: dict[str, Callable[[], DemoPlatform]] = {LocalProcess.name: _in_environment, LocalDocker.name: _in_containers}
 
 
 def _image(engine: Engine) -> str:

@@ -28,8 +28,8 @@ from starlette.routing import BaseRoute
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from tunegate.embedded import hub_api, hub_viewer
-from tunegate.embedded.hub_access import Account, State
-from tunegate.embedded.hub_store import Refused, Repo, Store, check_path
+from tunegate.embedded.hub_access import Account, HubState
+from tunegate.embedded.hub_store import HubRefusal, Repo, Store, check_path
 
 START_S, STOP_S = 10.0, 5.0
 
@@ -93,9 +93,9 @@ class EmbeddedHub:
         self.url = ""
         known = {token: (who, "write") if isinstance(who, str) else who for token, who in (tokens or {}).items()}
         routes = [*extra_routes, *hub_viewer.routes(), *hub_api.routes()]
-        app = Starlette(routes=routes, exception_handlers={Refused: _refusal})
+        app = Starlette(routes=routes, exception_handlers={HubRefusal: _refusal})
         app.router.redirect_slashes = False  # the Hub does not, and a redirect would hide a wrong address
-        app.state.hub = State(self.store, {token: Account(*who) for token, who in known.items()}, uploads)
+        app.state.hub = HubState(self.store, {token: Account(*who) for token, who in known.items()}, uploads)
         self.app: ASGIApp = _Watched(app, self.faults, self.log)
 
     def __enter__(self) -> EmbeddedHub:
@@ -151,7 +151,7 @@ class EmbeddedHub:
         return sum(row.bytes_sent for row in self.requests(path))
 
 
-def _refusal(request: Request, refused: Refused) -> Response:
+def _refusal(request: Request, refused: HubRefusal) -> Response:
     # header values are latin-1: a name that a client made up may be anything
     headers = {"X-Error-Message": refused.message.encode("ascii", "replace").decode(), **refused.headers}
     if refused.code:

@@ -10,7 +10,7 @@ from typing import Any
 
 from starlette.requests import Request
 
-from tunegate.embedded.hub_store import Commit, Refused, Repo, Store
+from tunegate.embedded.hub_store import Commit, HubRefusal, Repo, Store
 
 MAX_JSON = 8 * 1024 * 1024  # of a request body that is read whole
 BAD_TOKEN = "Invalid credentials in Authorization header"
@@ -28,7 +28,7 @@ class Account:
 
 
 @dataclass
-class State:
+class HubState:
     """What the routes share: in `request.app.state.hub`."""
 
     store: Store
@@ -45,7 +45,7 @@ class State:
         return hmac.compare_digest(self.sign(text).encode(), signature.encode("utf-8", "replace"))
 
 
-def state(request: Request) -> State:
+def state(request: Request) -> HubState:
     return request.app.state.hub
 
 
@@ -58,13 +58,13 @@ def account(request: Request, *, role: str | None = None) -> Account | None:
     if not token.strip():
         found = None
     elif scheme.lower() != "bearer" or token.strip() not in state(request).accounts:
-        raise Refused(401, BAD_TOKEN)
+        raise HubRefusal(401, BAD_TOKEN)
     else:
         found = state(request).accounts[token.strip()]
     if role and found is None:
-        raise Refused(401, NO_TOKEN)
+        raise HubRefusal(401, NO_TOKEN)
     if role == "write" and found.role != "write":
-        raise Refused(403, "Forbidden: this token has the role 'read', and 'write' is needed")
+        raise HubRefusal(403, "Forbidden: this token has the role 'read', and 'write' is needed")
     return found
 
 
@@ -80,11 +80,15 @@ def open_repo(
     repo = state(request).store.get(repo_type, repo_id or "{ns}/{name}".format(**request.path_params))
     owns = bool(repo and asker and asker.user == repo.owner)
     if repo is None or (repo.private and not owns):
-        raise Refused(404, "Repository not found", "RepoNotFound") if asker else Refused(401, NO_TOKEN, "RepoNotFound")
+        raise (
+            HubRefusal(404, "Repository not found", "RepoNotFound")
+            if asker
+            else HubRefusal(401, NO_TOKEN, "RepoNotFound")
+        )
     if write:
         account(request, role="write")
         if not owns:
-            raise Refused(403, f"Forbidden: {asker.user} has no write access to {repo.id}")
+            raise HubRefusal(403, f"Forbidden: {asker.user} has no write access to {repo.id}")
     return repo
 
 
@@ -92,7 +96,7 @@ def repo_type_of(request: Request) -> str:
     """From the `models` or `datasets` of the path; a path without either is a model's."""
     kind = request.path_params.get("kind", "models")
     if kind not in ("models", "datasets"):
-        raise Refused(404, f"This Hub has no {kind[:40]!r}")
+        raise HubRefusal(404, f"This Hub has no {kind[:40]!r}")
     return kind.removesuffix("s")
 
 
@@ -100,7 +104,7 @@ def check_gate(request: Request, repo: Repo) -> None:
     """The files of a gated repository are for its owner. Refused: 401 without a token, 403 with one."""
     asker = account(request)
     if repo.gated and (asker is None or asker.user != repo.owner):
-        raise Refused(
+        raise HubRefusal(
             403 if asker else 401,
             f"Access to {repo.type} {repo.id} is restricted and you are not in the authorized list. "
             f"Visit {page(request, repo)} to ask for access.",
@@ -123,7 +127,7 @@ def commit_at(request: Request, repo: Repo, revision: str) -> Commit:
     store = state(request).store
     sha = store.resolve(repo, revision)
     if sha is None:
-        raise Refused(404, f"Invalid rev id: {revision[:80]}", "RevisionNotFound")
+        raise HubRefusal(404, f"Invalid rev id: {revision[:80]}", "RevisionNotFound")
     return store.read_commit(repo, sha)
 
 
@@ -136,14 +140,14 @@ def split_revision(repo: Repo, rest: str) -> tuple[str, str]:
     return revision, path
 
 
-async def read_json(request: Request) -> dict[str, Any]:
+async def json_body(request: Request) -> dict[str, Any]:
     """The body as a JSON object. Refused: 413 (too large), 400 (anything else)."""
     try:
         value = json.loads(await read_body(request) or b"{}")
     except (ValueError, RecursionError):
         value = None
     if not isinstance(value, dict):
-        raise Refused(400, "The body is not a JSON object")
+        raise HubRefusal(400, "The body is not a JSON object")
     return value
 
 
@@ -152,6 +156,6 @@ async def read_body(request: Request, limit: int = MAX_JSON) -> bytes:
     async for chunk in request.stream():
         size += len(chunk)
         if size > limit:
-            raise Refused(413, f"The body is larger than {limit} bytes")
+            raise HubRefusal(413, f"The body is larger than {limit} bytes")
         chunks.append(chunk)
     return b"".join(chunks)

@@ -15,19 +15,19 @@ from tunegate.embedded.hub_access import (
     at_revision,
     check_gate,
     commit_at,
+    json_body,
     open_repo,
     page,
     read_body,
-    read_json,
     repo_type_of,
     split_revision,
     state,
 )
-from tunegate.embedded.hub_store import Refused, Repo, check_path
+from tunegate.embedded.hub_store import HubRefusal, Repo, check_path
 
 GITATTRIBUTES = b"*.safetensors filter=lfs diff=lfs merge=lfs -text\n*.bin filter=lfs diff=lfs merge=lfs -text\n"
-BINARY = "application/octet-stream"
-GATES = (False, "auto", "manual")
+OCTET_STREAM = "application/octet-stream"
+GATED_VALUES = (False, "auto", "manual")
 
 
 # --- accounts and repositories
@@ -55,17 +55,17 @@ def whoami(request: Request) -> Response:
 
 async def create_repo(request: Request) -> Response:
     asker = account(request, role="write")
-    body = await read_json(request)
+    body = await json_body(request)
     repo_type, repo_id = _named(body, asker.user)
     if repo_id.split("/")[0] != asker.user:
         namespace = repo_id.split("/")[0]
-        raise Refused(403, f"You don't have the rights to create a {repo_type} under the namespace {namespace!r}")
+        raise HubRefusal(403, f"You don't have the rights to create a {repo_type} under the namespace {namespace!r}")
     private = body.get("visibility") == "private" or body.get("private") is True
     repo = Repo(repo_type, repo_id, asker.user, private=private)
     store = state(request).store
     try:
         store.create(repo)
-    except Refused as refused:
+    except HubRefusal as refused:
         if refused.status != 409:
             raise
         body = {"error": refused.message, "url": page(request, repo)}  # the client reads the address here
@@ -77,7 +77,7 @@ async def create_repo(request: Request) -> Response:
 
 async def delete_repo(request: Request) -> Response:
     asker = account(request, role="write")
-    repo_type, repo_id = _named(await read_json(request), asker.user)
+    repo_type, repo_id = _named(await json_body(request), asker.user)
     repo = open_repo(request, repo_type=repo_type, repo_id=repo_id, write=True)
     state(request).store.delete(repo)
     return JSONResponse({})
@@ -88,9 +88,9 @@ def _named(body: dict[str, Any], user: str) -> tuple[str, str]:
 
 
 async def settings(request: Request) -> Response:
-    repo, body = open_repo(request, write=True), await read_json(request)
-    if body.get("gated", False) not in GATES or body.get("visibility", "public") not in ("public", "private"):
-        raise Refused(400, f"Invalid settings: gated is one of {GATES}, visibility public or private")
+    repo, body = open_repo(request, write=True), await json_body(request)
+    if body.get("gated", False) not in GATED_VALUES or body.get("visibility", "public") not in ("public", "private"):
+        raise HubRefusal(400, f"Invalid settings: gated is one of {GATED_VALUES}, visibility public or private")
     with state(request).store.change(repo) as current:
         current.gated = body.get("gated", current.gated)
         current.private = body.get("visibility") == "private" if "visibility" in body else current.private
@@ -128,14 +128,14 @@ def tree(request: Request) -> Response:
     _, commit, folder = at_revision(request)
     rows = hub_info.tree(commit, folder.rstrip("/"), request.query_params.get("recursive", "").lower() in ("true", "1"))
     if not rows and folder:
-        raise Refused(404, f"{folder[:100]} does not exist on {commit.sha}", "EntryNotFound")
+        raise HubRefusal(404, f"{folder[:100]} does not exist on {commit.sha}", "EntryNotFound")
     return JSONResponse(rows)
 
 
 async def paths_info(request: Request) -> Response:
     _, commit, _ = at_revision(request)
     if "json" in request.headers.get("content-type", ""):
-        paths = (await read_json(request)).get("paths", [])
+        paths = (await json_body(request)).get("paths", [])
     else:
         paths = parse_qs((await read_body(request)).decode("utf-8", "replace")).get("paths", [])
     rows = []
@@ -185,14 +185,14 @@ def resolve(request: Request) -> Response:
     commit = commit_at(request, repo, revision)
     entry = commit.files.get(path)
     if entry is None:
-        raise Refused(404, "Entry not found", "EntryNotFound", {"X-Repo-Commit": commit.sha})
+        raise HubRefusal(404, "Entry not found", "EntryNotFound", {"X-Repo-Commit": commit.sha})
     headers = {"ETag": f'"{entry.etag}"', "X-Repo-Commit": commit.sha}
     if entry.lfs:
         headers |= {"X-Linked-Etag": f'"{entry.etag}"', "X-Linked-Size": str(entry.size)}
     if request.method == "HEAD":  # of the whole file, even where a range is asked for
         headers |= {"Accept-Ranges": "bytes", "Content-Length": str(entry.size)}
-        return Response(headers=headers, media_type=BINARY)
-    return FileResponse(state(request).store.blob(entry.sha256), headers=headers, media_type=BINARY)
+        return Response(headers=headers, media_type=OCTET_STREAM)
+    return FileResponse(state(request).store.blob(entry.sha256), headers=headers, media_type=OCTET_STREAM)
 
 
 def without_namespace(request: Request) -> Response:
@@ -208,18 +208,18 @@ async def reference(request: Request) -> Response:
     """POST branch/NAME {startingPoint}, POST tag/REVISION {tag}, DELETE of either."""
     repo, rest = open_repo(request, write=True), request.path_params["rest"]
     kind = request.path_params["ref"]
-    body = await read_json(request) if request.method == "POST" else {}
+    body = await json_body(request) if request.method == "POST" else {}
     with state(request).store.change(repo) as current:
         known = {"branch": current.branches, "tag": current.tags}.get(kind)
         if known is None:
-            raise Refused(404, f"No such operation: {kind[:40]}")
+            raise HubRefusal(404, f"No such operation: {kind[:40]}")
         if request.method == "DELETE":
             if known.pop(rest, None) is None or "main" not in current.branches:
-                raise Refused(404, f"Invalid rev id: {rest[:80]}", "RevisionNotFound")
+                raise HubRefusal(404, f"Invalid rev id: {rest[:80]}", "RevisionNotFound")
             return JSONResponse({})
         name = check_path(body.get("tag") if kind == "tag" else rest)
         if name in known:
-            raise Refused(409, f"Reference already exists: {name}")
+            raise HubRefusal(409, f"Reference already exists: {name}")
         start = rest if kind == "tag" else str(body.get("startingPoint") or "main")
         known[name] = commit_at(request, current, start).sha
     return JSONResponse({})

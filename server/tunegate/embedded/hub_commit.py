@@ -13,8 +13,8 @@ from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from tunegate.embedded.hub_access import account, at_revision, open_repo, page, read_json, state
-from tunegate.embedded.hub_store import Change, Commit, Refused, Repo, Store, check_path, is_lfs
+from tunegate.embedded.hub_access import account, at_revision, json_body, open_repo, page, state
+from tunegate.embedded.hub_store import Commit, HubRefusal, Repo, Store, TreeChange, check_path, is_lfs
 
 MAX_COMMIT = 512 * 1024 * 1024  # of a commit's body, base64 included
 MAX_LFS = 4 * 1024 * 1024 * 1024
@@ -29,7 +29,7 @@ async def preupload(request: Request) -> Response:
     """
     _, tip, _ = at_revision(request, write=True)
     rows = []
-    for file in _rows(await read_json(request), "files"):
+    for file in _rows(await json_body(request), "files"):
         path, size = check_path(file.get("path")), file.get("size")
         large = isinstance(size, int) and is_lfs(path, size)
         mode = "lfs" if large and state(request).uploads == "lfs" else "regular"
@@ -42,7 +42,7 @@ async def preupload(request: Request) -> Response:
 def _rows(body: dict[str, Any], key: str) -> list[dict[str, Any]]:
     found = body.get(key)
     if not isinstance(found, list) or not all(isinstance(row, dict) for row in found):
-        raise Refused(400, f"{key!r} is not a list of objects")
+        raise HubRefusal(400, f"{key!r} is not a list of objects")
     return found
 
 
@@ -50,7 +50,7 @@ async def commit(request: Request) -> Response:
     """NDJSON: a header, then files, LFS files and deletions. All or nothing."""
     repo, asker = open_repo(request, write=True), account(request)
     if request.query_params.get("create_pr"):
-        raise Refused(400, "This Hub has no pull requests: commit to a branch")
+        raise HubRefusal(400, "This Hub has no pull requests: commit to a branch")
     store = state(request).store
     with store.spool() as body:
         await _spool(request, body, MAX_COMMIT)
@@ -65,7 +65,7 @@ def _commit(store: Store, repo: Repo, branch: str, user: str, body: IO[bytes]) -
     key, header = next(lines, ("", {}))
     title, description = header.get("summary"), header.get("description") or ""
     if key != "header" or not isinstance(title, str) or not isinstance(description, str):
-        raise Refused(400, "A commit begins with a header that has a summary")
+        raise HubRefusal(400, "A commit begins with a header that has a summary")
     changes = [_change(store, key, value) for key, value in lines]
     parent = header.get("parentCommit")
     return store.commit(repo, branch, changes, author=user, title=title, description=description, parent=parent)
@@ -79,24 +79,24 @@ def _lines(body: IO[bytes]) -> Iterator[tuple[str, dict[str, Any]]]:
             row = json.loads(line)
             key, value = str(row["key"]), dict(row["value"])
         except (ValueError, KeyError, TypeError, RecursionError):
-            raise Refused(400, "A line of the commit is not {key, value}") from None
+            raise HubRefusal(400, "A line of the commit is not {key, value}") from None
         yield key, value
 
 
-def _change(store: Store, key: str, value: dict[str, Any]) -> Change:
+def _change(store: Store, key: str, value: dict[str, Any]) -> TreeChange:
     path = check_path(str(value.get("path")).removesuffix("/"))
     if key == "file":
         text = str(value.get("content", ""))
         try:
             content = base64.b64decode(text, validate=True) if value.get("encoding") == "base64" else text.encode()
         except ValueError:
-            raise Refused(400, f"The content of {path!r} is not base64") from None
+            raise HubRefusal(400, f"The content of {path!r} is not base64") from None
         return path, store.add(path, content)
     if key == "lfsFile":
         return path, store.entry(path, str(value.get("oid")), lfs=True)
     if key in ("deletedFile", "deletedFolder"):
         return (path if key == "deletedFile" else f"{path}/"), None
-    raise Refused(400, f"Unknown operation in a commit: {key[:40]!r}")
+    raise HubRefusal(400, f"Unknown operation in a commit: {key[:40]!r}")
 
 
 async def _spool(request: Request, file: IO[bytes], limit: int) -> None:
@@ -104,7 +104,7 @@ async def _spool(request: Request, file: IO[bytes], limit: int) -> None:
     async for chunk in request.stream():
         size += len(chunk)
         if size > limit:
-            raise Refused(413, f"The body is larger than {limit} bytes")
+            raise HubRefusal(413, f"The body is larger than {limit} bytes")
         file.write(chunk)
 
 
@@ -114,7 +114,7 @@ async def _spool(request: Request, file: IO[bytes], limit: int) -> None:
 async def lfs_batch(request: Request) -> Response:
     open_repo(request, write=True)
     hub, rows = state(request), []
-    for wanted in _rows(await read_json(request), "objects"):
+    for wanted in _rows(await json_body(request), "objects"):
         oid, size = str(wanted.get("oid")), wanted.get("size")
         row = {"oid": oid, "size": size}
         if not isinstance(size, int) or size > MAX_LFS:
@@ -137,7 +137,7 @@ async def lfs_upload(request: Request) -> Response:
     """The client sends no token here: the address itself, told only to who may write, is the permission."""
     hub, ticket = state(request), request.path_params["ticket"]
     if ticket not in hub.tickets:
-        raise Refused(403, "This upload address is unknown or used up")
+        raise HubRefusal(403, "This upload address is unknown or used up")
     with hub.store.spool() as file:
         await _spool(request, file, MAX_LFS)
         await run_in_threadpool(hub.store.adopt, file, hub.tickets[ticket])
@@ -147,19 +147,19 @@ async def lfs_upload(request: Request) -> Response:
 
 async def lfs_verify(request: Request) -> Response:
     account(request, role="write")
-    body = await read_json(request)
+    body = await json_body(request)
     blob = state(request).store.blob(str(body.get("oid")))
     if not blob.exists() or blob.stat().st_size != body.get("size"):
-        raise Refused(422, "The object is not here, or has another size")
+        raise HubRefusal(422, "The object is not here, or has another size")
     return JSONResponse({})
 
 
 def no_xet(request: Request) -> Response:
-    raise Refused(404, "This Hub does not serve Xet: set HF_HUB_DISABLE_XET=1 in the client")
+    raise HubRefusal(404, "This Hub does not serve Xet: set HF_HUB_DISABLE_XET=1 in the client")
 
 
 async def validate_yaml(request: Request) -> Response:
-    content, errors = str((await read_json(request)).get("content", "")), []
+    content, errors = str((await json_body(request)).get("content", "")), []
     try:
         yaml.safe_load(content.split("---", 2)[1] if content.lstrip().startswith("---") else "")
     except (yaml.YAMLError, IndexError) as error:

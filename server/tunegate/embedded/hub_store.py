@@ -56,7 +56,7 @@ _BRANCH = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,79}(/[A-Za-z0-9][A-Za-z0-9._-
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
-class Refused(Exception):
+class HubRefusal(Exception):
     """An answer other than success: HTTP status, message, and the Hub's error code where it has one."""
 
     def __init__(self, status: int, message: str, code: str | None = None, headers: dict[str, str] | None = None):
@@ -110,7 +110,7 @@ class Commit:
 
 
 # A path and its new content. None deletes it, and a whole folder where the path ends with "/".
-Change = tuple[str, Entry | None]
+TreeChange = tuple[str, Entry | None]
 
 
 def git_id(kind: str, body: bytes) -> str:
@@ -148,7 +148,7 @@ def check_repo_id(repo_type: str, repo_id: str) -> None:
         or ".." in repo_id
         or repo_id.endswith((".git", "-", "."))
     ):
-        raise Refused(400, f"Invalid repo type or name: {repo_type} {repo_id[:100]!r}")
+        raise HubRefusal(400, f"Invalid repo type or name: {repo_type} {repo_id[:100]!r}")
 
 
 def check_path(path: object) -> str:
@@ -157,7 +157,7 @@ def check_path(path: object) -> str:
     if any(
         part in ("", ".", "..") or part.lower() == ".git" or not part.isprintable() or "\\" in part for part in parts
     ):
-        raise Refused(400, f"Invalid path in repo: {str(path)[:100]!r}")
+        raise HubRefusal(400, f"Invalid path in repo: {str(path)[:100]!r}")
     return path
 
 
@@ -175,7 +175,7 @@ class Store:
     def blob(self, sha256: str) -> Path:
         """Where the content with this hash is, or would be. Refused(400) for what is no SHA-256."""
         if not _SHA256.fullmatch(sha256):
-            raise Refused(400, f"Invalid object id {sha256[:80]!r}: not a SHA-256")
+            raise HubRefusal(400, f"Invalid object id {sha256[:80]!r}: not a SHA-256")
         return self.root / "blobs" / sha256
 
     @contextmanager
@@ -192,7 +192,7 @@ class Store:
         file.flush()
         digest = _digest(Path(file.name), hashlib.sha256())
         if expected and digest != expected:
-            raise Refused(422, f"The content's SHA-256 is {digest}, not {expected}")
+            raise HubRefusal(422, f"The content's SHA-256 is {digest}, not {expected}")
         os.replace(file.name, self.blob(digest))
         return digest
 
@@ -210,7 +210,7 @@ class Store:
         """The entry of a content that is already here; Refused(400) when it is not."""
         blob = self.blob(sha256)
         if not blob.exists():
-            raise Refused(400, f"LFS object {sha256} of {path!r} has not been uploaded")
+            raise HubRefusal(400, f"LFS object {sha256} of {path!r} has not been uploaded")
         size = blob.stat().st_size
         sha1 = _digest(blob, hashlib.sha1(f"blob {size}\0".encode(), usedforsecurity=False))
         return Entry(size, sha256, sha1, is_lfs(path, size) if lfs is None else lfs)
@@ -221,7 +221,7 @@ class Store:
         try:
             check_repo_id(repo_type, repo_id)
             return Repo(**json.loads((self._folder(repo_type, repo_id) / "repo.json").read_bytes()))
-        except (Refused, FileNotFoundError):
+        except (HubRefusal, FileNotFoundError):
             return None
 
     def all(self, repo_type: str) -> list[Repo]:
@@ -233,7 +233,7 @@ class Store:
         check_repo_id(repo.type, repo.id)
         with self._lock:
             if self.get(repo.type, repo.id):
-                raise Refused(409, f"You already created this {repo.type} repo: {repo.id}")
+                raise HubRefusal(409, f"You already created this {repo.type} repo: {repo.id}")
             repo.created = _now()
             self.save(repo)
 
@@ -246,7 +246,7 @@ class Store:
         with self._lock:
             current = self.get(repo.type, repo.id)
             if current is None:
-                raise Refused(404, "Repository not found", "RepoNotFound")
+                raise HubRefusal(404, "Repository not found", "RepoNotFound")
             yield current
             self.save(current)
 
@@ -281,7 +281,7 @@ class Store:
         self,
         repo: Repo,
         branch: str,
-        changes: Iterable[Change],
+        changes: Iterable[TreeChange],
         *,
         author: str,
         title: str,
@@ -295,9 +295,9 @@ class Store:
         with self.change(repo) as current:
             tip = current.branches.get(branch)
             if tip is None and (current.branches or not _BRANCH.fullmatch(branch)):
-                raise Refused(404, f"Invalid rev id: {branch[:80]}", "RevisionNotFound")
+                raise HubRefusal(404, f"Invalid rev id: {branch[:80]}", "RevisionNotFound")
             if parent and parent != tip:
-                raise Refused(412, "A commit has happened since. Please refresh and try again.")
+                raise HubRefusal(412, "A commit has happened since. Please refresh and try again.")
             files = _changed(self.read_commit(current, tip).files if tip else {}, changes)
             made = _seal(Commit("", tip, title, description, author, _now(), files))
             atomic_write(self._commit_file(current, made.sha), canonical(asdict(made)))
@@ -308,7 +308,7 @@ class Store:
         return self._folder(repo.type, repo.id) / "commits" / f"{sha}.json"
 
 
-def _changed(before: dict[str, Entry], changes: Iterable[Change]) -> dict[str, Entry]:
+def _changed(before: dict[str, Entry], changes: Iterable[TreeChange]) -> dict[str, Entry]:
     files = dict(before)
     for path, entry in changes:
         check_path(path.removesuffix("/") if entry is None else path)
@@ -317,12 +317,12 @@ def _changed(before: dict[str, Entry], changes: Iterable[Change]) -> dict[str, E
             continue
         gone = [name for name in files if name == path or (path.endswith("/") and name.startswith(path))]
         if not gone:
-            raise Refused(404, f"{path!r} does not exist and cannot be deleted", "EntryNotFound")
+            raise HubRefusal(404, f"{path!r} does not exist and cannot be deleted", "EntryNotFound")
         for name in gone:
             del files[name]
     folders = {name[:at] for name in files for at, char in enumerate(name) if char == "/"}
     if clash := folders & files.keys():
-        raise Refused(400, f"{sorted(clash)[0]!r} would be a file and a folder")
+        raise HubRefusal(400, f"{sorted(clash)[0]!r} would be a file and a folder")
     return dict(sorted(files.items()))
 
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tunegate.embedded.hub_store import Refused
+from tunegate.embedded.hub_store import HubRefusal
 
 VALUE_NAMES = {"double": "float64", "float": "float32", "halffloat": "float16"}  # arrow's name -> the name in features
 MAGIC = {
@@ -38,7 +38,7 @@ def _open(file: File) -> Any:
     try:
         return parquet.ParquetFile(file.path) if file.kind == "parquet" else csv.read_csv(file.path)
     except (pyarrow.ArrowException, OSError):
-        raise Refused(500, f"A {file.kind} file of this dataset cannot be read", "DatasetGenerationError") from None
+        raise HubRefusal(500, f"A {file.kind} file of this dataset cannot be read", "DatasetGenerationError") from None
 
 
 def features(file: File) -> dict[str, Any]:

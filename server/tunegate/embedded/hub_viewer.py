@@ -19,10 +19,10 @@ from starlette.routing import Route
 
 from tunegate.embedded import hub_info, hub_tables
 from tunegate.embedded.hub_access import check_gate, commit_at, open_repo, page, state
-from tunegate.embedded.hub_store import Commit, Refused, Repo, Store
+from tunegate.embedded.hub_store import Commit, HubRefusal, Repo, Store
 
 MAX_ROWS = 100
-SUFFIXES = (".parquet", ".csv")
+VIEWER_SUFFIXES = (".parquet", ".csv")
 SPLIT_WORDS = {
     "train": ("train", "training"),
     "validation": ("validation", "valid", "val", "dev"),
@@ -36,7 +36,7 @@ Layout = dict[str, dict[str, list[str]]]  # config -> split -> files
 
 
 @dataclass
-class View:
+class DatasetView:
     """The dataset that a request is about."""
 
     store: Store
@@ -54,16 +54,16 @@ class View:
 # --- endpoints
 
 
-def is_valid(request: Request, view: View) -> dict[str, Any]:
+def is_valid(request: Request, view: DatasetView) -> dict[str, Any]:
     return dict.fromkeys(("preview", "viewer", "search", "filter", "statistics"), bool(view.layout))
 
 
-def splits(request: Request, view: View) -> dict[str, Any]:
+def splits(request: Request, view: DatasetView) -> dict[str, Any]:
     rows = [{"dataset": view.repo.id, "config": config, "split": split} for config, split in _chosen(request, view)]
     return {"splits": rows, "pending": [], "failed": []}
 
 
-def info(request: Request, view: View) -> dict[str, Any]:
+def info(request: Request, view: DatasetView) -> dict[str, Any]:
     chosen, infos = _chosen(request, view), {}
     for config in dict.fromkeys(config for config, _ in chosen):
         counts = {
@@ -93,7 +93,7 @@ def info(request: Request, view: View) -> dict[str, Any]:
     return {"dataset_info": infos[asked] if asked else infos, "pending": [], "failed": [], "partial": False}
 
 
-def size(request: Request, view: View) -> dict[str, Any]:
+def size(request: Request, view: DatasetView) -> dict[str, Any]:
     rows = [
         {"dataset": view.repo.id, "config": config, "split": split, **_size(view, config, split)}
         for config, split in _chosen(request, view)
@@ -115,7 +115,7 @@ def size(request: Request, view: View) -> dict[str, Any]:
     return {"size": {**whole, "splits": rows}, "pending": [], "failed": [], "partial": False}
 
 
-def parquet(request: Request, view: View) -> dict[str, Any]:
+def parquet(request: Request, view: DatasetView) -> dict[str, Any]:
     chosen = _chosen(request, view)
     rows = [
         {
@@ -134,15 +134,15 @@ def parquet(request: Request, view: View) -> dict[str, Any]:
     return {**answer, "features": _features(view, chosen[0][0])} if "config" in request.query_params else answer
 
 
-def first_rows(request: Request, view: View) -> dict[str, Any]:
+def first_rows(request: Request, view: DatasetView) -> dict[str, Any]:
     answer, total = _page(request, view, 0, MAX_ROWS)
     return {**answer, "truncated": total > MAX_ROWS}
 
 
-def rows(request: Request, view: View) -> dict[str, Any]:
+def rows(request: Request, view: DatasetView) -> dict[str, Any]:
     offset, length = (_number(request, name, default) for name, default in (("offset", 0), ("length", MAX_ROWS)))
     if length > MAX_ROWS:
-        raise Refused(422, f"Parameter 'length' must not be greater than {MAX_ROWS}", "InvalidParameter")
+        raise HubRefusal(422, f"Parameter 'length' must not be greater than {MAX_ROWS}", "InvalidParameter")
     answer, total = _page(request, view, offset, length)
     return {**answer, "num_rows_total": total, "num_rows_per_page": MAX_ROWS, "partial": False}
 
@@ -150,18 +150,18 @@ def rows(request: Request, view: View) -> dict[str, Any]:
 def asset(request: Request) -> Response:
     """One image cell, for who was told its signed address."""
     if not state(request).signed(request.scope["path"], request.query_params.get("signature", "")):
-        raise Refused(403, "The signature of this address is not valid")
+        raise HubRefusal(403, "The signature of this address is not valid")
     wanted = request.path_params
     store = state(request).store
     repo = store.get("dataset", f"{wanted['ns']}/{wanted['name']}")
     if repo is None:
-        raise Refused(404, "Asset not found")
+        raise HubRefusal(404, "Asset not found")
     commit = commit_at(request, repo, wanted["sha"])
-    view = View(store, repo, commit, layout(store, commit))
+    view = DatasetView(store, repo, commit, layout(store, commit))
     found, _ = hub_tables.read_rows(view.files(wanted["config"], wanted["split"]), wanted["row"], 1)
     content = hub_tables.image_at(found[0], wanted["rest"].split("/")[:-1]) if found else None
     if content is None:
-        raise Refused(404, "Asset not found")
+        raise HubRefusal(404, "Asset not found")
     return Response(content, media_type=hub_tables.image_kind(content)[1])
 
 
@@ -185,43 +185,43 @@ def _endpoint(answer):
     def endpoint(request: Request) -> Response:
         view = _view(request)
         if not view.layout and answer is not is_valid:
-            raise Refused(500, "The dataset is empty, or has no file that the viewer reads.", "EmptyDatasetError")
+            raise HubRefusal(500, "The dataset is empty, or has no file that the viewer reads.", "EmptyDatasetError")
         return JSONResponse(answer(request, view), headers={"X-Revision": view.commit.sha})
 
     return endpoint
 
 
-def _view(request: Request) -> View:
+def _view(request: Request) -> DatasetView:
     store, dataset = state(request).store, _needed(request, "dataset")
     try:
         repo = open_repo(request, repo_type="dataset", repo_id=dataset)
         check_gate(request, repo)
-    except Refused as refused:
+    except HubRefusal as refused:
         if "authorization" in request.headers:
-            raise Refused(404, NO_ACCESS, "ExternalAuthenticatedError") from refused
-        raise Refused(401, NO_ACCESS, "ExternalUnauthenticatedError") from refused
+            raise HubRefusal(404, NO_ACCESS, "ExternalAuthenticatedError") from refused
+        raise HubRefusal(401, NO_ACCESS, "ExternalUnauthenticatedError") from refused
     commit = commit_at(request, repo, "main")
-    return View(store, repo, commit, layout(store, commit))
+    return DatasetView(store, repo, commit, layout(store, commit))
 
 
 def _needed(request: Request, name: str) -> str:
     if not request.query_params.get(name):
-        raise Refused(422, f"Parameter '{name}' is required", "MissingRequiredParameter")
+        raise HubRefusal(422, f"Parameter '{name}' is required", "MissingRequiredParameter")
     return request.query_params[name]
 
 
 def _number(request: Request, name: str, default: int) -> int:
     text = request.query_params.get(name, str(default))
     if not text.isdecimal() or len(text) > 12:
-        raise Refused(422, f"Parameter '{name}' must be a number of at least 0", "InvalidParameter")
+        raise HubRefusal(422, f"Parameter '{name}' must be a number of at least 0", "InvalidParameter")
     return int(text)
 
 
-def _chosen(request: Request, view: View) -> list[tuple[str, str]]:
+def _chosen(request: Request, view: DatasetView) -> list[tuple[str, str]]:
     """(config, split) pairs: all, or those of the query. Refused(404) for what does not exist."""
     config, split = request.query_params.get("config"), request.query_params.get("split")
     if config is not None and config not in view.layout:
-        raise Refused(404, f"The config {config[:80]!r} does not exist", "ConfigNotFoundError")
+        raise HubRefusal(404, f"The config {config[:80]!r} does not exist", "ConfigNotFoundError")
     found = [
         (name, part)
         for name in view.layout
@@ -229,7 +229,7 @@ def _chosen(request: Request, view: View) -> list[tuple[str, str]]:
         if config in (None, name) and split in (None, part)
     ]
     if not found:
-        raise Refused(404, f"The split {split[:80]!r} does not exist", "SplitNotFoundError")
+        raise HubRefusal(404, f"The split {split[:80]!r} does not exist", "SplitNotFoundError")
     return found
 
 
@@ -239,7 +239,7 @@ def _chosen(request: Request, view: View) -> list[tuple[str, str]]:
 def layout(store: Store, commit: Commit) -> Layout:
     """The card's `configs`, else the split words in file names; Parquet before CSV."""
     names = next(
-        (found for suffix in SUFFIXES if (found := [name for name in commit.files if name.endswith(suffix)])), []
+        (found for suffix in VIEWER_SUFFIXES if (found := [name for name in commit.files if name.endswith(suffix)])), []
     )
     declared = hub_info.card(store, commit).get("configs")
     found: Layout = {}
@@ -275,11 +275,11 @@ def _split_of(name: str) -> str:
 # --- rows
 
 
-def _features(view: View, config: str) -> dict[str, Any]:
+def _features(view: DatasetView, config: str) -> dict[str, Any]:
     return hub_tables.features(view.files(config, next(iter(view.layout[config])))[0])
 
 
-def _size(view: View, config: str, split: str) -> dict[str, Any]:
+def _size(view: DatasetView, config: str, split: str) -> dict[str, Any]:
     files = view.files(config, split)
     measured = [hub_tables.measure(file) for file in files]
     return {
@@ -302,7 +302,7 @@ def _total(rows: list[dict[str, Any]]) -> dict[str, Any]:
     }
 
 
-def _page(request: Request, view: View, offset: int, length: int) -> tuple[dict[str, Any], int]:
+def _page(request: Request, view: DatasetView, offset: int, length: int) -> tuple[dict[str, Any], int]:
     """(answer, rows in the whole split)"""
     config, split = _needed(request, "config"), _needed(request, "split")
     _chosen(request, view)
@@ -318,7 +318,7 @@ def _page(request: Request, view: View, offset: int, length: int) -> tuple[dict[
     return {"dataset": view.repo.id, "config": config, "split": split, "features": columns, "rows": shown}, total
 
 
-def _cell(request: Request, view: View, where: tuple, kind: Any, value: Any) -> Any:
+def _cell(request: Request, view: DatasetView, where: tuple, kind: Any, value: Any) -> Any:
     """Images, and lists of images, as addresses; everything else as JSON."""
     inner = hub_tables.list_item(kind)
     if hub_tables.is_image(inner) and isinstance(value, list):
@@ -327,7 +327,7 @@ def _cell(request: Request, view: View, where: tuple, kind: Any, value: Any) -> 
     return hub_tables.plain(value) if content is None else _image(request, view, where, content)
 
 
-def _image(request: Request, view: View, where: tuple, content: bytes) -> dict[str, Any]:
+def _image(request: Request, view: DatasetView, where: tuple, content: bytes) -> dict[str, Any]:
     suffix = hub_tables.image_kind(content)[0]
     width, height = hub_tables.image_size(content)
     path = f"/assets/{view.repo.id}/--/{view.commit.sha}/--/{'/'.join(str(part) for part in where)}/image.{suffix}"

@@ -15,10 +15,10 @@ from starlette.responses import JSONResponse, RedirectResponse, Response
 from starlette.routing import Route
 
 SAYS = "a stand-in for tests, written for tunegate: not NVIDIA's image"
-TOKEN = "stand-in-token"
+RECORDED_TOKEN = "stand-in-token"
 PAGE_OF_TAGS = 4
-LIST = "application/vnd.docker.distribution.manifest.list.v2+json"
-SINGLE = "application/vnd.docker.distribution.manifest.v2+json"
+MANIFEST_LIST = "application/vnd.docker.distribution.manifest.list.v2+json"
+MANIFEST = "application/vnd.docker.distribution.manifest.v2+json"
 ARCH_LIST = "7.5 8.0 8.6 9.0 10.0 12.0+PTX"
 ARCH_LIST_ARM = "8.0 8.6 9.0 10.0 11.0 12.0+PTX"
 RELEASES = {  # release -> torch, CUDA, the driver in its compatibility package
@@ -47,22 +47,22 @@ def documents() -> dict[str, tuple[bytes, str]]:
             config = keep(_config(release, arch, torch, cuda, driver, arch_list), "application/octet-stream")
             layers = [
                 {"mediaType": "application/octet-stream", "size": size, "digest": "sha256:" + "0" * 64}
-                for size in SIZES
+                for size in LAYER_SIZES
             ]
             manifest = {
                 "schemaVersion": 2,
-                "mediaType": SINGLE,
+                "mediaType": MANIFEST,
                 "config": {"digest": config, "size": 1},
                 "layers": layers,
             }
-            entries.append({"digest": keep(manifest, SINGLE), "platform": {"architecture": arch, "os": "linux"}})
+            entries.append({"digest": keep(manifest, MANIFEST), "platform": {"architecture": arch, "os": "linux"}})
         entries.append({"digest": "sha256:" + "0" * 64, "platform": {"architecture": "unknown", "os": "unknown"}})
-        index = keep({"schemaVersion": 2, "mediaType": LIST, "manifests": entries}, LIST)
+        index = keep({"schemaVersion": 2, "mediaType": MANIFEST_LIST, "manifests": entries}, MANIFEST_LIST)
         found[f"{release}-py3"] = found[index]
     return found
 
 
-SIZES = (29_000_000, 4_300_000_000, 5_100_000_000)
+LAYER_SIZES = (29_000_000, 4_300_000_000, 5_100_000_000)
 
 
 def _config(release: str, arch: str, torch: str, cuda: str, driver: str, arch_list: str) -> dict[str, Any]:
@@ -84,12 +84,12 @@ def routes(prefix: str) -> list[Route]:
     tags = sorted([*(f"{release}-py3" for release in RELEASES), *OTHER_TAGS])
 
     def refused(request: Request) -> Response | None:
-        if request.headers.get("authorization") == f"Bearer {TOKEN}":
+        if request.headers.get("authorization") == f"Bearer {RECORDED_TOKEN}":
             return None
         return JSONResponse({"errors": [{"code": "UNAUTHORIZED"}]}, 401)
 
     async def token(request: Request) -> Response:
-        return JSONResponse({"token": TOKEN, "expires_in": 600})
+        return JSONResponse({"token": RECORDED_TOKEN, "expires_in": 600})
 
     async def listed(request: Request) -> Response:
         last = request.query_params.get("last", "")

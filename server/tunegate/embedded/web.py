@@ -19,7 +19,7 @@ from tunegate.embedded import ngc
 
 PAGES = Path(__file__).parent / "pages"
 SHA = "7e57ab1e7e57ab1e7e57ab1e7e57ab1e7e57ab1e"  # what commits_main.json says
-PREFIX = "/recorded"
+RECORDED_PREFIX = "/recorded"
 _TRANSFORMERS = "raw/huggingface/transformers/{ref}"
 _EXAMPLE = f"{_TRANSFORMERS}/examples/pytorch/image-classification"
 _SCRIPT = "run_image_classification.py"
@@ -40,8 +40,8 @@ NVIDIA = {"docs.nvidia.com": "nvidia", "nvcr.io": "nvcr", "layers.nvcr.io": "lay
 
 
 def routes() -> list[Route]:
-    pages = [Route(f"{PREFIX}/{path}", _page(*page), methods=["GET"]) for path, page in RECORDED.items()]
-    return [*pages, *ngc.routes(PREFIX)]
+    pages = [Route(f"{RECORDED_PREFIX}/{path}", _page(*page), methods=["GET"]) for path, page in RECORDED.items()]
+    return [*pages, *ngc.routes(RECORDED_PREFIX)]
 
 
 def _page(name: str, media_type: str):
@@ -60,5 +60,5 @@ def _page(name: str, media_type: str):
 
 def web_map(base_url: str, hosts: Mapping[str, str] = RESEARCH) -> str:
     """Base URL of the server that mounts `routes()` -> the value of TUNEGATE_WEB_MAP. hosts: RESEARCH, NVIDIA or both."""
-    base = base_url.rstrip("/") + PREFIX
+    base = base_url.rstrip("/") + RECORDED_PREFIX
     return ",".join(f"https://{host}={base}/{part}" for host, part in hosts.items())

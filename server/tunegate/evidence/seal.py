@@ -16,7 +16,7 @@ from tunegate.rundir import canonical
 
 SECRET_NAMES = ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "WANDB_API_KEY", "NGC_API_KEY")
 SHORTEST = 6  # a shorter value would be found in ordinary words
-BEGINNING = 12  # of a long secret: so much of it is not shown either, where something cut it off
+HIDDEN_PREFIX = 12  # of a long secret: so much of it is not shown either, where something cut it off
 LONGEST = 8192  # characters of a secret; also of a token-shaped string and of the credentials in a URL
 _TOKEN_SHAPE = re.compile(r"hf_[A-Za-z0-9]{16,}")  # wherever it begins: it may be glued to the word before it
 _IN_URL = re.compile(r"(?<=://)[^/\s@?#\"'{}<>]+(?=@)")  # user:password of an index, a proxy, a repository
@@ -77,7 +77,7 @@ def _known_spans(text: str) -> list[tuple[int, int, str]]:
     """(start, end, name) of each known secret in the text, in order, and of a long secret's beginning that was cut off."""
     found = []
     for secret, name in _known().items():
-        least = BEGINNING if len(secret) >= 16 else len(secret)
+        least = HIDDEN_PREFIX if len(secret) >= 16 else len(secret)
         at = text.find(secret[:least])
         while at >= 0:
             end = at + len(os.path.commonprefix([secret, text[at : at + len(secret)]]))

@@ -27,7 +27,7 @@ TOOLKIT_PROGRAMS = ("nvidia-ctk", "nvidia-container-cli", "nvidia-container-runt
 
 def look(facts: HostFacts, seen: Gpus, config: RunConfig, run_path: Path) -> None:
     """What the engine is, and whether it hands this machine's GPUs to a container: shown by one that is started."""
-    missing: set[install_plan.Part] = set()
+    missing: set[install_plan.InstallPart] = set()
     known = None
     kind, name = machine_kind.find()
     if kind == "wsl":
@@ -49,7 +49,7 @@ def look(facts: HostFacts, seen: Gpus, config: RunConfig, run_path: Path) -> Non
         facts.install_plan = install_plan.steps(missing, rootless=bool(known and known.rootless))
 
 
-def _check_driver(facts: HostFacts, seen: Gpus, missing: set[install_plan.Part]) -> None:
+def _check_driver(facts: HostFacts, seen: Gpus, missing: set[install_plan.InstallPart]) -> None:
     """A driver that is absent, does not answer, or is too old for every image."""
     major = seen.driver_major
     if seen.gpus and major and major < (oldest := min(MIN_DRIVER.values())):
@@ -72,7 +72,7 @@ def _check_driver(facts: HostFacts, seen: Gpus, missing: set[install_plan.Part])
         )
 
 
-def _engine(missing: set[install_plan.Part]) -> tuple[Engine, EngineFacts]:
+def _engine(missing: set[install_plan.InstallPart]) -> tuple[Engine, EngineFacts]:
     """Raises ToolFailure(unavailable)."""
     host = engines.address()
     if engines.is_remote(host):
@@ -106,7 +106,7 @@ def _prove(
     known: EngineFacts,
     config: RunConfig,
     run_path: Path,
-    missing: set[install_plan.Part],
+    missing: set[install_plan.InstallPart],
 ) -> None:
     """Adds the GPUs that a container gets, or the hard failure. Raises ToolFailure when no container of this run can run."""
     if known.kind == "podman":
@@ -137,7 +137,7 @@ def _prove(
         _check_image_driver(facts, engine, config, missing)
 
 
-def _unproven(facts: HostFacts, known: EngineFacts, missing: set[install_plan.Part]) -> None:
+def _unproven(facts: HostFacts, known: EngineFacts, missing: set[install_plan.InstallPart]) -> None:
     """No local image to try it with: believe what the engine declares, and say so."""
     if not known.gpu_handovers:
         missing.add("configure")
@@ -209,7 +209,9 @@ def _count(facts: HostFacts, seen: Gpus, proof: Proof) -> None:
         )
 
 
-def _check_image_driver(facts: HostFacts, engine: Engine, config: RunConfig, missing: set[install_plan.Part]) -> None:
+def _check_image_driver(
+    facts: HostFacts, engine: Engine, config: RunConfig, missing: set[install_plan.InstallPart]
+) -> None:
     """The driver against the image that was picked, if there is one yet, else against today's images."""
     image = engines.image(engine, config.ngc_image) if config.ngc_image else None
     cuda = image.env.get("CUDA_VERSION", "") if image else ""

@@ -18,7 +18,7 @@ ADAPTER_SHARE, ADAPTER_RANK = 0.01, 16  # adapters of rank 16 on every linear la
 NF4_BYTES = 0.516  # 4 bits and their doubly quantised scales (QLoRA, arXiv 2305.14314, section 3)
 # On an H100 (benchmarks/memory.md): what the driver takes for a process; what cuBLAS, cuDNN and inputs take of the allocator; the
 # share that the allocator reserves and does not use.
-CONTEXT_GB, WORKSPACE_GB, SLACK = 0.82, 0.1, 0.1
+CONTEXT_GB, WORKSPACE_GB, ESTIMATE_SLACK = 0.82, 0.1, 0.1
 CPU_GB = 0.7  # Python with torch, transformers and datasets loaded
 TERMS = (
     "weights",
@@ -94,7 +94,7 @@ def estimate(model: dict[str, Any], plan: Plan) -> Estimate:
     if plan.gpus:
         terms["workspace"] = WORKSPACE_GB
         allocated += WORKSPACE_GB
-    terms["overhead"] = CONTEXT_GB + SLACK * allocated if plan.gpus else CPU_GB
+    terms["overhead"] = CONTEXT_GB + ESTIMATE_SLACK * allocated if plan.gpus else CPU_GB
     return Estimate(
         terms_gb={name: round(terms[name], 3) for name in TERMS if name in terms},
         allocated_gb=allocated,

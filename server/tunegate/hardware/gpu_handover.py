@@ -20,7 +20,7 @@ from tunegate.errors import ToolFailure
 from tunegate.evidence import seal
 from tunegate.hardware import gpus
 from tunegate.hardware.gpus import Gpu
-from tunegate.hardware.ngc.local import NAME
+from tunegate.hardware.ngc.local import NGC_TAG
 
 TRY_S = 40.0  # the first container after a boot wakes the GPUs
 IMAGES_TRIED = 6
@@ -88,7 +88,7 @@ def _images(engine: Engine, config: RunConfig) -> Iterator[str]:
 
     def rank(image: dict[str, Any]) -> tuple[bool, bool, bool, int]:
         tags, size = image.get("RepoTags") or [], image.get("Size") or 0
-        ngc = any(NAME.fullmatch(tag) for tag in tags)
+        ngc = any(NGC_TAG.fullmatch(tag) for tag in tags)
         return config.ngc_image not in tags, not ngc, size < NO_SHELL_BYTES, size
 
     for image in sorted(listed, key=rank)[:IMAGES_TRIED]:

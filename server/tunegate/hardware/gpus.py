@@ -19,7 +19,7 @@ from typing import Any
 ASK_S = 20.0  # eight GPUs without the persistence daemon take 10 s to wake
 MEMINFO = Path("/proc/meminfo")
 PCI = Path("/sys/bus/pci/devices")
-NVIDIA = "0x10de"
+NVIDIA_VENDOR = "0x10de"
 QUERY = "name,driver_version,memory.total,memory.free,compute_cap"
 SMI_ARGV = ("nvidia-smi", f"--query-gpu={QUERY}", "--format=csv,noheader,nounits")
 
@@ -127,7 +127,9 @@ def _card() -> bool:
     """An NVIDIA display or 3D controller on the PCI bus (class 0x03…; its audio function has another)."""
     for device in PCI.glob("*"):
         try:
-            if (device / "vendor").read_text().strip() == NVIDIA and (device / "class").read_text().startswith("0x03"):
+            if (device / "vendor").read_text().strip() == NVIDIA_VENDOR and (device / "class").read_text().startswith(
+                "0x03"
+            ):
                 return True
         except OSError:
             continue

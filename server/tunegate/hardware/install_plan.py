@@ -12,11 +12,16 @@ from tunegate.knowledge.reference_pages import Section, sections
 
 PAGE = "install-plans.md"
 OS_RELEASE = (Path("/etc/os-release"), Path("/usr/lib/os-release"))
-Part = Literal["driver", "engine", "toolkit", "configure"]
-PARTS: tuple[Part, ...] = ("driver", "engine", "toolkit", "configure")  # in the order in which they must be done
+InstallPart = Literal["driver", "engine", "toolkit", "configure"]
+INSTALL_PARTS: tuple[InstallPart, ...] = (
+    "driver",
+    "engine",
+    "toolkit",
+    "configure",
+)  # in the order in which they must be done
 
 
-def steps(missing: Collection[Part], *, rootless: bool = False) -> list[str]:
+def steps(missing: Collection[InstallPart], *, rootless: bool = False) -> list[str]:
     """The commands for this machine's distribution, in order; for an unknown one the guides to read."""
     if not missing:
         return []
@@ -27,7 +32,7 @@ def steps(missing: Collection[Part], *, rootless: bool = False) -> list[str]:
     family = next((page[id] for name in names for id in page if name in page[id].data["ids"]), None)
     filled = _values(family, release) if family else {}
     found: list[str] = []
-    for part in (part for part in PARTS if part in missing):
+    for part in (part for part in INSTALL_PARTS if part in missing):
         if part == "configure":
             found += common["configure_rootless" if rootless else "configure"]
         elif part == "driver" and "microsoft" in platform.release().lower():
@@ -44,7 +49,7 @@ _NAMES = {
 }
 
 
-def _commands(part: Part, family: Section | None, filled: dict[str, str]) -> list[str] | None:
+def _commands(part: InstallPart, family: Section | None, filled: dict[str, str]) -> list[str] | None:
     """None when this distribution is no one's that the page knows how to name in a repository's address."""
     found = family.data[part] if family else []
     wanted = {name for line in found for name in re.findall(r"(?<!\$)\{(distro|arch|docker)\}", line)}

@@ -7,7 +7,7 @@ from typing import Literal
 
 RELEASE = Path("/proc/sys/kernel/osrelease")  # 5.15.167.4-microsoft-standard-WSL2
 TEGRA = Path("/etc/nv_tegra_release")  # JetPack
-MODEL = Path("/proc/device-tree/model")  # NVIDIA Jetson AGX Orin Developer Kit, with a NUL at its end
+DEVICE_TREE_MODEL = Path("/proc/device-tree/model")  # NVIDIA Jetson AGX Orin Developer Kit, with a NUL at its end
 
 WSL_NOTE = (
     "WSL: the GPU comes through Windows' driver; install no Linux driver in here. When GPU memory runs out, Windows takes main "
@@ -24,7 +24,7 @@ def find() -> tuple[Literal["wsl", "jetson"] | None, str]:
     """(kind, the module's name on a Jetson). Raises nothing."""
     if "microsoft" in _text(RELEASE).lower():
         return "wsl", ""
-    model = _text(MODEL).strip("\0\n ")
+    model = _text(DEVICE_TREE_MODEL).strip("\0\n ")
     if TEGRA.exists() or "Jetson" in model:
         return "jetson", model or "Jetson"
     return None, ""

@@ -14,7 +14,6 @@ A job is `running` while its lock is held, `ended` once its own result is there,
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import json
 import os
 import secrets
@@ -38,7 +37,7 @@ STOP_GRACE_S = 120  # from TERM to KILL: to finish a step and save a checkpoint
 STOPPED = (75, 143)  # exit codes: train.py's after a stop, with everything saved; of a stage that TERM simply ended
 RESERVE_BYTES = 65_536
 
-State = Literal["none", "running", "ended", "lost"]
+JobState = Literal["none", "running", "ended", "lost"]
 
 # What a stage's process inherits. Anything else in the server's environment is not the stage's business.
 ENV_NAMES = {
@@ -74,7 +73,7 @@ class Job:
     """A stage's latest job. `spec` and `result` are None when absent or not sealed by us."""
 
     stage: str
-    state: State
+    state: JobState
     spec: dict[str, Any] | None = None
     result: dict[str, Any] | None = None
 
@@ -149,9 +148,7 @@ def _launch(run: Run, where: Path, made: dict[str, Any], env: dict[str, str]) ->
     _write(where / "reserve", os.urandom(RESERVE_BYTES))  # random: a filesystem may store zeros in no space
     # The job inherits this descriptor, and with it the lock: it is held until the last of its processes is gone.
     with (
-        nofollow.create(
-            where / "job.lock", nofollow.PRIVATE_FILE, lambda file: fcntl.flock(file, fcntl.LOCK_EX)
-        ) as lock,
+        nofollow.create(where / "job.lock", nofollow.PRIVATE_FILE, nofollow.lock) as lock,
         nofollow.create(where / "runner.err", nofollow.PRIVATE_FILE) as errors,
     ):
         _write(where / "spec.json", json.dumps({**made, "seal": seal.sign(made)}, indent=1))
@@ -236,9 +233,6 @@ def _sealed(path: Path, run: Run) -> dict[str, Any] | None:
 def _held(path: Path) -> bool:
     try:
         with path.open("r+") as file:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            return False
-    except BlockingIOError:
-        return True
+            return not nofollow.lock(file)
     except OSError:
         return False

@@ -12,12 +12,12 @@ from pathlib import Path, PurePath
 from tunegate import evidence
 from tunegate.rundir import Run, file_sha256
 
-OURS = {  # what tools and stages write beside the rendered files
+GENERATED_FILES = {  # what tools and stages write beside the rendered files
     *("data", "checkpoints", "logs", "reports", "meta", "skills", "tests", "wandb", "trackio"),
     *(".cache", ".verify", ".probe", ".venv", "__pycache__", "config.yaml", "PROGRESS.md"),
 }
 COMPILED = (".pyc", ".so", ".pyd")  # imported like source, and check_api cannot read it
-HARNESS = "harness"
+HARNESS_FOLDER = "harness"
 AT_START = {"sitecustomize", "usercustomize"}  # Python imports them by itself
 
 
@@ -40,7 +40,7 @@ def look(run: Run, rendered: dict[str, str], checked: dict[str, str]) -> Added:
     libraries = {*sys.stdlib_module_names, *AT_START, *_installed(run), *_imported(as_rendered)} - own
     for path in sorted(run.path.iterdir()):
         name = path.name
-        if name == HARNESS and path.is_dir():
+        if name == HARNESS_FOLDER and path.is_dir():
             _harness(found, run.path, rendered)
         elif path.is_dir():
             _folder(found, path, libraries, imported, own)
@@ -48,20 +48,20 @@ def look(run: Run, rendered: dict[str, str], checked: dict[str, str]) -> Added:
             found.shadows.append(f"{name} is compiled code, which check_api cannot read: remove it")
         elif path.suffix == ".py" and path.stem in libraries:
             found.shadows.append(f"{name} would be imported instead of the library {path.stem!r}: rename or remove it")
-        elif path.suffix == ".py" and path.stem == HARNESS:
-            found.shadows.append(f"{name} has the name of the project's package {HARNESS}/: rename or remove it")
+        elif path.suffix == ".py" and path.stem == HARNESS_FOLDER:
+            found.shadows.append(f"{name} has the name of the project's package {HARNESS_FOLDER}/: rename or remove it")
         elif path.suffix == ".py" and name not in checked:
             found.unchecked.append(name)
-        elif path.suffix != ".py" and name not in rendered and name not in OURS:
+        elif path.suffix != ".py" and name not in rendered and name not in GENERATED_FILES:
             found.ignored.append(name)
     return found
 
 
 def _harness(found: Added, project: Path, rendered: dict[str, str]) -> None:
     """The package that measures is what was rendered: nothing else in it can be imported, or replaces what is."""
-    if (project / HARNESS).is_symlink():
-        found.shadows.append(f"{HARNESS}/ is a link: render again with overwrite=true")
-    for path in sorted((project / HARNESS).rglob("*")):
+    if (project / HARNESS_FOLDER).is_symlink():
+        found.shadows.append(f"{HARNESS_FOLDER}/ is a link: render again with overwrite=true")
+    for path in sorted((project / HARNESS_FOLDER).rglob("*")):
         name = path.relative_to(project).as_posix()
         if (
             name in rendered or path.name == "__pycache__" or path.parent.name == "__pycache__"
@@ -80,7 +80,7 @@ def _folder(found: Added, path: Path, libraries: set[str], imported: set[str], o
     name = path.name
     if any(path.glob("__init__.*")) and name in libraries | own:
         found.shadows.append(f"{name}/ would be imported instead of {name!r}: rename or remove it")
-    elif name in OURS or name.startswith("checkpoints.old-"):
+    elif name in GENERATED_FILES or name.startswith("checkpoints.old-"):
         return
     elif name in imported - libraries - own and any(path.glob("*.py")):
         found.shadows.append(

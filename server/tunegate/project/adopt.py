@@ -74,7 +74,7 @@ def from_recipe(config: RunConfig, recipe: dict[str, Any], model: dict[str, Any]
     """The slots of fetch_recipe's facts -> values for this config's keys. model: probe_model's facts."""
     found = Found({}, {}, [])
     _hyperparameters(found, config, recipe)
-    for name, read in SLOTS.items():
+    for name, read in ADOPTERS.items():
         slot = recipe["slots"].get(name) or {}
         if slot.get("value") is not None:
             read(found, slot["value"], Context(config, slot, recipe.get("sources") or [], model))
@@ -170,7 +170,7 @@ def _lora(found: Found, value: Any, about: Context) -> None:
 
 
 # Steps that every scaffold takes, in its own way or through the model's processor.
-OURS = {
+COMMON_STEPS = {
     "ToTensor", "ToImage", "ToDtype", "ToPILImage", "PILToTensor", "ConvertImageDtype", "ToTensorV2", "Compose", "Lambda", "convert",
     "ToRGB", "Normalize", "Resize", "resize", "CenterCrop", "crop", "RandomCrop", "SmallestMaxSize", "LongestMaxSize", "PadIfNeeded",
     "Pad", "thumbnail", "NoOp", "create_transform",
@@ -188,20 +188,22 @@ ANY_SIZE = {
 def _train_transforms(found: Found, value: Any, about: Context) -> None:
     steps = _steps(value)
     if "crop_scale_min" not in _keys(about):  # a task that does not augment
-        return _not_rendered(found, "train_transforms", [step for step in steps if step["name"] not in OURS], about)
+        return _not_rendered(
+            found, "train_transforms", [step for step in steps if step["name"] not in COMMON_STEPS], about
+        )
     crops = [step for step in steps if step["name"] in CROPS]
     for step in crops[:1]:
         _crop(found, step, about)
     _flip(found, steps, crops, about)
     _size(found, steps, about)
     _normalisation(found, steps, about)
-    others = [step for step in steps if step["name"] not in (*OURS, *CROPS, *FLIPS) or _augments(step)]
+    others = [step for step in steps if step["name"] not in (*COMMON_STEPS, *CROPS, *FLIPS) or _augments(step)]
     _not_rendered(found, "train_transforms", others, about)
 
 
 def _eval_transforms(found: Found, value: Any, about: Context) -> None:
     """Evaluation goes through the model's own processor: what a page does otherwise is only said."""
-    _not_rendered(found, "eval_transforms", [step for step in _steps(value) if step["name"] not in OURS], about)
+    _not_rendered(found, "eval_transforms", [step for step in _steps(value) if step["name"] not in COMMON_STEPS], about)
 
 
 def _steps(value: Any) -> list[dict[str, Any]]:
@@ -360,7 +362,7 @@ def _metrics(found: Found, value: Any, about: Context) -> None:
         found.left.append(f"metrics not computed: {', '.join(others)} ({about.url})")
 
 
-SLOTS: dict[str, Callable[[Found, Any, Context], None]] = {
+ADOPTERS: dict[str, Callable[[Found, Any, Context], None]] = {
     "lora": _lora,
     "processor_kwargs": _processor_kwargs,
     "train_transforms": _train_transforms,

@@ -7,7 +7,7 @@ from typing import Any
 
 from tunegate.config import RunConfig
 from tunegate.project import render
-from tunegate.recipe.trainings import COUPLED, UNSUPPORTED, Ours, Training, passes, refusal
+from tunegate.recipe.trainings import COUPLED, UNSUPPORTED_ARGUMENTS, Ours, Training, misfit, passes
 
 
 def judged(config: RunConfig, recipe: dict[str, Any]) -> list[tuple[Training, str | None]]:
@@ -18,7 +18,7 @@ def judged(config: RunConfig, recipe: dict[str, Any]) -> list[tuple[Training, st
         source = slot.get("source") or {}
         stated = [Training(values=slot["value"], url=source.get("url", "no page"), priority=source.get("priority", 0))]
     ours = Ours(config.training_method, config.n_epochs, max(1, config.gpu_count or 0))
-    return [(training, refusal(training, ours) or _set_otherwise(training, config)) for training in stated]
+    return [(training, misfit(training, ours) or _set_otherwise(training, config)) for training in stated]
 
 
 def _set_otherwise(training: Training, config: RunConfig) -> str | None:
@@ -50,7 +50,7 @@ def unfit(key: str, value: Any) -> str | None:
     """Why this value of a fitting training cannot be used here."""
     if key == "warmup_steps" and value >= 1:
         return "warm-up counted in steps of its own data, whose total is not known; a share would be adopted"
-    return UNSUPPORTED.get(value) if isinstance(value, str) else None
+    return UNSUPPORTED_ARGUMENTS.get(value) if isinstance(value, str) else None
 
 
 def shown(values: dict[str, Any]) -> str:

@@ -9,7 +9,7 @@ from tunegate.config import RunConfig
 from tunegate.quoting import code, printable, sentence
 from tunegate.tasks import metrics
 
-BASELINE_KINDS = {
+BASELINES_SAID = {
     "zero-shot": "the untuned model as it was published, with its own classes or its own words",
     "random-head": "the untuned backbone under a new head with random weights: about chance, whatever the backbone knows",
     "format-limited": "the untuned model, which often answers in another form than the metric accepts",
@@ -92,7 +92,7 @@ def _body(
         else f"{n} rows held out of {code(config.train_split)} (seed {config.seed})"
     )
     before = f"{base[metric]:.4f}" if base else "not measured (skip_baseline)"
-    kind = f"Baseline: {base['kind']}, i.e. {BASELINE_KINDS.get(base['kind'], base['kind'])}." if base else ""
+    kind = f"Baseline: {base['kind']}, i.e. {BASELINES_SAID.get(base['kind'], base['kind'])}." if base else ""
     settings = {
         "epochs": config.n_epochs,
         "steps": train["global_step"],

@@ -15,8 +15,8 @@ from tunegate.publish import card
 from tunegate.quoting import code
 from tunegate.rundir import Run, atomic_write
 
-NAME = "PROGRESS.md"
-HEAD = (
+PROGRESS_FILE = "PROGRESS.md"
+WRITTEN_BY = (
     "<!-- written by tunegate after each call, from the run's ledger and evidence: an edit is lost at the next one -->"
 )
 OF_THE_ANSWER = (
@@ -29,7 +29,7 @@ log = logging.getLogger("tunegate")
 
 
 @dataclass
-class State:
+class RunState:
     """What the page is made of: of the evidence, only what the ledger names as the newest."""
 
     config: RunConfig
@@ -47,18 +47,18 @@ def keep(run: Run) -> None:
     """Write the page anew where the run's config.yaml asks for it. Whatever fails here is only logged: the call itself was done."""
     try:
         if run.config_path.is_file() and run.config().emit_progress_log:
-            atomic_write(run.path / NAME, seal.redacted(text(state(run))))
+            atomic_write(run.path / PROGRESS_FILE, seal.redacted(text(state(run))))
     except Exception as error:
-        log.warning("%s was not written: %s", run.path / NAME, error)
+        log.warning("%s was not written: %s", run.path / PROGRESS_FILE, error)
 
 
 def is_foreign(run: Run) -> bool:
     """Whether a file lies there under the page's name that no tool has written."""
-    path = run.path / NAME
-    return path.is_symlink() or (path.is_file() and not path.read_text(errors="replace").startswith(HEAD))
+    path = run.path / PROGRESS_FILE
+    return path.is_symlink() or (path.is_file() and not path.read_text(errors="replace").startswith(WRITTEN_BY))
 
 
-def state(run: Run) -> State:
+def state(run: Run) -> RunState:
     seen = gates.view(run)
     try:
         calls = ledger.entries(run)
@@ -66,7 +66,7 @@ def state(run: Run) -> State:
         calls = []
     known = {name: evidence.read(run, name) for name in seen.newest}
     ours = [name for name, found in known.items() if found and found.digest == seen.newest[name] and seen.facts(name)]
-    return State(
+    return RunState(
         config=seen.config,
         calls=calls,
         steps=gates.steps(seen),
@@ -79,9 +79,9 @@ def state(run: Run) -> State:
     )
 
 
-def text(state: State) -> str:
+def text(state: RunState) -> str:
     config, last = state.config, state.calls[-1] if state.calls else None
-    parts = [HEAD, f"# Progress of {code(config.model_id)} on {code(card.dataset_name(config))}"]
+    parts = [WRITTEN_BY, f"# Progress of {code(config.model_id)} on {code(card.dataset_name(config))}"]
     parts.append(f"After call {last['seq'] + 1}, {_time(last)} UTC." if last else "No call is recorded.")
     if state.broken:
         parts.append(f"**The ledger does not hold, so nothing is known of the calls:** {code(state.broken)}")
@@ -100,7 +100,7 @@ def text(state: State) -> str:
     return "\n\n".join(parts) + "\n"
 
 
-def _result(state: State) -> str:
+def _result(state: RunState) -> str:
     tuned, base = state.facts.get("stages/eval", {}), state.facts.get("stages/baseline", {})
     if not tuned.get("passed"):
         measured = _measured(base) if base.get("passed") else ""
@@ -119,7 +119,7 @@ def _gate(step: Step) -> tuple[str, ...]:
     return f"{step.step} {step.name}", "open" if step.passed else "closed", missing
 
 
-def _stages(state: State) -> list[tuple[str, ...]]:
+def _stages(state: RunState) -> list[tuple[str, ...]]:
     """Of each stage that was begun: how its last run ended, or that it runs."""
     said = {check.name: check for step in state.steps for check in step.checks}
     rows = []

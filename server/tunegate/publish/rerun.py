@@ -34,7 +34,7 @@ from tunegate.stage_table import HUB_SECRETS, MODULES, STAGES
 from tunegate.stages import hub_environment, needs_token
 
 JOB = "rerun"
-REPORT = "reports/rerun.json"
+RERUN_REPORT = "reports/rerun.json"
 PROJECT = (
     *MODULES,
     "*.sh",
@@ -48,7 +48,7 @@ PROJECT = (
 USES = (*PROJECT, "skills/*/SKILL.md")
 _SEEN = re.compile(r"^- seen on this run: .*$", re.M)  # a stage's own error: a loss may have been nan
 _PLACEHOLDER = re.compile(r"\{\{.*?\}\}|\{%.*?%\}|<[A-Z][A-Z_ ]{2,}>|\b(?:TODO|TBD)\b|(?<![\w-])(?:None|nan)(?![\w-])")
-METADATA = ("name", "description", "license", "compatibility", "metadata", "allowed-tools")
+FRONT_MATTER = ("name", "description", "license", "compatibility", "metadata", "allowed-tools")
 
 
 def skill_path(run: Run) -> str:
@@ -157,7 +157,7 @@ def problems(text: str, name: str, without_names: str | None = None) -> list[str
         front = None
     if not isinstance(front, dict):
         return ["no YAML front matter"]
-    found += [f"front matter has no {key}" for key in METADATA if not front.get(key)]
+    found += [f"front matter has no {key}" for key in FRONT_MATTER if not front.get(key)]
     found += [f"metadata has no {key}" for key in ("author", "version") if not (front.get("metadata") or {}).get(key)]
     if front.get("name") != name or not re.fullmatch(r"[a-z0-9]+(-[a-z0-9]+)*", name) or len(name) > 64:
         found.append(f"name {front.get('name')!r} is not the folder's name {name!r}")
@@ -173,7 +173,7 @@ def command(run: Run) -> list[str]:
     config = run.config()
     python = registry.of(config).interpreter(run)
     words = json.dumps(commands(config))
-    return [*jobs.PYTHON_M, "tunegate.publish.rerun", str(run.path), REPORT, python, words]
+    return [*jobs.PYTHON_M, "tunegate.publish.rerun", str(run.path), RERUN_REPORT, python, words]
 
 
 def environment(run: Run) -> dict[str, str]:
@@ -191,13 +191,13 @@ def judge(run: Run, job: jobs.Job) -> tuple[float | None, list[str]]:
     """(metric of the rerun, what is wrong with it)."""
     aim = expected(run)
     try:
-        report = json.loads((run.path / REPORT).read_text())
+        report = json.loads((run.path / RERUN_REPORT).read_text())
     except (OSError, ValueError):
         code = job.result["exit_code"]
         why = "was killed, for want of memory or by hand" if code == 137 else "left no report"
         return None, [f"the verification {why} (exit code {code}): see {jobs.log_path(run, JOB)}"]
-    if job.result["made"] != {REPORT: file_sha256(run.path / REPORT)}:
-        return None, [f"{REPORT} was changed after the verification ended: verify again"]
+    if job.result["made"] != {RERUN_REPORT: file_sha256(run.path / RERUN_REPORT)}:
+        return None, [f"{RERUN_REPORT} was changed after the verification ended: verify again"]
     if report["failed"]:
         return None, [f"`{report['failed']}` failed: see {jobs.log_path(run, JOB)}"]
     value = report["results"].get(aim["metric"])

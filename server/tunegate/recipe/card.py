@@ -13,10 +13,9 @@ from typing import Any
 import yaml
 
 from tunegate.recipe import needs
-from tunegate.recipe.extract import OBJECTIVES as OF_SCRIPTS
-from tunegate.recipe.extract import extract_markdown, outside_fences
+from tunegate.recipe.extract import SCRIPT_OBJECTIVES, extract_markdown, outside_fences
 from tunegate.recipe.links import Scripts, links, paper_ids, scripts
-from tunegate.recipe.pyfacts import Extraction, Finding, Head
+from tunegate.recipe.pyfacts import Extraction, Head, SlotFinding
 from tunegate.recipe.pytrainings import a_form_of_adamw
 from tunegate.recipe.trainings import Adapter, Objective, Start, Training
 from tunegate.recipe.values import hyperparameter, is_name, known, lora_settings, number
@@ -24,12 +23,12 @@ from tunegate.recipe.values import hyperparameter, is_name, known, lora_settings
 MAX_FRONT_MATTER = 64 * 1024  # characters; also bounds what the YAML parser may be given
 MAX_LINE = 2000  # characters; a longer line is no row of a table that people wrote
 MAX_PROSE = 1_000_000  # characters that are searched for a word on the method
-OBJECTIVES: dict[str, Objective] = {"sft": "supervised", **OF_SCRIPTS}
+CARD_OBJECTIVES: dict[str, Objective] = {"sft": "supervised", **SCRIPT_OBJECTIVES}
 _OTHER_OBJECTIVE = re.compile(r"\b(?:dpo|grpo|orpo|kto|ppo|rloo|rlhf|reward|rewards)\b", re.I)
 _ADAPTED = re.compile(r"\bq?lora\b|\bpeft\b", re.I)
 _QUANTIZED = re.compile(r"\bqlora\b|\bload_in_[48]bit\b|\bbitsandbytes\b|\bBitsAndBytesConfig\b|\b[48]-bit\b", re.I)
 # What people call it in a table -> the keyword.
-SPOKEN = {
+SPOKEN_KEYWORDS = {
     "batch": "batch_size",
     "initial_learning_rate": "learning_rate",
     "peak_learning_rate": "learning_rate",
@@ -73,7 +72,7 @@ def extract_card(text: str, head: Head, adapted: bool = False) -> Card:
     found.finetunes |= any(training.start != "scratch" for training in records)
     found.settle(adapted)
     if own:
-        found.findings["hyperparameters"] = Finding("hyperparameters", own[0].values, own[0].lines)
+        found.findings["hyperparameters"] = SlotFinding("hyperparameters", own[0].values, own[0].lines)
     for pairs in (trainer_list(prose), *tables(prose)):
         values, where = _read(pairs)
         found.add("lora", lora_settings(values), where)
@@ -209,7 +208,7 @@ def _start(text: str, metadata: dict[str, Any]) -> Start | None:
 def _objective(text: str, metadata: dict[str, Any]) -> Objective | None:
     """By the tags that TRL writes; without one, supervised unless the card speaks of another objective."""
     tags = _words(metadata)
-    named = {objective for tag, objective in OBJECTIVES.items() if tag in tags}
+    named = {objective for tag, objective in CARD_OBJECTIVES.items() if tag in tags}
     spoken = _OTHER_OBJECTIVE.search(text[:MAX_PROSE])
     if not named:
         return None if spoken else "supervised"
@@ -262,7 +261,7 @@ def _taken(values: dict[str, Any], name: str, value: str) -> bool:
 
 def _key(name: str) -> str:
     key = "_".join(name.lower().replace("-", " ").replace("(", " ").replace(")", " ").split())[:60]
-    return SPOKEN.get(key, key)
+    return SPOKEN_KEYWORDS.get(key, key)
 
 
 def _bare(value: str) -> str:

@@ -25,7 +25,7 @@ PYTHON = ("python", "py", "python3", "pycon")
 SHELL = ("bash", "sh", "shell", "console", "zsh")
 MAX_CELLS = 500
 # What a command's script is named after -> what it trains.
-OBJECTIVES: dict[str, Objective] = {
+SCRIPT_OBJECTIVES: dict[str, Objective] = {
     "dpo": "dpo",
     "grpo": "grpo",
     **dict.fromkeys(("orpo", "kto", "cpo", "ppo", "rloo", "reward", "prm", "gkd", "bco", "nash", "xpo"), "other"),
@@ -129,7 +129,9 @@ def _trained_by(words: list[str], values: dict[str, Any], lora: dict[str, Any]) 
     """A command's words say what it trains: the script's name, the model it names, an adapter, the launcher's processes."""
     options = _options(words)
     script = next(word for word in words if word.endswith(".py")).rsplit("/", 1)[-1]
-    objective = next((name for word, name in OBJECTIVES.items() if word in re.split(r"[_.-]", script)), "supervised")
+    objective = next(
+        (name for word, name in SCRIPT_OBJECTIVES.items() if word in re.split(r"[_.-]", script)), "supervised"
+    )
     adapted = bool(lora) or "use_peft" in options or any(name.startswith("lora_") for name in options)
     quantized = bool({"load_in_4bit", "load_in_8bit"} & set(options))
     unread = [known(name) for name, value in options.items() if known(name) and known(name) not in values]

@@ -11,8 +11,8 @@ from urllib.parse import quote, unquote, urlsplit
 
 RAW = "https://raw.githubusercontent.com/"
 API = "https://api.github.com/repos/"
-SCRIPTS = (".py", ".ipynb")
-OF_TRAINING = ("train", "tune", "tuning", "sft", "dpo", "grpo", "lora")
+SCRIPT_SUFFIXES = (".py", ".ipynb")
+TRAINING_WORDS = ("train", "tune", "tuning", "sft", "dpo", "grpo", "lora")
 MAX_LINKS = 500
 MAX_PATH = 300  # characters: the URL is shown to people and agents, and is no place for a speech
 # What a rendered file may not hold, because it stands for something that was not filled in: such a path is written differently.
@@ -53,7 +53,9 @@ def _closed(link: str) -> str:
 def relative_scripts(text: str, base: str) -> list[str]:
     """Links of a model's card to files of its own repository -> their URLs under `base`, which ends in a slash."""
     targets = (unquote(match.partition("#")[0]) for match in _TARGET.findall(text))
-    inside = [target.removeprefix("./") for target in targets if "://" not in target and target.endswith(SCRIPTS)]
+    inside = [
+        target.removeprefix("./") for target in targets if "://" not in target and target.endswith(SCRIPT_SUFFIXES)
+    ]
     kept = (path for path in inside if not path.startswith("/") and ".." not in path.split("/"))
     return list(dict.fromkeys(plain_url(base, path) for path in kept if len(path) <= MAX_PATH))[:MAX_LINKS]
 
@@ -78,7 +80,7 @@ def by_name(files: list[str]) -> list[str]:
 
 def of_training(path: str) -> bool:
     name = path.rsplit("/", 1)[-1].lower()
-    return name.endswith(SCRIPTS) and any(word in name for word in (*OF_TRAINING, "main"))
+    return name.endswith(SCRIPT_SUFFIXES) and any(word in name for word in (*TRAINING_WORDS, "main"))
 
 
 def raw_url(link: str) -> str | None:
@@ -96,7 +98,7 @@ def raw_url(link: str) -> str | None:
         return None
     if host == "gist.github.com" and len(path) >= 2 and re.fullmatch(r"[0-9a-f]{20,40}", path[1]):
         return f"https://gist.github.com/{quote(path[0])}/{path[1]}/raw"
-    if not path[-1].endswith(SCRIPTS):
+    if not path[-1].endswith(SCRIPT_SUFFIXES):
         return None
     if host in ("github.com", "www.github.com"):
         return _file(RAW, [*path[:2], *path[3:]]) if len(path) > 4 and path[2] in ("blob", "raw") else None

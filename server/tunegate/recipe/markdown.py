@@ -6,12 +6,12 @@ import json
 from typing import Any
 
 from tunegate.quoting import code, link, sentence
-from tunegate.recipe.ladder import RUNGS
-from tunegate.recipe.slots import RecipeFacts, Slot, Source
+from tunegate.recipe.rungs import RUNGS
+from tunegate.recipe.slots import RecipeFacts, RecipeSource, Slot
 from tunegate.recipe.trainings import Training
 
 MAX_SHOWN = 16  # transforms of one pipeline; the evidence holds them all
-NAMES = {0: "revision or cited page", **{rung.priority: rung.name for rung in RUNGS}}
+RUNG_NAMES = {0: "revision or cited page", **{rung.priority: rung.name for rung in RUNGS}}
 
 
 def recipe_markdown(facts: RecipeFacts, judged: list[tuple[Training, str | None]] | None = None) -> str:
@@ -36,7 +36,7 @@ def recipe_markdown(facts: RecipeFacts, judged: list[tuple[Training, str | None]
     lines += _section("Sources", [_page(source, numbers[source.url]) for source in sources])
     lines += _section(
         "Tried without success",
-        [f"- {link(t.url)} (priority {t.priority}, {NAMES.get(t.priority, '')}): {t.reason}" for t in facts.tried],
+        [f"- {link(t.url)} (priority {t.priority}, {RUNG_NAMES.get(t.priority, '')}): {t.reason}" for t in facts.tried],
     )
     lines += _section(
         "Conflicts",
@@ -50,7 +50,7 @@ def recipe_markdown(facts: RecipeFacts, judged: list[tuple[Training, str | None]
     return "\n".join(lines) + "\n"
 
 
-def in_order(facts: RecipeFacts) -> list[Source]:
+def in_order(facts: RecipeFacts) -> list[RecipeSource]:
     return sorted(facts.sources, key=lambda source: (source.priority == 0, source.priority))
 
 
@@ -83,7 +83,7 @@ def _section(title: str, lines: list[str]) -> list[str]:
     return ["", f"## {title}", "", *(lines or ["None."])]
 
 
-def _page(source: Source, number: str) -> str:
+def _page(source: RecipeSource, number: str) -> str:
     title = f" {code(source.title)}" if source.title else ""
     via = f", recorded: came via {source.via}" if source.via else ""
     asked = "".join(f", asks for {code(name + said)}" for name, said in source.requires.items())
@@ -91,7 +91,7 @@ def _page(source: Source, number: str) -> str:
     libraries = f", imports {code(', '.join(source.imports))}" if source.imports else ""
     rung = f"priority {source.priority}, " if source.priority else ""
     return (
-        f"- {number} {link(source.url)}{title} ({rung}{NAMES.get(source.priority, '')}; {source.bytes} bytes, "
+        f"- {number} {link(source.url)}{title} ({rung}{RUNG_NAMES.get(source.priority, '')}; {source.bytes} bytes, "
         f"SHA-256 `{source.sha256[:12]}`, {source.time}{via}{asked}{libraries})"
     )
 

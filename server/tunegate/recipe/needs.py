@@ -14,13 +14,13 @@ from packaging.version import InvalidVersion, Version
 from tunegate.recipe.values import is_name
 
 if TYPE_CHECKING:
-    from tunegate.recipe.pysource import Source
+    from tunegate.recipe.pysource import SourceCode
 
 MAX_TEXT = 120  # characters of one requirement
 MAX_NEEDS = 30
 FRAMEWORKS = {"pytorch": "torch"}  # as a card names it -> as it is installed
 # Libraries whose requirement counts wherever a card writes it, in prose too.
-OURS = ("transformers", "trl", "peft", "datasets", "accelerate", "timm", "torch", "torchvision")
+STACK = ("transformers", "trl", "peft", "datasets", "accelerate", "timm", "torch", "torchvision")
 
 
 def requirement(text: str) -> tuple[str, str] | None:
@@ -35,7 +35,7 @@ def requirement(text: str) -> tuple[str, str] | None:
     return (name, specifier) if specifier and is_name(name.replace("-", "_")) else None
 
 
-def called_requirements(source: Source) -> dict[str, str]:
+def called_requirements(source: SourceCode) -> dict[str, str]:
     """check_min_version("4.57.0") and require_version("datasets>=2.14"), as transformers' examples call them."""
     found: dict[str, str] = {}
     for call, _ in source.calls:
@@ -89,7 +89,7 @@ def named_in(line: str) -> dict[str, str]:
     found: dict[str, str] = {}
     for word in line.replace("`", " ").replace("*", " ").split()[:400] if len(line) < 4000 else []:
         word = word.strip(".,;:()[]\"'")
-        if word.startswith(OURS) and (given := requirement(word)) and given[0] in OURS:
+        if word.startswith(STACK) and (given := requirement(word)) and given[0] in STACK:
             found.setdefault(*given)
     return found
 

@@ -24,8 +24,8 @@ from typing import Any, NamedTuple
 
 from tunegate.recipe import renames
 from tunegate.recipe.needs import called_requirements
-from tunegate.recipe.pysource import OPAQUE, Source, own_arguments, own_fields, parse, role_of
-from tunegate.recipe.pytrainings import Given, Part, start_of, trainings
+from tunegate.recipe.pysource import OPAQUE, SourceCode, own_arguments, own_fields, parse, role_of
+from tunegate.recipe.pytrainings import Given, Lines, start_of, trainings
 from tunegate.recipe.pytransforms import lines, transforms
 from tunegate.recipe.trainings import Training
 from tunegate.recipe.values import hyperparameter, is_name, is_symbol, known, lora_settings, processor_settings
@@ -44,7 +44,7 @@ TORCHMETRICS = {"meanaverageprecision": "map", "jaccardindex": "mean_iou", "mean
 CONFIGS = ("TrainingArguments", "SFTConfig", "DPOConfig", "GRPOConfig")
 OPTIMIZERS = ("torch.optim.", "transformers.", "bitsandbytes.optim.", "optim.")
 # What a constant or a mapping's key must be called to count: other names mean other things elsewhere (temperature, beta).
-OF_TRAINING = (
+TRAINING_KEYWORDS = (
     "learning_rate",
     "weight_decay",
     "num_train_epochs",
@@ -70,7 +70,7 @@ OTHER_LIBRARIES = (
 )
 
 
-class Finding(NamedTuple):
+class SlotFinding(NamedTuple):
     slot: str
     value: Any  # JSON data
     lines: tuple[int, int] | None
@@ -80,7 +80,7 @@ class Finding(NamedTuple):
 class Extraction:
     """What one document says: at most one finding a slot, and what was seen but not taken."""
 
-    findings: dict[str, Finding] = field(default_factory=dict)
+    findings: dict[str, SlotFinding] = field(default_factory=dict)
     finetunes: bool = False  # starts from pretrained weights: its hyperparameters are a fine-tuning's
     outdated: set[str] = field(default_factory=set)  # keywords that the installed libraries renamed or removed
     imports: list[str] = field(default_factory=list)  # top-level names of libraries other than Python's own
@@ -98,11 +98,11 @@ class Extraction:
             return "learning_rate" not in training.values, other
 
         if best := min(self.trainings, key=rank, default=None):
-            self.findings["hyperparameters"] = Finding("hyperparameters", best.values, best.lines)
+            self.findings["hyperparameters"] = SlotFinding("hyperparameters", best.values, best.lines)
 
     def add(self, slot: str, value: Any, lines: tuple[int, int] | None) -> None:
         if value not in (None, [], {}):
-            self.findings.setdefault(slot, Finding(slot, value, lines))
+            self.findings.setdefault(slot, SlotFinding(slot, value, lines))
 
 
 def extract_python(text: str, head: Head) -> Extraction:
@@ -113,11 +113,11 @@ def extract_python(text: str, head: Head) -> Extraction:
         return Extraction(problems=[str(error)])
 
 
-def extract_tree(tree: ast.Module, head: Head, parts: list[Part] | None = None) -> Extraction:
+def extract_tree(tree: ast.Module, head: Head, parts: list[Lines] | None = None) -> Extraction:
     """parts: the lines of a page's code blocks; None for one program."""
     found = Extraction()
     try:
-        source = Source(tree)
+        source = SourceCode(tree)
         for read in (_imports, _classes, _pipelines, _collator, _metrics, _lora):
             read(source, head, found)
         _hyperparameters(source, found, parts or [(1, sys.maxsize)])
@@ -131,13 +131,13 @@ def _last(origin: str) -> str:
     return origin.rsplit(".", 1)[-1]
 
 
-def _imports(source: Source, head: Head, found: Extraction) -> None:
+def _imports(source: SourceCode, head: Head, found: Extraction) -> None:
     roots = dict.fromkeys(origin.split(".")[0] for origin in source.imports.values())  # of relative ones nothing
     found.imports = [name for name in roots if is_name(name) and name not in sys.stdlib_module_names][:MAX_IMPORTS]
     found.requires = called_requirements(source)
 
 
-def _classes(source: Source, head: Head, found: Extraction) -> None:
+def _classes(source: SourceCode, head: Head, found: Extraction) -> None:
     """Auto classes go before a model's own: they hold for every checkpoint."""
     endings = (head,) if isinstance(head, str) else head
     heads, processors = [], []
@@ -164,7 +164,7 @@ def _classes(source: Source, head: Head, found: Extraction) -> None:
         found.add("processor_kwargs", given, lines(call))
 
 
-def _pipelines(source: Source, head: Head, found: Extraction) -> None:
+def _pipelines(source: SourceCode, head: Head, found: Extraction) -> None:
     left_out: list[str] = []
     for role, steps, where in transforms(source, left_out):
         found.add(f"{role}_transforms", steps, where)
@@ -172,7 +172,7 @@ def _pipelines(source: Source, head: Head, found: Extraction) -> None:
     found.transforms_unread = bool(left_out)
 
 
-def _collator(source: Source, head: Head, found: Extraction) -> None:
+def _collator(source: SourceCode, head: Head, found: Extraction) -> None:
     named = [k.value for call, _ in source.calls for k in call.keywords if k.arg in ("data_collator", "collate_fn")]
     for node in named:
         node = source.resolved(node)
@@ -184,7 +184,7 @@ def _collator(source: Source, head: Head, found: Extraction) -> None:
             return _add_collator(source, name, function, found)
 
 
-def _add_collator(source: Source, name: str, node: ast.AST, found: Extraction) -> None:
+def _add_collator(source: SourceCode, name: str, node: ast.AST, found: Extraction) -> None:
     function = source.functions.get(name)
     if function is None:
         return found.add("collator", {"name": name, "kind": "function" if name.islower() else "class"}, lines(node))
@@ -205,7 +205,7 @@ def _add_collator(source: Source, name: str, node: ast.AST, found: Extraction) -
     found.add("collator", value, lines(function))
 
 
-def _metrics(source: Source, head: Head, found: Extraction) -> None:
+def _metrics(source: SourceCode, head: Head, found: Extraction) -> None:
     names: dict[str, ast.Call] = {}
     for call, _ in source.calls:
         origin = source.origin(call.func)
@@ -223,7 +223,7 @@ def _metrics(source: Source, head: Head, found: Extraction) -> None:
         found.add("metrics", list(names)[:8], lines(*list(names.values())[:8]))
 
 
-def _hyperparameters(source: Source, found: Extraction, parts: list[Part]) -> None:
+def _hyperparameters(source: SourceCode, found: Extraction, parts: list[Lines]) -> None:
     """Each call of TrainingArguments, then each block's plain loop with the defaults of its own arguments and named values."""
     calls = list(_arguments(source, found))
     own = [(name, source.value(default), node) for name, default, node in [*own_arguments(source), *own_fields(source)]]
@@ -242,7 +242,7 @@ def _hyperparameters(source: Source, found: Extraction, parts: list[Part]) -> No
                 )
 
 
-def _arguments(source: Source, found: Extraction) -> Iterator[list[Given]]:
+def _arguments(source: SourceCode, found: Extraction) -> Iterator[list[Given]]:
     """The keywords of each call; `**` stands for a mapping that is unpacked into it."""
     for call, _ in source.calls:
         name = _last(source.origin(call.func))
@@ -259,7 +259,7 @@ def _arguments(source: Source, found: Extraction) -> Iterator[list[Given]]:
             yield given
 
 
-def unpacked(source: Source, call: ast.Call) -> Iterator[tuple[str, ast.expr]]:
+def unpacked(source: SourceCode, call: ast.Call) -> Iterator[tuple[str, ast.expr]]:
     """(keyword, value) of a call, `**mapping` opened where it is a mapping of this source; ("**", …) where it is not."""
     for keyword in call.keywords:
         node = source.resolved(keyword.value)
@@ -273,7 +273,7 @@ def unpacked(source: Source, call: ast.Call) -> Iterator[tuple[str, ast.expr]]:
             yield "**", keyword.value
 
 
-def _loops(source: Source) -> Iterator[tuple[str, Any, ast.AST]]:
+def _loops(source: SourceCode) -> Iterator[tuple[str, Any, ast.AST]]:
     """Loops without a Trainer: AdamW(model.parameters(), lr=...) and DataLoader(..., batch_size=..., shuffle=True)."""
     for call, around in source.calls:
         origin = source.origin(call.func)
@@ -292,19 +292,23 @@ def _loops(source: Source) -> Iterator[tuple[str, Any, ast.AST]]:
                 yield name, value, call
 
 
-def _named(source: Source) -> Iterator[tuple[str, Any, ast.AST]]:
+def _named(source: SourceCode) -> Iterator[tuple[str, Any, ast.AST]]:
     """`config = {"lr": 1e-4, "max_epochs": 10}` and `BATCH_SIZE = 16`, where the names leave no doubt."""
     for name, node in source.assigned.items():
         if isinstance(node, ast.Dict) and any(word in name.lower() for word in ("config", "cfg", "args", "param")):
             for key, item in zip(node.keys, node.values, strict=True):
-                if isinstance(key, ast.Constant) and isinstance(key.value, str) and known(key.value) in OF_TRAINING:
+                if (
+                    isinstance(key, ast.Constant)
+                    and isinstance(key.value, str)
+                    and known(key.value) in TRAINING_KEYWORDS
+                ):
                     if not isinstance(value := source.value(item), dict):
                         yield key.value, value, node
-        elif known(name.lower()) in OF_TRAINING and isinstance(value := source.value(node), (int, float)):
+        elif known(name.lower()) in TRAINING_KEYWORDS and isinstance(value := source.value(node), (int, float)):
             yield name.lower(), value, node
 
 
-def _lora(source: Source, head: Head, found: Extraction) -> None:
+def _lora(source: SourceCode, head: Head, found: Extraction) -> None:
     for call, _ in source.calls:
         if _last(source.origin(call.func)) == "LoraConfig":
             given = {}

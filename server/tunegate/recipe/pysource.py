@@ -53,7 +53,7 @@ def _grown(node: ast.expr) -> tuple[str, ast.expr] | None:
     return (node.func.value.id, node.args[0]) if node.func.attr == "extend" else None
 
 
-class Source:
+class SourceCode:
     """One tree with what is looked up again and again: imports, assignments, functions, calls."""
 
     def __init__(self, tree: ast.Module):
@@ -190,7 +190,7 @@ def _holds_arguments(node: ast.expr) -> bool:
     return any(word in name.lower() for word in ("arg", "config", "cfg", "opt", "flags", "hparams"))
 
 
-def own_arguments(source: Source) -> Iterator[tuple[str, ast.expr, ast.AST]]:
+def own_arguments(source: SourceCode) -> Iterator[tuple[str, ast.expr, ast.AST]]:
     """(name, default, node) of each `add_argument("--name", default=...)`."""
     for call, _ in source.calls:
         if isinstance(call.func, ast.Attribute) and call.func.attr == "add_argument":
@@ -201,7 +201,7 @@ def own_arguments(source: Source) -> Iterator[tuple[str, ast.expr, ast.AST]]:
                 yield name.lstrip("-").replace("-", "_"), default, call
 
 
-def own_fields(source: Source) -> Iterator[tuple[str, ast.expr, ast.AST]]:
+def own_fields(source: SourceCode) -> Iterator[tuple[str, ast.expr, ast.AST]]:
     """(name, default, node) of each dataclass field."""
     for node in source.classes:
         if not any("dataclass" in source.origin(d.func if isinstance(d, ast.Call) else d) for d in node.decorator_list):

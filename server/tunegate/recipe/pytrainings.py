@@ -10,15 +10,15 @@ import ast
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
-from tunegate.recipe.pysource import Source
+from tunegate.recipe.pysource import SourceCode
 from tunegate.recipe.trainings import Adapter, Objective, Start, Training
 from tunegate.recipe.values import hyperparameter, known
 
-Part = tuple[int, int]  # first and last line of a block of code
+Lines = tuple[int, int]  # first and last line of a block of code
 Given = tuple[str, Any, ast.AST]  # keyword, value, where
-WEIGHTS = ("Model", "For", "LMHead", "Pipeline", "Transformer")  # what names of classes with weights hold
-NO_WEIGHTS = ("Processor", "Tokenizer", "TokenizerFast", "Extractor", "Config", "ImageProcessorFast")
-ADAPTERS = ("LoraConfig", "get_peft_model")
+CLASSES_WITH_WEIGHTS = ("Model", "For", "LMHead", "Pipeline", "Transformer")  # what names of classes with weights hold
+CLASSES_WITHOUT_WEIGHTS = ("Processor", "Tokenizer", "TokenizerFast", "Extractor", "Config", "ImageProcessorFast")
+PEFT_NAMES = ("LoraConfig", "get_peft_model")
 OTHER_ADAPTERS = (
     "get_peft_config",
     "PromptTuningConfig",
@@ -28,7 +28,7 @@ OTHER_ADAPTERS = (
     "LoHaConfig",
 )
 QUANTIZED = ("load_in_4bit", "load_in_8bit", "quantization_config")
-OBJECTIVES: dict[str, Objective] = {"DPO": "dpo", "GRPO": "grpo", "SFT": "supervised"}
+TRAINER_OBJECTIVES: dict[str, Objective] = {"DPO": "dpo", "GRPO": "grpo", "SFT": "supervised"}
 
 
 class Signal(NamedTuple):
@@ -37,7 +37,9 @@ class Signal(NamedTuple):
     value: str
 
 
-def trainings(source: Source, calls: list[list[Given]], others: list[list[Given]], parts: list[Part]) -> list[Training]:
+def trainings(
+    source: SourceCode, calls: list[list[Given]], others: list[list[Given]], parts: list[Lines]
+) -> list[Training]:
     """calls: the keywords of each call; others: those of a script's own defaults and of its plain loop, each together."""
     seen = list(_signals(source))
     found = []
@@ -58,13 +60,13 @@ def trainings(source: Source, calls: list[list[Given]], others: list[list[Given]
     return found
 
 
-def start_of(source: Source) -> Start | None:
+def start_of(source: SourceCode) -> Start | None:
     """Where a whole source starts from; pretrained weights where it can do both."""
     values = _of(list(_signals(source)), "start")
     return "pretrained" if "pretrained" in values else "scratch" if values else None
 
 
-def _training(values: dict, unread: list[str], given: list[Given], seen: list[Signal], parts: list[Part]) -> Training:
+def _training(values: dict, unread: list[str], given: list[Given], seen: list[Signal], parts: list[Lines]) -> Training:
     nodes = [node for *_, node in given]
     first, last = min(node.lineno for node in nodes), max(node.end_lineno or node.lineno for node in nodes)
     part = next((part for part in parts if part[0] <= first <= part[1]), (1, 10**9))
@@ -93,7 +95,7 @@ def _start(signals: list[Signal]) -> Start | None:
 def _objective(node: ast.AST, inside: list[Signal], outside: list[Signal]) -> Objective | None:
     """The config's own class says it; TrainingArguments serve the trainer that they stand beside."""
     name = _name(node.func) if isinstance(node, ast.Call) else ""
-    for word, objective in OBJECTIVES.items():
+    for word, objective in TRAINER_OBJECTIVES.items():
         if name.startswith(word):
             return objective
     named = _of(inside, "objective") or _of(outside, "objective") or {"supervised"}
@@ -115,14 +117,14 @@ def _name(node: ast.expr) -> str:
     return node.attr if isinstance(node, ast.Attribute) else node.id if isinstance(node, ast.Name) else ""
 
 
-def _signals(source: Source) -> Iterator[Signal]:
+def _signals(source: SourceCode) -> Iterator[Signal]:
     for call, _ in source.calls:
         origin = source.origin(call.func)
         name = origin.rsplit(".", 1)[-1] or _name(call.func)
         yield from (Signal(call.lineno, *pair) for pair in _said(source, call, origin, name))
 
 
-def _said(source: Source, call: ast.Call, origin: str, name: str) -> Iterator[tuple[str, str]]:
+def _said(source: SourceCode, call: ast.Call, origin: str, name: str) -> Iterator[tuple[str, str]]:
     given = {keyword.arg: keyword.value for keyword in call.keywords if keyword.arg}
     owner = source.origin(call.func.value).rsplit(".", 1)[-1] if isinstance(call.func, ast.Attribute) else ""
     if name in ("from_pretrained", "from_config") and _has_weights(owner):
@@ -132,11 +134,11 @@ def _said(source: Source, call: ast.Call, origin: str, name: str) -> Iterator[tu
     if "pretrained" in given and isinstance(value := source.value(given["pretrained"]), bool):
         yield "start", "pretrained" if value else "scratch"  # timm, older torchvision
     if name.endswith("Trainer"):
-        word = next((objective for word, objective in OBJECTIVES.items() if name.startswith(word)), None)
+        word = next((objective for word, objective in TRAINER_OBJECTIVES.items() if name.startswith(word)), None)
         yield "objective", word or ("supervised" if name in ("Trainer", "Seq2SeqTrainer") else "other")
         if name != "Trainer" and isinstance(given.get("model"), ast.Constant):
             yield "start", "pretrained"  # TRL loads a model by its name
-    if name in ADAPTERS or "Peft" in owner:
+    if name in PEFT_NAMES or "Peft" in owner:
         yield "adapter", "lora"
     elif name in OTHER_ADAPTERS or ("peft_config" in given and not _is_lora(source, given["peft_config"])):
         yield "adapter", "other"
@@ -150,7 +152,7 @@ def a_form_of_adamw(keyword: str, value: Any) -> bool:
     return keyword == "optim" and name.removeprefix("paged_").startswith("adamw")
 
 
-def _is_lora(source: Source, node: ast.expr) -> bool:
+def _is_lora(source: SourceCode, node: ast.expr) -> bool:
     node = source.resolved(node)
     if isinstance(node, ast.Constant) and node.value is None:
         return True  # peft_config=None: no adapter, and nothing else
@@ -158,10 +160,10 @@ def _is_lora(source: Source, node: ast.expr) -> bool:
 
 
 def _has_weights(name: str) -> bool:
-    return any(word in name for word in WEIGHTS) and not name.endswith(NO_WEIGHTS)
+    return any(word in name for word in CLASSES_WITH_WEIGHTS) and not name.endswith(CLASSES_WITHOUT_WEIGHTS)
 
 
-def _is_config(source: Source, node: ast.expr) -> bool:
+def _is_config(source: SourceCode, node: ast.expr) -> bool:
     node = source.resolved(node)
     if not isinstance(node, ast.Call):
         return False

@@ -9,20 +9,20 @@ from __future__ import annotations
 import ast
 from typing import Any
 
-from tunegate.recipe.pysource import Source, role_of
+from tunegate.recipe.pysource import SourceCode, role_of
 from tunegate.recipe.values import is_name, is_symbol
 
 LIBRARIES = ("torchvision", "albumentations", "kornia", "timm", "PIL", "monai")
 PIL_METHODS = ("resize", "crop", "rotate", "convert", "transpose", "thumbnail")
 CHANCE = ("Random", "Color", "Aug", "TrivialAug")  # how the names begin of what only training does
-ROLES = ("train", "eval")
+SPLIT_ROLES = ("train", "eval")
 MAX_STEPS = 32
-Found = tuple[str, list[dict], tuple[int, int]]
+FoundSteps = tuple[str, list[dict], tuple[int, int]]
 
 
-def transforms(source: Source, problems: list[str]) -> list[Found]:
+def transforms(source: SourceCode, problems: list[str]) -> list[FoundSteps]:
     """(role, steps, lines), at most one a role that the caller keeps: the first."""
-    seen: list[Found] = []
+    seen: list[FoundSteps] = []
     for call, around in source.calls:
         if steps := pipeline(source, call, problems):
             seen += [(role, steps, lines(call)) for role in _roles(source, call, around, steps)]
@@ -36,12 +36,12 @@ def lines(*nodes: ast.AST) -> tuple[int, int]:
     return min(n.lineno for n in nodes), max(n.end_lineno or n.lineno for n in nodes)
 
 
-def _roles(source: Source, call: ast.Call, around: tuple[str, ...], steps: list[dict]) -> list[str]:
+def _roles(source: SourceCode, call: ast.Call, around: tuple[str, ...], steps: list[dict]) -> list[str]:
     """What stands around the call says it, else what stands around the uses of its name, else what it does."""
     if role := role_of(around) or _flag(call):
         return [role]
     used = {role_of(place) for place in source.read.get(around[-1], ())} if around else set()
-    if roles := [role for role in ROLES if role in used]:
+    if roles := [role for role in SPLIT_ROLES if role in used]:
         return roles
     return ["train" if any(step["name"].startswith(CHANCE) for step in steps) else "eval"]
 
@@ -54,7 +54,7 @@ def _flag(call: ast.Call) -> str:
     return ""
 
 
-def pipeline(source: Source, call: ast.Call, problems: list[str], depth: int = 0) -> list[dict]:
+def pipeline(source: SourceCode, call: ast.Call, problems: list[str], depth: int = 0) -> list[dict]:
     """A Compose call -> its steps, in order; [] for any other call. Depth is bounded: names can refer in circles."""
     origin = source.origin(call.func)
     name, root = origin.rsplit(".", 1)[-1], origin.split(".")[0]
@@ -65,7 +65,7 @@ def pipeline(source: Source, call: ast.Call, problems: list[str], depth: int = 0
     return _steps(source, call.args[0], problems, depth)
 
 
-def _steps(source: Source, listed: ast.expr, problems: list[str], depth: int) -> list[dict]:
+def _steps(source: SourceCode, listed: ast.expr, problems: list[str], depth: int) -> list[dict]:
     steps: list[dict] = []
     for node in source.items(listed)[:MAX_STEPS] if depth < 2 else []:
         node = source.resolved(node.body if isinstance(node, ast.IfExp) else node)
@@ -79,7 +79,7 @@ def _steps(source: Source, listed: ast.expr, problems: list[str], depth: int) ->
     return steps[:MAX_STEPS]
 
 
-def _step(source: Source, call: ast.Call, problems: list[str], depth: int = 0) -> dict:
+def _step(source: SourceCode, call: ast.Call, problems: list[str], depth: int = 0) -> dict:
     """One transform. Those that choose or group others (OneOf, RandomApply, Compose with p) hold them under `transforms`."""
     origin = source.origin(call.func)
     step: dict[str, Any] = {"name": origin.rsplit(".", 1)[-1]}
@@ -95,9 +95,9 @@ def _step(source: Source, call: ast.Call, problems: list[str], depth: int = 0) -
     return step
 
 
-def _single(source: Source) -> list[Found]:
+def _single(source: SourceCode) -> list[FoundSteps]:
     """`jitter = ColorJitter(...)`, called inside `def train_transforms(batch)`."""
-    steps: dict[str, list[tuple[dict, ast.Call]]] = {role: [] for role in ROLES}
+    steps: dict[str, list[tuple[dict, ast.Call]]] = {role: [] for role in SPLIT_ROLES}
     for call, around in source.calls:
         role, made = role_of(around), source.resolved(call.func)
         if role and isinstance(made, ast.Call) and isinstance(call.func, ast.Name):
@@ -106,11 +106,11 @@ def _single(source: Source) -> list[Found]:
     return _gathered(steps)
 
 
-def _pil(source: Source) -> list[Found]:
+def _pil(source: SourceCode) -> list[FoundSteps]:
     """Scripts that call PIL directly, inside functions whose names say what they are for."""
     if not any(origin.split(".")[0] == "PIL" for origin in source.imports.values()):
         return []
-    steps: dict[str, list[tuple[dict, ast.Call]]] = {role: [] for role in ROLES}
+    steps: dict[str, list[tuple[dict, ast.Call]]] = {role: [] for role in SPLIT_ROLES}
     for call, around in source.calls:
         origin, role = source.origin(call.func), role_of(around)
         method = isinstance(call.func, ast.Attribute) and call.func.attr in PIL_METHODS
@@ -120,7 +120,7 @@ def _pil(source: Source) -> list[Found]:
     return _gathered(steps)
 
 
-def _gathered(steps: dict[str, list[tuple[dict, ast.Call]]]) -> list[Found]:
+def _gathered(steps: dict[str, list[tuple[dict, ast.Call]]]) -> list[FoundSteps]:
     return [
         (role, [step for step, _ in seen][:MAX_STEPS], lines(*[call for _, call in seen]))
         for role, seen in steps.items()

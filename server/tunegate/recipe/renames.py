@@ -105,7 +105,7 @@ def advice(row: Rename) -> str:
     return f"{said} ({row.remark})" if row.remark else said
 
 
-class Refused(Exception):
+class NoCounterpart(Exception):
     """The value of an old keyword has no counterpart; the message says what to do."""
 
 
@@ -115,7 +115,7 @@ def carried(row: Rename, value: Any) -> Any:
         return value if row.new else None
     if isinstance(value, (str, int, float, bool)) and value in row.values:
         return row.values[value]
-    raise Refused(f"{row.old} = {value!r} has no counterpart since {row.since}: use {advice(row)}")
+    raise NoCounterpart(f"{row.old} = {value!r} has no counterpart since {row.since}: use {advice(row)}")
 
 
 def current(given: dict[str, Any], *of: str) -> tuple[dict[str, Any], list[str], list[str]]:
@@ -127,7 +127,7 @@ def current(given: dict[str, Any], *of: str) -> tuple[dict[str, Any], list[str],
         del found[old]
         try:
             new = carried(row, value)
-        except Refused as refusal:
+        except NoCounterpart as refusal:
             problems.append(str(refusal))
             continue
         if new is None:

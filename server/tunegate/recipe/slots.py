@@ -62,13 +62,13 @@ class Slot(_Model):
     origins: dict[str, str] = Field(default_factory=dict, description="keyword -> URL, one by one")
 
 
-class Source(_Model):
+class RecipeSource(_Model):
     """A page fetched by the tool."""
 
     url: str
     sha256: str
     time: str
-    priority: int = Field(description="1-6 as in ladder.RUNGS; 0: only resolved a revision, or was cited by the agent")
+    priority: int = Field(description="1-6 as in rungs.RUNGS; 0: only resolved a revision, or was cited by the agent")
     bytes: int
     via: str | None = Field(
         None, description="loopback base, if a recorded web answered for the host; cache, if a copy stood in for it"
@@ -103,7 +103,7 @@ class RecipeFacts(_Model):
     model_revision: str
     transformers_version: str
     slots: dict[str, Slot]
-    sources: list[Source]
+    sources: list[RecipeSource]
     tried: list[Tried]
     conflicts: list[Conflict]
     notes: list[str]
@@ -213,7 +213,7 @@ def gist(value: Any) -> Any:
 
 # What the agent may fill itself ------------------------------------------------------------------------------------
 
-FORMS = {
+SLOT_FORMS = {
     "train_transforms": 'a list of transforms such as [{"name": "RandomResizedCrop", "args": [224]}]',
     "eval_transforms": 'a list of transforms such as [{"name": "Resize", "args": [224]}]',
     "collator": "the name of a collator",
@@ -266,7 +266,7 @@ def _agent_value(slot: str, value: Any) -> Any:
     except (AttributeError, KeyError, TypeError, ValueError):
         pass
     raise ToolFailure(
-        "invalid_input", f"slots.{slot}.value = {str(value)[:80]!r}: give {FORMS.get(slot, 'the name of a class')}"
+        "invalid_input", f"slots.{slot}.value = {str(value)[:80]!r}: give {SLOT_FORMS.get(slot, 'the name of a class')}"
     )
 
 

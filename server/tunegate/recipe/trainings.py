@@ -29,9 +29,9 @@ METHODS = {
     "dpo": ("dpo", "lora"),
     "grpo": ("grpo", "lora"),
 }
-SPOKEN = {"none": "all weights", "lora": "a LoRA adapter", "qlora": "a LoRA adapter on quantized weights"}
+ADAPTERS_SAID = {"none": "all weights", "lora": "a LoRA adapter", "qlora": "a LoRA adapter on quantized weights"}
 # Known words that no project can run with -> why.
-UNSUPPORTED = {
+UNSUPPORTED_ARGUMENTS = {
     **dict.fromkeys(
         ("reduce_lr_on_plateau", "cosine_with_min_lr", "warmup_stable_decay"),
         "this schedule needs arguments of its own (lr_scheduler_kwargs) or an evaluation while it trains",
@@ -52,7 +52,7 @@ class Training(BaseModel):
     values: dict[str, JsonValue] = Field(description="TrainingArguments keyword -> value")
     lines: tuple[int, int] | None = None
     url: str = ""
-    priority: int = Field(0, description="of the page, as in ladder.RUNGS")
+    priority: int = Field(0, description="of the page, as in rungs.RUNGS")
     start: Start | None = None
     objective: Objective | None = None
     adapter: Adapter | None = None
@@ -68,7 +68,7 @@ class Ours(NamedTuple):
     devices: int
 
 
-def refusal(training: Training, ours: Ours) -> str | None:
+def misfit(training: Training, ours: Ours) -> str | None:
     """Why this training's settings do not fit ours; None when they do."""
     return other_method(training, ours.method) or _apart(training, ours)
 
@@ -85,9 +85,11 @@ def other_method(training: Training, method: str | None) -> str | None:
         return f"{said}, this run's is {objective}"
     if training.adapter != adapter:
         said = (
-            f"it trains {SPOKEN[training.adapter]}" if training.adapter else "it is not clear which weights it trains"
+            f"it trains {ADAPTERS_SAID[training.adapter]}"
+            if training.adapter
+            else "it is not clear which weights it trains"
         )
-        return f"{said}, this run trains {SPOKEN[adapter]}"
+        return f"{said}, this run trains {ADAPTERS_SAID[adapter]}"
     return None
 
 

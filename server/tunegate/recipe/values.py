@@ -48,7 +48,16 @@ LORA = {"r": Range(int, 1, 1024), "lora_alpha": Range(float, 0.1, 4096), "lora_d
 LORA_NAMES = ("target_modules", "modules_to_save")
 LORA_SWITCHES = ("use_dora", "use_rslora")
 # What a processor's from_pretrained or constructor is given: sizes are a number, a list, or {"shortest_edge": 800}.
-SIZES = ("size", "crop_size", "pad_size", "max_image_size", "min_pixels", "max_pixels", "size_divisor", "patch_size")
+SIZE_KEYS = (
+    "size",
+    "crop_size",
+    "pad_size",
+    "max_image_size",
+    "min_pixels",
+    "max_pixels",
+    "size_divisor",
+    "patch_size",
+)
 SWITCHES = (
     "do_resize",
     "do_center_crop",
@@ -67,7 +76,7 @@ PROCESSOR = {
     "num_labels": Range(int, 1, 100_000),
     "image_mean": Range(float, -10, 255),
     "image_std": Range(float, 1e-6, 255),
-    **dict.fromkeys(SIZES, Range(int, 1, 100_000_000)),
+    **dict.fromkeys(SIZE_KEYS, Range(int, 1, 100_000_000)),
 }
 WORDS = {
     "lr_scheduler_type": (
@@ -119,7 +128,7 @@ def hyperparameter(name: str, value: Any) -> tuple[str, int | float | str] | Non
     if row := renames.find(name, *renames.OF_TRAINER):
         try:
             value = renames.carried(row, value)
-        except renames.Refused:
+        except renames.NoCounterpart:
             return None
     if keyword in WORDS:
         word = value.rsplit(".", 1)[-1].lower() if isinstance(value, str) else None

@@ -24,7 +24,7 @@ from tunegate.stages import verdicts
 
 SAME_ERROR_LIMIT = 3
 STANDSTILL_S = 300  # without an optimizer step
-SHOWN = ("step", "max_steps", "epoch", "loss", "reward", "grad_norm", "samples_per_second", "eta_s")
+PROGRESS_KEYS = ("step", "max_steps", "epoch", "loss", "reward", "grad_norm", "samples_per_second", "eta_s")
 
 
 def start(run: Run, config: RunConfig, stage: str, roots: tuple[Path, ...] = ()) -> jobs.Job:
@@ -227,7 +227,7 @@ def progress(run: Run, stage: str) -> dict[str, Any]:
             with (run.path / "logs/train.jsonl").open("rb") as file:
                 file.seek(max(0, file.seek(0, os.SEEK_END) - 4000))
                 last = json.loads(file.read().splitlines()[-1])
-            row = {key: last[key] for key in SHOWN if key in last}
+            row = {key: last[key] for key in PROGRESS_KEYS if key in last}
             return row | ({"note": note} if (note := _standstill(run, row) or last.get("note")) else {})
         except (OSError, ValueError, IndexError):
             pass

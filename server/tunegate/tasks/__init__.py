@@ -48,11 +48,6 @@ LOCAL_FORMATS: dict[str, tuple[str, ...]] = {
     found: tuple(name for name, spec in TASKS.items() if found in (*EVERY_TASK, *spec.local_formats))
     for found in get_args(LocalFormat)
 }
-# Format of a local dataset -> the tasks that it can feed.
-LOCAL_FORMATS: dict[str, tuple[str, ...]] = {
-    found: tuple(name for name, spec in TASKS.items() if found in (*EVERY_TASK, *spec.local_formats))
-    for found in get_args(LocalFormat)
-}
 # Models of a task's auto class that its scripts cannot train, and why.
 UNSUPPORTED = {
     "oneformer": "it reads the task as text beside each image",

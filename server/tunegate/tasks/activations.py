@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 # What the formulas read of a config, and what a config that leaves a key out means (transformers' own defaults).
-KEYS = (
+FORMULA_KEYS = (
     "model_type", "image_size", "patch_size", "hidden_size", "hidden_sizes", "num_hidden_layers", "num_attention_heads",
     "num_key_value_heads", "head_dim", "intermediate_size", "mlp_ratio", "mlp_ratios", "vocab_size", "tie_word_embeddings", "depths",
     "embed_dim", "embedding_size", "layer_type", "sr_ratios", "decoder_hidden_size", "in_channels", "out_channels", "strides",
@@ -86,7 +86,7 @@ class Sample:
 
 def layout(config: dict[str, Any]) -> dict[str, Any]:
     """The keys of a config.json that a formula reads: numbers, short texts and short lists of numbers; nothing else."""
-    found = {key: config[key] for key in KEYS if _plain(config.get(key))}
+    found = {key: config[key] for key in FORMULA_KEYS if _plain(config.get(key))}
     return found | {
         key: layout(config[key]) for key in NESTED if isinstance(config.get(key), dict) and config is not config[key]
     }
@@ -102,12 +102,12 @@ def count(model_type: str, shape: dict[str, Any], sample: Sample) -> Saved | Non
     """None: no formula for this architecture, or its config lacks what the formula reads."""
     formula = FORMULAS.get(model_type)
     try:
-        return formula(Shape(shape, DEFAULTS.get(model_type, {})), sample) if formula else None
+        return formula(ModelShape(shape, DEFAULTS.get(model_type, {})), sample) if formula else None
     except (KeyError, TypeError, ValueError, IndexError, ZeroDivisionError, OverflowError):
         return None
 
 
-class Shape(dict):
+class ModelShape(dict):
     """Config values over the defaults of their class; a missing one is a KeyError."""
 
     def __init__(self, shape: dict[str, Any], defaults: dict[str, Any]):
@@ -130,7 +130,7 @@ def _mlp(s: Sample, h: float, m: float, tokens: float) -> float:
 # -- image classification
 
 
-def _vit(shape: Shape, s: Sample, extra_tokens: int = 1, scaled: bool = False) -> Saved:
+def _vit(shape: ModelShape, s: Sample, extra_tokens: int = 1, scaled: bool = False) -> Saved:
     h, layers = shape["hidden_size"], shape["num_hidden_layers"]
     m = shape.get("intermediate_size") or h * shape.get("mlp_ratio", 4)
     tokens = s.grid(int(shape["patch_size"])) + extra_tokens
@@ -139,7 +139,7 @@ def _vit(shape: Shape, s: Sample, extra_tokens: int = 1, scaled: bool = False) -
     return Saved([layer] * layers, [4.0 * h * tokens] * layers, s.pixels + 4 * h * tokens)
 
 
-def _swin(shape: Shape, s: Sample) -> Saved:
+def _swin(shape: ModelShape, s: Sample) -> Saved:
     """Windowed attention with a bias, which some kernels pad: rougher than the others."""
     layers, other = [], s.pixels
     for stage, depth in enumerate(shape["depths"]):
@@ -149,7 +149,7 @@ def _swin(shape: Shape, s: Sample) -> Saved:
     return Saved(layers, other=other)
 
 
-def _convnext(shape: Shape, s: Sample, response_norm: bool = False) -> Saved:
+def _convnext(shape: ModelShape, s: Sample, response_norm: bool = False) -> Saved:
     """A block at width h: convolution input, norm input (float32), then 4h wide: GELU in and out; layer scale's input. The
     second version has a response norm there instead of the scale, whose float32 product and output are kept too."""
     layers, other = [], s.pixels
@@ -172,7 +172,7 @@ def _bottleneck(s: Sample, into: int, out: int, pixels_in: float, pixels: float,
     return kept + (s.c * out * pixels if shortcut else 0)
 
 
-def _resnet(shape: Shape, s: Sample) -> Saved:
+def _resnet(shape: ModelShape, s: Sample) -> Saved:
     stem, layers = shape["embedding_size"], []
     other = s.pixels + 2 * s.c * stem * s.grid(2) + (8 + s.c) * stem * s.grid(4)  # the pooling keeps int64 indices
     into, basic = stem, shape["layer_type"] == "basic"
@@ -186,7 +186,7 @@ def _resnet(shape: Shape, s: Sample) -> Saved:
     return Saved(layers, other=other)
 
 
-def _efficientnet(shape: Shape, s: Sample) -> Saved:
+def _efficientnet(shape: ModelShape, s: Sample) -> Saved:
     """Each norm keeps its input, each SiLU its own; squeeze-and-excitation keeps what it scales."""
 
     def width(channels: int) -> int:
@@ -221,7 +221,7 @@ def _efficientnet(shape: Shape, s: Sample) -> Saved:
 # -- dense prediction
 
 
-def _segformer(shape: Shape, s: Sample) -> Saved:
+def _segformer(shape: ModelShape, s: Sample) -> Saved:
     layers, inputs, other = [], [], s.pixels
     for stage, (h, depth) in enumerate(zip(shape["hidden_sizes"], shape["depths"], strict=True)):
         tokens, m, reduced = s.grid(4 * 2**stage), h * shape["mlp_ratios"][stage], shape["sr_ratios"][stage] ** 2
@@ -241,10 +241,10 @@ def _segformer(shape: Shape, s: Sample) -> Saved:
     return Saved(layers, inputs, other + logits, 2.0 * logits)
 
 
-def _detr(shape: Shape, s: Sample) -> Saved:
+def _detr(shape: ModelShape, s: Sample) -> Saved:
     """A ResNet-50 whose norms and first stage are frozen: ReLU outputs in float32, and copies for the convolutions; then the
     transformer over 1/32 of the image, and its queries."""
-    backbone = Shape(
+    backbone = ModelShape(
         shape.get("backbone_config") or {}, {"hidden_sizes": [256, 512, 1024, 2048], "depths": [3, 4, 6, 3]}
     )
     if "hidden_sizes" not in (shape.get("backbone_config") or {}) and "resnet101" in str(shape.get("backbone")):
@@ -272,7 +272,7 @@ def _detr(shape: Shape, s: Sample) -> Saved:
 # -- language models
 
 
-def _llama(shape: Shape, s: Sample, normed_heads: bool = False) -> Saved:
+def _llama(shape: ModelShape, s: Sample, normed_heads: bool = False) -> Saved:
     """RMSNorm keeps its input and its scaled input, both float32; SwiGLU keeps gate, its SiLU, up and their product."""
     h, m, layers = shape["hidden_size"], shape["intermediate_size"], shape["num_hidden_layers"]
     heads = shape["num_attention_heads"]
@@ -283,7 +283,7 @@ def _llama(shape: Shape, s: Sample, normed_heads: bool = False) -> Saved:
     return _decoder(shape, s, layer, layers, h)
 
 
-def _gpt2(shape: Shape, s: Sample) -> Saved:
+def _gpt2(shape: ModelShape, s: Sample) -> Saved:
     """GELU by its formula, in float32 where it takes a power: three such tensors of the wide layer beside its ends."""
     h, layers = shape["n_embd"], shape["n_layer"]
     m = shape.get("n_inner") or 4 * h
@@ -291,7 +291,7 @@ def _gpt2(shape: Shape, s: Sample) -> Saved:
     return _decoder(shape, s, layer, layers, h)
 
 
-def _decoder(shape: Shape, s: Sample, layer: float, layers: int, h: int) -> Saved:
+def _decoder(shape: ModelShape, s: Sample, layer: float, layers: int, h: int) -> Saved:
     vocab = shape["vocab_size"]
     log_probabilities = 4.0 * vocab * s.tokens  # two gradients of that size come on top when the loss is differentiated
     return Saved(
@@ -302,7 +302,7 @@ def _decoder(shape: Shape, s: Sample, layer: float, layers: int, h: int) -> Save
     )
 
 
-FORMULAS: dict[str, Callable[[Shape, Sample], Saved]] = {
+FORMULAS: dict[str, Callable[[ModelShape, Sample], Saved]] = {
     "vit": _vit,
     "deit": lambda shape, s: _vit(shape, s, extra_tokens=2),
     "dinov2": lambda shape, s: _vit(shape, s, scaled=True),

@@ -14,7 +14,7 @@ from typing import Any
 
 from tunegate.tasks import TASKS
 
-DATA = Path(__file__).with_name("architectures.json")
+ARCHITECTURES_FILE = Path(__file__).with_name("architectures.json")
 
 # task -> the auto classes that serve it, the preferred first
 AUTO_CLASSES = {name: spec.auto_classes for name, spec in TASKS.items()}
@@ -84,7 +84,7 @@ MARKERS: tuple[tuple[str, tuple[str, ...] | str], ...] = (
 @cache
 def load() -> dict[str, Any]:
     """{"transformers": version, "config": {model_type: class}, "auto": {auto class: {model_type: [class]}}, "no_loss": [class]}."""
-    return json.loads(DATA.read_text())
+    return json.loads(ARCHITECTURES_FILE.read_text())
 
 
 def version() -> str:

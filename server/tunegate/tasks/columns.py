@@ -31,7 +31,7 @@ Reshape = Literal[
     "sharegpt_to_messages",
     "language_modelling",
 ]  # the closed set of ways in which columns become a task's
-Shape = Literal[
+ColumnShape = Literal[
     "image",
     "images",
     "label",
@@ -60,7 +60,7 @@ PANOPTIC_NAMES = ("panoptic", "panoptic_mask", "panoptic_seg", "panoptic_map", "
 class Role:
     """What may feed one task column. `by_type`: the only column of this type serves, whatever its name."""
 
-    shape: Shape
+    shape: ColumnShape
     aliases: tuple[str, ...]
     needs: str
     by_type: bool = False
@@ -74,7 +74,7 @@ class Form:
     reshape: Reshape | None = None
 
 
-IMAGE = Role(
+IMAGE_ROLE = Role(
     "image",
     ("image", "img", "picture", "photo", "pixel_values", "jpg", "png", "file_name", "rgb"),
     "images",
@@ -119,7 +119,7 @@ MESSAGES = Role(
     "a list of {role, content}",
     by_type=True,
 )
-SHAREGPT = Role(
+SHAREGPT_COLUMN = Role(
     "sharegpt", ("conversations", "conversation", "messages", "dialog"), "a list of {from, value}", by_type=True
 )
 QUESTION = Role("text", ("question", "query", "problem", "questions"), "the question as text")
@@ -133,7 +133,7 @@ INSTRUCTION = {
     "input": Role("text", ("input", "inputs", "context"), "what the instruction is about", optional=True),
     "output": Role("text", ("output", "outputs", "response", "completion", "answer"), "the wanted output as text"),
 }
-TEXT = Role("text", ("text", "content", "document", "article", "body"), "text")
+TEXT_ROLE = Role("text", ("text", "content", "document", "article", "body"), "text")
 CHAT_PROMPT = Role(
     "chat", ("prompt", "question", "instruction", "input", "problem", "query"), "the prompt, as text or messages"
 )
@@ -154,8 +154,8 @@ BESIDE = {  # what belongs to a conversation although it stands in a column of i
 SFT = (
     Form("messages", {"messages": MESSAGES, **BESIDE}),
     Form("prompt_completion", {"prompt": PROMPT, "completion": COMPLETION, **BESIDE}),
-    Form("sharegpt", {"messages": SHAREGPT, **BESIDE}, "sharegpt_to_messages"),
+    Form("sharegpt", {"messages": SHAREGPT_COLUMN, **BESIDE}, "sharegpt_to_messages"),
     Form("instruction", {**INSTRUCTION, **BESIDE}, "instruction_to_messages"),
     Form("question_answer", {"question": QUESTION, "answer": ANSWER, **BESIDE}, "question_answer_to_messages"),
-    Form("text", {"text": TEXT}, "language_modelling"),
+    Form("text", {"text": TEXT_ROLE}, "language_modelling"),
 )

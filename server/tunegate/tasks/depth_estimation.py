@@ -1,6 +1,6 @@
 """A distance for each pixel."""
 
-from tunegate.tasks.columns import DEPTH_NAMES, IMAGE, Form, Role
+from tunegate.tasks.columns import DEPTH_NAMES, IMAGE_ROLE, Form, Role
 from tunegate.tasks.spec import Collator, TaskSpec, of_transformers
 
 SPEC = TaskSpec(
@@ -9,7 +9,9 @@ SPEC = TaskSpec(
     auto_classes=("AutoModelForDepthEstimation",),
     heads=("ForDepthEstimation",),
     forms=(
-        Form("depth", {"image": IMAGE, "depth_map": Role("depth", DEPTH_NAMES, "a depth map: an image or an array")}),
+        Form(
+            "depth", {"image": IMAGE_ROLE, "depth_map": Role("depth", DEPTH_NAMES, "a depth map: an image or an array")}
+        ),
     ),
     schema="image + depth_map",
     metric="abs_rel",

@@ -1,6 +1,6 @@
 """One class for each image."""
 
-from tunegate.tasks.columns import IMAGE, Form, Role
+from tunegate.tasks.columns import IMAGE_ROLE, Form, Role
 from tunegate.tasks.spec import Collator, TaskSpec, of_transformers
 
 LABEL_NAMES = ("label", "labels", "class", "category", "target", "y", "fine_label", "class_name", "label_name", "cls")
@@ -12,7 +12,8 @@ SPEC = TaskSpec(
     heads=("ForImageClassification",),
     forms=(
         Form(
-            "image_label", {"image": IMAGE, "label": Role("label", LABEL_NAMES, "one class for each row", by_type=True)}
+            "image_label",
+            {"image": IMAGE_ROLE, "label": Role("label", LABEL_NAMES, "one class for each row", by_type=True)},
         ),
     ),
     schema="image + label",

@@ -11,14 +11,14 @@ from tunegate.tasks.columns import (
     PROMPT,
     QUESTION,
     REJECTED,
-    SHAREGPT,
+    SHAREGPT_COLUMN,
     Form,
 )
 from tunegate.tasks.spec import Collator, MethodSpec, TaskSpec, of_trl
 
 FORMS = (
     Form("messages", {"image": IMAGES, "messages": MESSAGES}),
-    Form("sharegpt", {"image": IMAGES, "messages": SHAREGPT}, "sharegpt_to_messages"),
+    Form("sharegpt", {"image": IMAGES, "messages": SHAREGPT_COLUMN}, "sharegpt_to_messages"),
     Form("question_answer", {"image": IMAGES, "question": QUESTION, "answer": ANSWER}, "question_answer_to_messages"),
     Form(
         "prompt_completion",

@@ -21,7 +21,7 @@ import transformers
 from transformers.models.auto import configuration_auto, modeling_auto
 from transformers.models.auto.auto_factory import _BaseAutoModelClass
 
-OURS = (
+SUPPORTED_AUTO_CLASSES = (
     "AutoModelForImageClassification",
     "AutoModelForObjectDetection",
     "AutoModelForSemanticSegmentation",
@@ -44,7 +44,7 @@ def auto_classes() -> dict[str, dict[str, list[str]]]:
 
 
 def without_loss(auto: dict[str, dict[str, list[str]]]) -> list[str]:
-    classes = {name for auto_class in OURS for names in auto[auto_class].values() for name in names}
+    classes = {name for auto_class in SUPPORTED_AUTO_CLASSES for names in auto[auto_class].values() for name in names}
     return sorted(name for name in classes if not _computes_loss(name))
 
 
@@ -59,7 +59,7 @@ def _computes_loss(name: str) -> bool:
 
 def defaults(auto: dict[str, dict[str, list[str]]]):
     """One JSON line for each architecture of our tasks: its config.json as save_pretrained writes it."""
-    for auto_class in OURS:
+    for auto_class in SUPPORTED_AUTO_CLASSES:
         for model_type, names in auto[auto_class].items():
             for name in names:
                 line = {"auto_class": auto_class, "model_type": model_type, "architecture": name}

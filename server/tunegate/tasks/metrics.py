@@ -27,10 +27,10 @@ RECALLS = [
     1.0,
 ]  # where COCO reads the precision: numpy.linspace(0, 1, 101), bit for bit
 N_THRESHOLDS = 10
-Row = dict[str, Any]
+PredictionRow = dict[str, Any]
 
 
-def value(metric: str, rows: list[Row]) -> float:
+def value(metric: str, rows: list[PredictionRow]) -> float:
     """The metric over these rows. Raises KeyError, TypeError, ValueError or ZeroDivisionError for rows of another shape."""
     return VALUES[metric](rows)
 
@@ -54,7 +54,7 @@ def outcome_sentence(metric: str, change: dict[str, float]) -> str:
     }[outcome(metric, change)]
 
 
-def format_limited(rows: list[Row]) -> bool:
+def format_limited(rows: list[PredictionRow]) -> bool:
     """As scoring.py in the project: does the model usually have the right answer among other words where it misses the form?"""
     exact = hidden = asked = 0
     for row in rows:
@@ -73,7 +73,7 @@ def _words(text: str) -> str:
     return f" {' '.join(''.join(letter if letter.isalnum() else ' ' for letter in text.lower()).split())} "
 
 
-def mean_interval(metric: str, rows: list[Row], before: list[Row]) -> tuple[float, float] | None:
+def mean_interval(metric: str, rows: list[PredictionRow], before: list[PredictionRow]) -> tuple[float, float] | None:
     """(mean, standard error) of the paired difference, by the textbook; None for metrics that are no mean over rows."""
     if metric not in ("accuracy", "exact_match", "abs_rel", "reward_accuracy") or len(rows) < 2:
         return None
@@ -82,7 +82,7 @@ def mean_interval(metric: str, rows: list[Row], before: list[Row]) -> tuple[floa
     return mean, math.sqrt(sum((one - mean) ** 2 for one in each) / (len(each) - 1) / len(each))
 
 
-def _mean(score: Callable[[Row], float]) -> Callable[[list[Row]], float]:
+def _mean(score: Callable[[PredictionRow], float]) -> Callable[[list[PredictionRow]], float]:
     return lambda rows: sum(float(score(row)) for row in rows) / len(rows)
 
 
@@ -92,7 +92,7 @@ def plain(text: str) -> str:
     return " ".join(word for word in words if word not in ("a", "an", "the"))
 
 
-def _mean_iou(rows: list[Row]) -> float:
+def _mean_iou(rows: list[PredictionRow]) -> float:
     """Mean over the classes that occur of all rows' intersection by all rows' union."""
     union: dict[str, float] = {}
     intersection: dict[str, float] = {}
@@ -104,11 +104,11 @@ def _mean_iou(rows: list[Row]) -> float:
     return sum(shares) / len(shares)
 
 
-def _loss(rows: list[Row]) -> float:
+def _loss(rows: list[PredictionRow]) -> float:
     return sum(row["loss"] for row in rows) / sum(row["tokens"] for row in rows)
 
 
-def _mean_average_precision(rows: list[Row]) -> float:
+def _mean_average_precision(rows: list[PredictionRow]) -> float:
     """COCO's mAP: mean over the classes that have objects, and over the ten thresholds."""
     objects: dict[str, int] = {}
     found: dict[str, list[tuple[float, str]]] = {}
@@ -143,7 +143,7 @@ def average_precision(right: list[bool], objects: int) -> float:
     return total / len(RECALLS)
 
 
-VALUES: dict[str, Callable[[list[Row]], float]] = {
+VALUES: dict[str, Callable[[list[PredictionRow]], float]] = {
     "accuracy": _mean(lambda row: row["label"] == row["prediction"]),
     "exact_match": _mean(lambda row: plain(row["prediction"]) in {plain(answer) for answer in row["answer"]}),
     "mean_iou": _mean_iou,

@@ -1,6 +1,6 @@
 """Boxes with a class each."""
 
-from tunegate.tasks.columns import BBOX, CATEGORY, EXTRA, IMAGE, Form
+from tunegate.tasks.columns import BBOX, CATEGORY, EXTRA, IMAGE_ROLE, Form
 from tunegate.tasks.spec import Collator, TaskSpec, of_transformers
 
 SPEC = TaskSpec(
@@ -8,7 +8,7 @@ SPEC = TaskSpec(
     reads=("image",),
     auto_classes=("AutoModelForObjectDetection",),
     heads=("ForObjectDetection",),
-    forms=(Form("objects", {"image": IMAGE, "bbox": BBOX, "category": CATEGORY, **EXTRA}, "nest_objects"),),
+    forms=(Form("objects", {"image": IMAGE_ROLE, "bbox": BBOX, "category": CATEGORY, **EXTRA}, "nest_objects"),),
     schema="image + objects{bbox, category}",
     metric="map",
     metrics_named=frozenset({"map", "mean_average_precision", "meanaverageprecision", "coco"}),

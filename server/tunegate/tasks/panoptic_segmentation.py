@@ -1,6 +1,6 @@
 """A class for each pixel, and which object it belongs to."""
 
-from tunegate.tasks.instance_segmentation import COLLATOR, HEADS, SEGMENTS_FORM, SOURCES
+from tunegate.tasks.instance_segmentation import COLLATOR, HEADS, SEGMENTATION_SOURCES, SEGMENTS_FORM
 from tunegate.tasks.spec import TaskSpec
 
 SPEC = TaskSpec(
@@ -13,7 +13,7 @@ SPEC = TaskSpec(
     metric="map",
     metrics_named=frozenset({"map", "pq", "panopticquality", "panoptic_quality", "meanaverageprecision"}),
     collator=COLLATOR,
-    sources=SOURCES,
+    sources=SEGMENTATION_SOURCES,
     local_layout="COCO panoptic (annotations/panoptic_*.json and its PNG folder)",
     local_formats=("coco",),
     same_tags=("image-segmentation", "mask-generation"),

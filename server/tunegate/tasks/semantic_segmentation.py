@@ -1,6 +1,6 @@
 """A class for each pixel."""
 
-from tunegate.tasks.columns import IMAGE, MASK, Form
+from tunegate.tasks.columns import IMAGE_ROLE, MASK, Form
 from tunegate.tasks.spec import Collator, TaskSpec, of_transformers
 
 SPEC = TaskSpec(
@@ -8,7 +8,7 @@ SPEC = TaskSpec(
     reads=("image",),
     auto_classes=("AutoModelForSemanticSegmentation", "AutoModelForUniversalSegmentation"),
     heads=("ForSemanticSegmentation",),
-    forms=(Form("mask", {"image": IMAGE, "mask": MASK}),),
+    forms=(Form("mask", {"image": IMAGE_ROLE, "mask": MASK}),),
     schema="image + mask",
     metric="mean_iou",
     metrics_named=frozenset({"mean_iou", "iou", "jaccardindex", "jaccard", "accuracy", "pixel_accuracy"}),

@@ -1,7 +1,8 @@
-"""What every tool shares: its declaration, the workspace it works in, the lock and the ledger line around a call."""
+"""What every tool shares: its declaration, and all that happens around its body (`tool`): the run, the lock, the ledger line, `next`."""
 
 from __future__ import annotations
 
+import inspect
 import time
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
@@ -11,15 +12,17 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import anyio
 from mcp.server.mcpserver import Context
-from mcp.types import ToolAnnotations
-from pydantic import BaseModel, Field
+from mcp.types import CallToolResult, ToolAnnotations
+from pydantic import BaseModel, ConfigDict, Field
 
+from tunegate import config as config_module
 from tunegate import evidence, gates, jobs, nofollow, rundir
 from tunegate.config import RunConfig
 from tunegate.errors import ASK_USER, NextCall, ToolFailure
-from tunegate.evidence import ledger
+from tunegate.evidence import approvals, ledger
 from tunegate.publish import progress_log
 from tunegate.rundir import Run
+from tunegate.tools.answer import answer
 
 if TYPE_CHECKING:
     from tunegate.clients.hub import Hub
@@ -27,6 +30,7 @@ if TYPE_CHECKING:
 
 POLL_S = 0.5
 DEFAULT_WAIT_S = 45.0  # well under the two minutes after which the least patient client gives up
+UNRECORDED = ("wait_s",)  # arguments that do not change what a call does
 Report = TypeVar("Report")
 
 OutputDir = Annotated[str, Field(description="the run's directory, below the server's root")]
@@ -70,15 +74,61 @@ class Workspace:
         return rundir.existing(self.root, output_dir)
 
 
-class Result(BaseModel):
-    """What every tool answers at least."""
+def _always_there(schema: dict[str, Any]) -> None:
+    schema["required"] = ["output_dir", "next", *schema.get("required", [])]
 
-    output_dir: str
+
+class Result(BaseModel):
+    """What every tool answers at least. A body may leave `output_dir` and `next` to `tool()`: an answer always has both."""
+
+    model_config = ConfigDict(json_schema_extra=_always_there)
+
+    output_dir: str = Field(default_factory=str)
     notes: list[str] = Field(default_factory=list, description="what to tell the user")
     next: NextCall | None = Field(
-        description="the call that makes sense now; null when the run is complete, or no call can help before the user answers"
+        default_factory=lambda: None,
+        description="the call that makes sense now; null when the run is complete, or no call can help before the user answers",
     )
     ask_user: str | None = ASK_USER
+
+
+@dataclass
+class Call:
+    """One call of a tool: the run it works on, the arguments it was given, and what it has written so far."""
+
+    tool: str
+    ctx: Context
+    workspace: Workspace
+    run: Run
+    arguments: dict[str, Any]  # as given, without those that have their default
+    line: dict[str, Any]  # the arguments as the ledger's line shows them; a body adds what became of them
+    wrote: dict[str, str] = field(default_factory=dict)  # evidence name -> digest
+
+    @contextmanager
+    def recorded(self) -> Iterator[None]:
+        """`recorded` for this call. Only a tool that does not hold the run all the time needs it: `tool()` does it for the others."""
+        with recorded(self.run, self.tool, self.line) as self.wrote:
+            yield
+
+    def record_evidence(self, name: str, facts: dict[str, Any], config: RunConfig, **kwargs: Any) -> None:
+        """Write one piece of evidence and note it for the ledger's line."""
+        self.wrote.update(evidence.write(self.run, evidence.make(self.run, name, facts, config=config, **kwargs)))
+
+    def require_gate(self, number: int) -> None:
+        """Raises ToolFailure(gate_closed) unless gates 1..number hold."""
+        gates.require(self.run, number, self.tool)
+
+    def require_evidence(self, *names: str) -> None:
+        require_evidence(self.run, *names, tool=self.tool)
+
+    def settle(self, approval: Any, substitution: str | None) -> list[str]:
+        """Notes on what the user has approved. Raises ToolFailure(approval_required)."""
+        return approvals.settle(approval, substitution, self.line)
+
+    def again(self, why: str, **changed: Any) -> NextCall:
+        """The same call once more, with the arguments in `changed`, to follow what it has started."""
+        given = {**self.arguments, "output_dir": str(self.run.path), **changed}
+        return NextCall(tool=self.tool, arguments=given, why=why, follow=True)
 
 
 @dataclass(frozen=True)
@@ -87,16 +137,37 @@ class Declaration:
     title: str
     annotations: ToolAnnotations
 
+    def given(self, arguments: dict[str, Any]) -> dict[str, Any]:
+        """The arguments without those that have their default, and without how long the call may take."""
+        known = inspect.signature(self.function).parameters
+        return {
+            name: value
+            for name, value in arguments.items()
+            if name not in UNRECORDED and value is not None and (name not in known or value != known[name].default)
+        }
+
 
 TOOLS: list[Declaration] = []
 
 
 def tool(
-    title: str, *, read_only: bool = False, destructive: bool = False, idempotent: bool = True, open_world: bool = False
+    title: str,
+    *,
+    read_only: bool = False,
+    begins_run: bool = False,
+    destructive: bool = False,
+    idempotent: bool = True,
+    open_world: bool = False,
 ):
-    """Declare a tool: its schema is its signature, its description its docstring. All four hints are always explicit."""
+    """Declare a tool: its schema is its signature, its description its docstring. All four hints are always explicit.
 
-    def declare(function: Callable) -> Callable:
+    The body is `name(call: Call, …) -> Report`. Around it: the run is found (with begins_run: made) and, unless read_only,
+    held; one ledger line is written, whether the body answers or refuses; then `output_dir` and, unless the body has set it,
+    `next` are filled in. A body that must see the gates as they are after that line answers with a function of their view.
+    An async body holds the run by itself, and only while it has to (`call.recorded`).
+    """
+
+    def declare(body: Callable) -> Callable:
         hints = ToolAnnotations(
             title=title,
             read_only_hint=read_only,
@@ -104,10 +175,60 @@ def tool(
             idempotent_hint=idempotent,
             open_world_hint=open_world,
         )
-        TOOLS.append(Declaration(function, title, hints))
+
+        def begin(ctx: Context, arguments: dict[str, Any]) -> Call:
+            ws, output_dir = workspace(ctx), arguments["output_dir"]
+            if begins_run:
+                run = rundir.locate(ws.root, output_dir or default_output_dir(arguments["model_id"]))
+            else:
+                run = ws.run(output_dir)
+            given = declared.given({key: value for key, value in arguments.items() if key != "approval"})
+            return Call(body.__name__, ctx, ws, run, given, {k: v for k, v in given.items() if k != "confirm"})
+
+        def handle(ctx: Context, **arguments: Any) -> CallToolResult:
+            call = begin(ctx, arguments)
+            if read_only:
+                return _answer(call, body(call, **arguments))
+            with call.recorded():
+                found = body(call, **arguments)
+            return _answer(call, found)
+
+        async def handle_async(ctx: Context, **arguments: Any) -> CallToolResult:
+            call = begin(ctx, arguments)
+            return await anyio.to_thread.run_sync(_answer, call, await body(call, **arguments))
+
+        function = _with_signature(handle_async if inspect.iscoroutinefunction(body) else handle, body)
+        declared = Declaration(function, title, hints)
+        TOOLS.append(declared)
         return function
 
     return declare
+
+
+def _with_signature(handle: Callable, body: Callable) -> Callable:
+    """`handle` as the SDK shall see it: named and described as `body`, with its parameters (`ctx` for `call`) and its typed answer."""
+    signature = inspect.signature(body, eval_str=True)
+    first, *others = signature.parameters.values()
+    parameters = [first.replace(name="ctx", annotation=Context), *others]
+    answers = Annotated[CallToolResult, signature.return_annotation]
+    handle.__name__, handle.__qualname__, handle.__doc__ = body.__name__, body.__qualname__, body.__doc__
+    handle.__module__ = body.__module__
+    handle.__signature__ = signature.replace(parameters=parameters, return_annotation=answers)
+    handle.__annotations__ = {**{p.name: p.annotation for p in parameters}, "return": answers}
+    return handle
+
+
+def _answer(call: Call, found: Result | Callable[[gates.View], Result]) -> CallToolResult:
+    if not isinstance(found, Result):
+        found = found(gates.view(call.run))
+    filled = {"output_dir": str(call.run.path)}
+    if "next" not in found.model_fields_set:
+        filled["next"] = next_for(call.run)
+    return answer(found.model_copy(update=filled))
+
+
+def default_output_dir(model_id: str) -> str:
+    return f"output/{config_module.short_name(model_id)}"
 
 
 def workspace(ctx: Context) -> Workspace:
@@ -140,11 +261,6 @@ def _enter(run: Run, name: str, arguments: dict[str, Any], outcome: str, wrote: 
     given = {key: value for key, value in arguments.items() if value is not None}
     ledger.append(run, name, given, outcome, wrote)
     progress_log.keep(run)
-
-
-def keep(run: Run, name: str, facts: dict[str, Any], config: RunConfig, wrote: dict[str, str], **kwargs: Any) -> None:
-    """Write one piece of evidence and note it for the ledger line."""
-    wrote.update(evidence.write(run, evidence.make(run, name, facts, config=config, **kwargs)))
 
 
 def require_evidence(run: Run, *names: str, tool: str) -> None:

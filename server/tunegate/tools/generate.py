@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+from dataclasses import dataclass
 from typing import Annotated, Any
 
 from mcp.server.mcpserver import Context, Elicit, ElicitationResult, Resolve
-from mcp.types import CallToolResult
 from pydantic import Field
 
 from tunegate import config as config_module
@@ -23,8 +23,7 @@ from tunegate.publish import progress_log
 from tunegate.recipe import renames
 from tunegate.rundir import Run, atomic_write, file_sha256
 from tunegate.tasks.methods import check_method
-from tunegate.tools.answer import answer
-from tunegate.tools.base import Confirm, OutputDir, Result, Workspace, keep, recorded, tool, workspace
+from tunegate.tools.base import Call, Confirm, OutputDir, Result, Workspace, tool, workspace
 
 # What may be said here. Everything else is found by a tool, or is a substitution that the user decides.
 OVERRIDES = keys_said_in("render_project")
@@ -53,7 +52,7 @@ def _substitution(ws: Workspace, output_dir: str, overrides: dict[str, Any] | No
 
 @tool("Render the project", destructive=True, open_world=True)
 def render_project(
-    ctx: Context,
+    call: Call,
     output_dir: OutputDir,
     overrides: Annotated[
         dict[str, Any] | None,
@@ -64,55 +63,68 @@ def render_project(
     overwrite: Annotated[bool, Field(description="replace files that were edited since the last rendering")] = False,
     confirm: Confirm = None,
     approval: Annotated[ElicitationResult[Approval], Resolve(approve_render)] = None,
-) -> Annotated[CallToolResult, ProjectReport]:
+) -> ProjectReport:
     """Write the training project from the recipe and the scaffold: scripts, Dockerfile, pinned requirements. It runs without this server."""
-    ws = workspace(ctx)
-    run = ws.run(output_dir)
-    arguments = {"output_dir": output_dir, "overrides": overrides}
-    with recorded(run, "render_project", arguments) as wrote:
-        gates.require(run, 3, "render_project")
-        notes = approvals.settle(approval, _substitution(ws, output_dir, overrides), arguments)
-        last = _rendered(run)
-        before = _overridden(_unfilled(run.config(), overrides or {}, last), overrides or {})
-        before, renamed = adopt.current_arguments(before, overrides or {})
-        before, settings = fixes.with_settings(
-            workarounds.review(run, before, registry.of(before).versions), last.get("workarounds", {})
-        )
-        recipe = evidence.read(run, "recipe").facts
-        found = adopt.from_recipe(before, recipe, evidence.read(run, "model").facts)
-        config = render.with_defaults(before, found.values)
-        told = adopt.told(found, before, config)
-        config, folded = _in_fewer_passes(run, before, config)
-        told += folded
-        notes = [*notes, *renamed, *told]
-        kept = [note for note in config.notes if note not in last.get("told", [])]
-        config = config.model_copy(update={"notes": _with(kept, notes), "hf_model_repo": _push_target(ws, config)})
-        files = render.render_files(config, _slot_values(run))
-        if not overwrite:
-            _refuse_to_lose_edits(run, files, config)
-        for name, text in files.items():
-            atomic_write(run.path / name, text)
-        atomic_write(run.meta / "recipe.md", _recipe_page(before, recipe))
-        run.save_config(config)
-        facts = {
-            "files": {name: hashlib.sha256(text.encode()).hexdigest() for name, text in files.items()},
-            "guarded": render.guarded(files),
-            "workarounds": settings,
-            "filled": render.filled(before, config),
-            "told": told,
-        }
-        keep(run, "project", facts, config, wrote)
-    seen = gates.view(run)
-    return answer(
-        ProjectReport(
-            output_dir=str(run.path),
-            notes=notes,
-            next=gates.next_call(seen),
-            files=sorted(files),
-            settings=evidence.values(config, keys_resting("training")),
-            preflight=gates.preflight(seen),
-        )
+    call.require_gate(3)
+    run, overrides = call.run, overrides or {}
+    notes = call.settle(approval, _substitution(call.workspace, output_dir, overrides))
+    planned = _planned(call, overrides, notes)
+    files = render.render_files(planned.config, _slot_values(run))
+    if not overwrite:
+        _refuse_to_lose_edits(run, files, planned.config)
+    for name, text in files.items():
+        atomic_write(run.path / name, text)
+    atomic_write(run.meta / "recipe.md", _recipe_page(planned.before, evidence.read(run, "recipe").facts))
+    run.save_config(planned.config)
+    call.record_evidence("project", _facts(planned, files), planned.config)
+    return lambda seen: ProjectReport(
+        notes=planned.notes,
+        next=gates.next_call(seen),
+        files=sorted(files),
+        settings=evidence.values(planned.config, keys_resting("training")),
+        preflight=gates.preflight(seen),
     )
+
+
+@dataclass(frozen=True)
+class Planned:
+    """What a rendering writes down, before any file of it is made."""
+
+    before: RunConfig  # with what the user, the workarounds and earlier calls have said
+    config: RunConfig  # and with what the recipe and the scaffold add
+    workarounds: dict[str, Any]
+    told: list[str]  # what it says of each value that the recipe stated
+    notes: list[str]
+
+
+def _planned(call: Call, overrides: dict[str, Any], approved: list[str]) -> Planned:
+    run = call.run
+    last = _rendered(run)
+    before = _overridden(_unfilled(run.config(), overrides, last), overrides)
+    before, renamed = adopt.current_arguments(before, overrides)
+    reviewed = workarounds.review(run, before, registry.of(before).versions)
+    before, settings = fixes.with_settings(reviewed, last.get("workarounds", {}))
+    found = adopt.from_recipe(before, evidence.read(run, "recipe").facts, evidence.read(run, "model").facts)
+    config = render.with_defaults(before, found.values)
+    told = adopt.told(found, before, config)
+    config, folded = _in_fewer_passes(run, before, config)
+    told += folded
+    notes = [*approved, *renamed, *told]
+    kept = [note for note in config.notes if note not in last.get("told", [])]
+    config = config.model_copy(
+        update={"notes": _with(kept, notes), "hf_model_repo": _push_target(call.workspace, config)}
+    )
+    return Planned(before, config, settings, told, notes)
+
+
+def _facts(planned: Planned, files: dict[str, str]) -> dict[str, Any]:
+    return {
+        "files": {name: hashlib.sha256(text.encode()).hexdigest() for name, text in files.items()},
+        "guarded": render.guarded(files),
+        "workarounds": planned.workarounds,
+        "filled": render.filled(planned.before, planned.config),
+        "told": planned.told,
+    }
 
 
 def _recipe_page(config: RunConfig, recipe: dict[str, Any]) -> str:
@@ -190,7 +202,7 @@ def _refuse_to_lose_edits(run: Run, files: dict[str, str], config: RunConfig) ->
         if file_sha256(run.path / name) not in (None, rendered.get(name), hashlib.sha256(text.encode()).hexdigest())
     ]
     if config.emit_progress_log and not run.config().emit_progress_log and progress_log.is_foreign(run):
-        edited.append(progress_log.NAME)
+        edited.append(progress_log.PROGRESS_FILE)
     if edited:
         raise ToolFailure(
             "ambiguous",

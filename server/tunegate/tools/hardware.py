@@ -6,7 +6,6 @@ import json
 from typing import Annotated, Any
 
 from mcp.server.mcpserver import Context, Elicit, ElicitationResult, Resolve
-from mcp.types import CallToolResult
 from pydantic import Field
 
 from tunegate import evidence, gates
@@ -21,19 +20,7 @@ from tunegate.knowledge import workarounds
 from tunegate.platforms import registry
 from tunegate.project import render
 from tunegate.rundir import Run
-from tunegate.tools.answer import answer
-from tunegate.tools.base import (
-    Confirm,
-    OutputDir,
-    Result,
-    Workspace,
-    keep,
-    next_for,
-    recorded,
-    require_evidence,
-    tool,
-    workspace,
-)
+from tunegate.tools.base import Call, Confirm, OutputDir, Result, Workspace, tool, workspace
 
 
 class HostReport(Result):
@@ -64,29 +51,23 @@ class ImageReport(Result):
 
 
 @tool("Audit the hardware")
-def audit_gpu(ctx: Context, output_dir: OutputDir) -> Annotated[CallToolResult, HostReport]:
+def audit_gpu(call: Call, output_dir: OutputDir) -> HostReport:
     """Record what this machine offers to the run: GPUs, how containers get them (tried), memory, disk, credentials needed (presence only)."""
-    ws = workspace(ctx)
-    run = ws.run(output_dir)
-    with recorded(run, "audit_gpu", {"output_dir": output_dir}) as wrote:
-        gates.require(run, 1, "audit_gpu")
-        config = run.config()
-        facts = host.audit(config, run.path, registry.of(config).audit, token_present=ws.hub.token_present())
-        config = config.model_copy(
-            update={key: getattr(facts, key) for key in ("gpu_count", "gpu_name", "driver_major", "vram_gb_per_gpu")}
-        )
-        run.save_config(config)
-        keep(run, "host", facts.model_dump(mode="json"), config, wrote)
-    return answer(
-        HostReport(
-            output_dir=str(run.path),
-            notes=facts.notes,
-            next=None if facts.hard_failures else next_for(run),
-            ask_user=_question(run, config, facts),
-            platform=config.platform,
-            engine=_engine(facts),
-            **facts.model_dump(include=set(HostReport.model_fields) - {"notes", "engine"}),
-        )
+    call.require_gate(1)
+    config = call.run.config()
+    token = call.workspace.hub.token_present()
+    facts = host.audit(config, call.run.path, registry.of(config).audit, token_present=token)
+    found = {key: getattr(facts, key) for key in ("gpu_count", "gpu_name", "driver_major", "vram_gb_per_gpu")}
+    config = config.model_copy(update=found)
+    call.run.save_config(config)
+    call.record_evidence("host", facts.model_dump(mode="json"), config)
+    return HostReport(
+        notes=facts.notes,
+        ask_user=_question(call.run, config, facts),
+        platform=config.platform,
+        engine=_engine(facts),
+        **facts.model_dump(include=set(HostReport.model_fields) - {"notes", "engine"}),
+        **({"next": None} if facts.hard_failures else {}),
     )
 
 
@@ -139,23 +120,23 @@ def _fit_facts(fit: model_fit.Fit) -> dict[str, Any]:
 
 
 def _overruled(
-    run: Run, facts: dict[str, Any], answer: ElicitationResult[Approval], arguments: dict[str, Any]
+    call: Call, facts: dict[str, Any], answer: ElicitationResult[Approval]
 ) -> tuple[dict[str, Any] | None, list[str]]:
     """(the estimate that the user has overruled, notes on it). Undecided is no failure: gate 2 stays closed and says so."""
     asks, estimate = gates.overruling(facts), gates.estimate(facts)
     if asks is None:
         return None, []
-    if gates.view(run).facts("image").get("overruled") == estimate:
+    if gates.view(call.run).facts("image").get("overruled") == estimate:
         return estimate, []
     try:
-        return estimate, approvals.settle(answer, asks, arguments)
+        return estimate, call.settle(answer, asks)
     except ToolFailure as undecided:
         return None, [str(undecided)]
 
 
 @tool("Pick the NGC image", open_world=True)
 def pick_ngc_image(
-    ctx: Context,
+    call: Call,
     output_dir: OutputDir,
     image: Annotated[
         str | None,
@@ -163,55 +144,48 @@ def pick_ngc_image(
     ] = None,
     confirm: Confirm = None,
     approval: Annotated[ElicitationResult[Approval], Resolve(approve_fit)] = None,
-) -> Annotated[CallToolResult, ImageReport]:
+) -> ImageReport:
     """Choose what the stages run in and whether the model fits. On local-process: no container, and the evidence says so."""
-    ws = workspace(ctx)
-    run = ws.run(output_dir)
-    arguments = {"output_dir": output_dir, "image": image}
-    with recorded(run, "pick_ngc_image", arguments) as wrote:
-        gates.require(run, 1, "pick_ngc_image")
-        require_evidence(run, "host", tool="pick_ngc_image")
-        config = run.config()
-        audit = evidence.read(run, "host").facts
-        fit = _judged(run)
-        overruled, decided = _overruled(run, _fit_facts(fit), approval, arguments)
-        wanted = _wanted(run, image, config.platform)
-        chosen, digest, notes, known = _choose(ws, config.platform, audit, wanted)
-        sources = known.pop("sources", [])
-        logged = notes[:1] if known.get("from") == ngc.FALLBACK and notes[0] not in config.notes else []
-        logged += decided if overruled else []
-        config = config.model_copy(
-            update={"ngc_image": chosen, "ngc_image_digest": digest, "notes": [*config.notes, *logged]}
-        )
-        facts = {
-            **known,
-            "platform": config.platform,
-            "ngc_image": chosen,
-            "ngc_image_digest": digest,
-            "asked_for": wanted,
-            **_fit_facts(fit),
-            "overruled": overruled,
-            "why": notes[0],
-        }
-        before, config = (
-            config,
-            workarounds.review(run, config, registry.of(config).versions, image=facts),
-        )  # now that hardware and image are known
-        facts["workarounds"] = config.applicable_workarounds
-        notes = [*notes, *config.notes[len(before.notes) :]]
-        run.save_config(config)
-        keep(run, "image", facts, config, wrote, sources=sources)
-    return answer(
-        ImageReport(
-            output_dir=str(run.path),
-            notes=[*notes, *decided, *(f"would fit: {change}" for change in fit.would_fit), *fit.notes],
-            next=next_for(run),
-            ngc_image=chosen,
-            ngc_image_digest=digest,
-            model_fit=fit.verdict,
-            terms_gb=fit.terms_gb,
-        )
+    call.require_gate(1)
+    call.require_evidence("host")
+    run, config = call.run, call.run.config()
+    audit = evidence.read(run, "host").facts
+    fit = _judged(run)
+    overruled, decided = _overruled(call, _fit_facts(fit), approval)
+    wanted = _wanted(run, image, config.platform)
+    chosen, digest, notes, known = _choose(call.workspace, config.platform, audit, wanted)
+    sources = known.pop("sources", [])
+    facts = {
+        **known,
+        "platform": config.platform,
+        "ngc_image": chosen,
+        "ngc_image_digest": digest,
+        "asked_for": wanted,
+        **_fit_facts(fit),
+        "overruled": overruled,
+        "why": notes[0],
+    }
+    logged = notes[:1] if known.get("from") == ngc.FALLBACK_TABLE and notes[0] not in config.notes else []
+    before, config = _with_image(run, config, facts, [*logged, *(decided if overruled else [])])
+    run.save_config(config)
+    call.record_evidence("image", facts, config, sources=sources)
+    notes = [*notes, *config.notes[len(before.notes) :]]  # what the workarounds have to say
+    return ImageReport(
+        notes=[*notes, *decided, *(f"would fit: {change}" for change in fit.would_fit), *fit.notes],
+        ngc_image=chosen,
+        ngc_image_digest=digest,
+        model_fit=fit.verdict,
+        terms_gb=fit.terms_gb,
     )
+
+
+def _with_image(run: Run, config: RunConfig, facts: dict[str, Any], notes: list[str]) -> tuple[RunConfig, RunConfig]:
+    """(the config with the image, the same with the workarounds that hardware and image ask for). `facts` is told of these."""
+    image = {key: facts[key] for key in ("ngc_image", "ngc_image_digest")}
+    before = config.model_copy(update={**image, "notes": [*config.notes, *notes]})
+    config = workarounds.review(run, before, registry.of(before).versions, image=facts)
+    facts["workarounds"] = config.applicable_workarounds
+    return before, config
 
 
 def _wanted(run: Run, image: str | None, platform: str) -> str | None:

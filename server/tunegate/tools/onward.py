@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import os
 from pathlib import Path
 from typing import Any
@@ -11,10 +10,7 @@ from mcp.types import CallToolResult
 
 from tunegate.errors import Failure
 from tunegate.tools.answer import content_of, refusal, with_content
-from tunegate.tools.base import TOOLS
-from tunegate.tools.qualify import default_output_dir
-
-NO_MATTER = ("wait_s", "confirm", "ctx", "approval")  # arguments that do not change what a call does
+from tunegate.tools.base import TOOLS, default_output_dir
 
 
 def checked(result: CallToolResult, tool: str, arguments: dict[str, Any], root: Path) -> CallToolResult:
@@ -37,9 +33,7 @@ def _question(tool: str, said: dict[str, Any], why: str) -> str:
 
 
 def _meaning(tool: str, arguments: dict[str, Any], root: Path) -> dict[str, Any]:
-    """The arguments as the tool understands them: without defaults, and with the run's real directory."""
-    known = next(declared for declared in TOOLS if declared.function.__name__ == tool)
-    defaults = {name: p.default for name, p in inspect.signature(known.function).parameters.items()}
-    found = {name: value for name, value in arguments.items() if name not in NO_MATTER and value != defaults.get(name)}
+    """The arguments as the tool understands them: without defaults and approval, and with the run's real directory."""
+    declared = next(declared for declared in TOOLS if declared.function.__name__ == tool)
     where = arguments.get("output_dir") or default_output_dir(arguments.get("model_id") or "")
-    return {**found, "output_dir": os.path.normpath(root.resolve() / str(where))}
+    return {**declared.given(arguments), "confirm": None, "output_dir": os.path.normpath(root.resolve() / str(where))}

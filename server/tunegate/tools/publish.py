@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Annotated, Any, Literal
 
 from mcp.server.mcpserver import Context, Elicit, ElicitationResult, Resolve
-from mcp.types import CallToolResult
 from pydantic import Field
 
 from tunegate import evidence, gates, jobs
@@ -15,18 +14,14 @@ from tunegate.evidence import approvals, ledger
 from tunegate.evidence.approvals import Approval
 from tunegate.publish import push, rerun
 from tunegate.rundir import Run, hash_files
-from tunegate.tools.answer import answer
 from tunegate.tools.base import (
     DEFAULT_WAIT_S,
+    Call,
     Confirm,
     OutputDir,
     Result,
     Workspace,
     follow,
-    keep,
-    next_for,
-    recorded,
-    require_evidence,
     tool,
     workspace,
 )
@@ -71,65 +66,41 @@ def _over(ws: Workspace, output_dir: str) -> tuple[push.Target | None, str | Non
 
 @tool("Push to the Hub", destructive=True, open_world=True)
 def push_hub(
-    ctx: Context,
+    call: Call,
     output_dir: OutputDir,
     confirm: Confirm = None,
     approval: Annotated[ElicitationResult[Approval], Resolve(approve_push)] = None,
-) -> Annotated[CallToolResult, PushReport]:
+) -> PushReport:
     """Push weights, card, results and samples in one commit to a private repository, then read it back and compare every hash."""
-    ws = workspace(ctx)
-    run = ws.run(output_dir)
-    arguments = {"output_dir": output_dir}
-    with recorded(run, "push_hub", arguments) as wrote:
-        gates.require(run, 5, "push_hub")
-        config = run.config()
-        if not config.push_to_hub:
-            return answer(
-                PushReport(
-                    output_dir=str(run.path),
-                    notes=["push_to_hub is false: nothing was pushed"],
-                    next=next_for(run),
-                    pushed=False,
-                    url=None,
-                    commit=None,
-                    files=0,
-                    verified=False,
-                )
-            )
-        over, asked = _over(ws, output_dir)
-        notes = approvals.settle(approval, asked, arguments)
-        if notes:
-            config = config.model_copy(update={"notes": [*config.notes, *notes]})
-            run.save_config(config)
-        done = _push(ws, run, config, over, arguments, wrote)
-    return answer(
-        PushReport(output_dir=str(run.path), notes=notes, next=next_for(run), pushed=True, verified=True, **done)
-    )
+    call.require_gate(5)
+    config = call.run.config()
+    if not config.push_to_hub:
+        why = "push_to_hub is false: nothing was pushed"
+        return PushReport(notes=[why], pushed=False, url=None, commit=None, files=0, verified=False)
+    over, asked = _over(call.workspace, output_dir)
+    notes = call.settle(approval, asked)
+    if notes:
+        config = config.model_copy(update={"notes": [*config.notes, *notes]})
+        call.run.save_config(config)
+    return PushReport(notes=notes, pushed=True, verified=True, **_push(call, config, over))
 
 
-def _push(
-    ws: Workspace,
-    run: Run,
-    config: RunConfig,
-    over: push.Target | None,
-    arguments: dict[str, Any],
-    wrote: dict[str, str],
-) -> dict[str, Any]:
+def _push(call: Call, config: RunConfig, over: push.Target | None) -> dict[str, Any]:
     """One commit, read back, its evidence written: {url, commit, files}. Raises ToolFailure(stage_failed) if it differs.
 
     The ledger has each commit, and the intent to create the repository before there is one: by that, and by nothing else,
     a later call knows what is this run's own.
     """
+    run, hub, repo = call.run, call.workspace.hub, config.hf_model_repo
     files = push.assemble(run)
     used = push.used_files(run)
-    repo = config.hf_model_repo
     if over is None and not push.begun(run, repo):
-        ledger.append(run, "push_hub", {"output_dir": arguments["output_dir"], "creates": repo}, "ok")
-    done = push.push(ws.hub, repo, files, f"Fine-tuned {config.model_id}", over)
-    arguments["pushed"] = {"repo": repo, "commit": done["commit"]}
-    wrong = push.read_back(ws.hub, repo, done["commit"], files)
+        ledger.append(run, call.tool, {"output_dir": call.arguments["output_dir"], "creates": repo}, "ok")
+    done = push.push(hub, repo, files, f"Fine-tuned {config.model_id}", over)
+    call.line["pushed"] = {"repo": repo, "commit": done["commit"]}
+    wrong = push.read_back(hub, repo, done["commit"], files)
     facts = {**done, "repo": repo, "files": sorted(files), "verified": not wrong, "problems": wrong}
-    keep(run, "push", facts, config, wrote, files=used)
+    call.record_evidence("push", facts, config, files=used)
     if wrong:
         message = f"the repository read back differs from what was sent: {wrong[0]}: call push_hub again"
         raise ToolFailure("stage_failed", message, gate=6, missing=wrong, ask_user=f"{message}. Shall I?")
@@ -138,7 +109,7 @@ def _push(
 
 @tool("Emit the rerun skill", open_world=True)
 async def emit_rerun_skill(
-    ctx: Context,
+    call: Call,
     output_dir: OutputDir,
     verify: Annotated[
         bool,
@@ -147,81 +118,87 @@ async def emit_rerun_skill(
     wait_s: Annotated[
         float, Field(ge=0, le=110, description="answer at the latest after this many seconds; the verification goes on")
     ] = DEFAULT_WAIT_S,
-) -> Annotated[CallToolResult, RerunReport]:
+) -> RerunReport:
     """Write the skill that reproduces this run without any research: every command, expected results, provenance."""
-    run = workspace(ctx).run(output_dir)
-    arguments = {"output_dir": output_dir, "verify": verify}
 
     async def tell() -> None:
-        tail = jobs.log_tail(run, rerun.JOB, lines=1)
-        await ctx.report_progress(0, None, f"verify: {tail[0][:200] if tail else 'starting'}")
+        tail = jobs.log_tail(call.run, rerun.JOB, lines=1)
+        await call.ctx.report_progress(0, None, f"verify: {tail[0][:200] if tail else 'starting'}")
 
-    again = _verify_again(run, "starts the verification again")
-    report = await follow(run, rerun.JOB, wait_s, lambda: _emit(run, arguments), tell, again)
-    return answer(report or _report(run, "running", None))
+    again = _verify_again(call.run, "starts the verification again")
+    report = await follow(call.run, rerun.JOB, wait_s, lambda: _emit(call, verify), tell, again)
+    return report or _report(call.run, "running", None)
 
 
-def _emit(run: Run, arguments: dict[str, Any]) -> RerunReport | None:
+def _emit(call: Call, verify: bool) -> RerunReport | None:
     """Write the skill, start its verification or judge it. None while the verification runs."""
-    if jobs.look(run, rerun.JOB).state == "running":
+    if jobs.look(call.run, rerun.JOB).state == "running":
         return None
-    with recorded(run, "emit_rerun_skill", arguments) as wrote:
-        gates.require(run, 5, "emit_rerun_skill")
-        config = run.config()
-        if config.push_to_hub:
-            require_evidence(run, "push", tool="emit_rerun_skill")
-        job = jobs.look(run, rerun.JOB)
-        found = evidence.read(run, "rerun")
-        path, text = rerun.emit(run)
-        done = job.result if job.state == "ended" and job.spec["files"] == hash_files(run.path, rerun.USES) else None
-        judged = bool(found and done and found.facts.get("job") == job.spec["id"])
-        if judged and found.facts["valid"] and not gates.view(run).problems("rerun"):
-            return _report(run, "passed", found.facts["rerun"])
-        if judged and not found.facts["valid"]:
-            done = None  # that verification failed and was told: this call is a new try
-        if done is None and arguments["verify"]:
-            jobs.start(
-                run,
-                rerun.JOB,
-                rerun.command(run),
-                env=rerun.environment(run),
-                makes=(rerun.REPORT,),
-                resting_on={},
-                files=hash_files(run.path, rerun.USES),
-            )
-            return None
-        measured, problems = rerun.judge(run, job) if done else (None, [])
-        facts = {
-            "skill": path,
-            "valid": not problems,
-            "job": job.spec["id"] if done else None,
-            "rerun": measured,
-            "problems": problems,
-        }
-        keep(run, "rerun", facts, config, wrote, files=hash_files(run.path, (path,)))
-        if problems:
-            raise ToolFailure(
-                "stage_failed",
-                f"the emitted commands did not reproduce the run: {problems[0]}",
-                gate=6,
-                missing=problems,
-                next=_verify_again(run, "after the cause is mended"),
-            )
+    with call.recorded():
+        call.require_gate(5)
+        if call.run.config().push_to_hub:
+            call.require_evidence("push")
+        return _emit_or_judge(call, verify)
+
+
+def _emit_or_judge(call: Call, verify: bool) -> RerunReport | None:
+    run = call.run
+    job = jobs.look(run, rerun.JOB)
+    found = evidence.read(run, "rerun")
+    path, _ = rerun.emit(run)
+    done = job.result if job.state == "ended" and job.spec["files"] == hash_files(run.path, rerun.USES) else None
+    judged = bool(found and done and found.facts.get("job") == job.spec["id"])
+    if judged and found.facts["valid"] and not gates.view(run).problems("rerun"):
+        return _report(run, "passed", found.facts["rerun"])
+    if judged and not found.facts["valid"]:
+        done = None  # that verification failed and was reported: this call is a new try
+    if done is None and verify:
+        _verify(run)
+        return None
+    measured, problems = rerun.judge(run, job) if done else (None, [])
+    facts = {
+        "skill": path,
+        "valid": not problems,
+        "job": job.spec["id"] if done else None,
+        "rerun": measured,
+        "problems": problems,
+    }
+    call.record_evidence("rerun", facts, run.config(), files=hash_files(run.path, (path,)))
+    if problems:
+        raise ToolFailure(
+            "stage_failed",
+            f"the emitted commands did not reproduce the run: {problems[0]}",
+            gate=6,
+            missing=problems,
+            next=_verify_again(run, "after the cause is fixed"),
+        )
     return _report(run, "passed" if done else "not asked", measured)
+
+
+def _verify(run: Run) -> None:
+    """Start the emitted commands, in a clean copy."""
+    jobs.start(
+        run,
+        rerun.JOB,
+        rerun.command(run),
+        env=rerun.environment(run),
+        makes=(rerun.RERUN_REPORT,),
+        resting_on={},
+        files=hash_files(run.path, rerun.USES),
+    )
 
 
 def _report(run: Run, verified: str, measured: float | None) -> RerunReport:
     path, expected = rerun.skill_path(run), rerun.expected(run)
     again = _verify_again(run, "the verification is running: follow it").model_copy(update={"follow": True})
     return RerunReport(
-        output_dir=str(run.path),
-        next=again if verified == "running" else next_for(run),
         skill=str(run.path / path),
         verified=verified,
         metric=expected["metric"],
         expected=expected["value"],
         rerun=measured,
         tolerance=expected["tolerance"],
+        **({"next": again} if verified == "running" else {}),
     )
 
 

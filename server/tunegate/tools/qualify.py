@@ -6,10 +6,8 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from mcp.server.mcpserver import Context, Elicit, ElicitationResult, Resolve
-from mcp.types import CallToolResult
 from pydantic import Field
 
-from tunegate import config as config_module
 from tunegate import evidence, rundir, tasks
 from tunegate.config import PlatformName, RunConfig, Task
 from tunegate.errors import NextCall, ToolFailure
@@ -19,19 +17,9 @@ from tunegate.knowledge import workarounds
 from tunegate.platforms import registry
 from tunegate.rundir import Run
 from tunegate.tasks.methods import check_method
-from tunegate.tools.answer import answer
-from tunegate.tools.base import (
-    Confirm,
-    OutputDir,
-    Result,
-    Workspace,
-    keep,
-    next_for,
-    recorded,
-    require_evidence,
-    tool,
-    workspace,
-)
+from tunegate.tools.base import Call, Confirm, OutputDir, Result, Workspace, default_output_dir, tool, workspace
+
+UNKEPT = {"sources", "bytes_fetched"}  # of a probe's facts: evidence has its sources beside them
 
 
 class ModelReport(Result):
@@ -92,13 +80,9 @@ def _model_substitution(
     return "; ".join(filter(None, asked)) or None
 
 
-def default_output_dir(model_id: str) -> str:
-    return f"output/{config_module.short_name(model_id)}"
-
-
-@tool("Probe a model", open_world=True)
+@tool("Probe a model", begins_run=True, open_world=True)
 def probe_model(
-    ctx: Context,
+    call: Call,
     model_id: Annotated[str, Field(description="Hugging Face model id, org/name")],
     output_dir: Annotated[str | None, Field(description="default: ./output/<model short name>")] = None,
     task: Annotated[Task | None, Field(description="only when the probe asks for it")] = None,
@@ -119,10 +103,8 @@ def probe_model(
     deep: Annotated[bool, Field(description="also ask the real AutoConfig, in a CPU container; needs Docker")] = False,
     confirm: Confirm = None,
     approval: Annotated[ElicitationResult[Approval], Resolve(approve_model)] = None,
-) -> Annotated[CallToolResult, ModelReport]:
+) -> ModelReport:
     """Start a run: identify the model from headers and configs alone (no weights, no remote code), detect its task, write config.yaml."""
-    ws = workspace(ctx)
-    run = rundir.locate(ws.root, output_dir or default_output_dir(model_id))
     wanted = {"model_id": model_id, "task": task, "training_method": training_method}
     decided = {
         "platform": platform,
@@ -130,48 +112,20 @@ def probe_model(
         "skip_baseline": skip_baseline,
         "min_disk_gb": min_disk_gb,
     }
-    arguments = {
-        **wanted,
-        "output_dir": output_dir,
-        **decided,
-        "revision": revision,
-        "deep": deep or None,
-    }
-    with recorded(run, "probe_model", arguments) as wrote:
-        notes = approvals.settle(approval, _model_substitution(ws, output_dir, wanted, decided), arguments)
-        facts = _probe(ws, run, model_id, task, revision, training_method, deep)
-        config = _model_config(run, facts, training_method, decided, notes)
-        run.save_config(config)
-        kept = facts.model_dump(mode="json", exclude={"sources", "bytes_fetched"})
-        keep(run, "model", kept, config, wrote, sources=facts.sources)
-    return answer(
-        ModelReport(
-            output_dir=str(run.path),
-            notes=notes,
-            next=_follow_deep(run, arguments) if deep and facts.deep is None else next_for(run),
-            model_id=facts.model_id,
-            model_revision=facts.revision,
-            task=facts.task,
-            auto_class=facts.auto_class,
-            architectures=facts.architectures,
-            parameters=facts.parameters,
-            parameters_by_part=facts.parameters_by_part,
-            bytes=facts.weights_bytes,
-            licence=facts.licence,
-            gated=facts.gated,
-            warnings=facts.warnings,
-            applicable_workarounds=config.applicable_workarounds,
-        )
-    )
-
-
-def _follow_deep(run: Run, arguments: dict[str, Any]) -> NextCall:
-    given = {key: value for key, value in arguments.items() if value is not None and key != "approved"}
-    return NextCall(
-        tool="probe_model",
-        arguments={**given, "output_dir": str(run.path)},
-        why="the deep probe is still at work",
-        follow=True,
+    ws, run = call.workspace, call.run
+    notes = call.settle(approval, _model_substitution(ws, output_dir, wanted, decided))
+    facts = _probe(ws, run, model_id, task, revision, training_method, deep)
+    config = _model_config(run, facts, training_method, decided, notes)
+    run.save_config(config)
+    call.record_evidence("model", facts.model_dump(mode="json", exclude=UNKEPT), config, sources=facts.sources)
+    same = ("model_id", "task", "auto_class", "architectures", "parameters", "parameters_by_part")
+    return ModelReport(
+        notes=notes,
+        model_revision=facts.revision,
+        bytes=facts.weights_bytes,
+        applicable_workarounds=config.applicable_workarounds,
+        **{key: getattr(facts, key) for key in (*same, "licence", "gated", "warnings")},
+        **({"next": call.again("the deep probe is still at work")} if deep and facts.deep is None else {}),
     )
 
 
@@ -234,7 +188,7 @@ def _dataset_substitution(
 
 @tool("Probe a dataset", open_world=True)
 def probe_dataset(
-    ctx: Context,
+    call: Call,
     output_dir: OutputDir,
     dataset_id: Annotated[
         str | None, Field(description="Hugging Face dataset id; or give local_dataset_path; neither: recommendations")
@@ -258,63 +212,34 @@ def probe_dataset(
     n_eval: Annotated[int | None, Field(ge=1, description="at most this many held-out rows (default 1000)")] = None,
     confirm: Confirm = None,
     approval: Annotated[ElicitationResult[Approval], Resolve(approve_dataset)] = None,
-) -> Annotated[CallToolResult, DatasetReport]:
+) -> DatasetReport:
     """Verify the dataset without downloading it: splits, columns, classes, and how they map on the task."""
-    ws = workspace(ctx)
-    run = ws.run(output_dir)
+    ws, run = call.workspace, call.run
     chosen = {"dataset_id": dataset_id, "local_dataset_path": _contained(ws, local_dataset_path)}
-    arguments = {
-        "output_dir": output_dir,
-        **chosen,
-        "dataset_config": dataset_config,
-        "column_map": column_map,
-        "box_format": box_format,
-    }
-    with recorded(run, "probe_dataset", arguments) as wrote:
-        require_evidence(run, "model", tool="probe_dataset")
-        substitution = _dataset_substitution(ws, output_dir, dataset_id, local_dataset_path)
-        notes = approvals.settle(approval, substitution, arguments)
-        config = run.config()
-        if not dataset_id and not local_dataset_path:
-            chosen = {"dataset_id": config.dataset_id, "local_dataset_path": _contained(ws, config.local_dataset_path)}
-            arguments.update(chosen)
-        facts = _probe_data(
-            ws,
-            run,
-            config,
-            chosen,
-            local_dataset_format,
-            dataset_config,
-            train_split,
-            eval_split,
-            column_map,
-            box_format,
-            _again(run, arguments, train_split, eval_split, n_train, n_eval),
-        )
-        config = _dataset_config(config, chosen, facts, n_train, n_eval, notes)
-        run.save_config(config)
-        kept = facts.model_dump(mode="json", exclude={"sources", "bytes_fetched"})
-        keep(run, "dataset", kept, config, wrote, sources=facts.sources)
-    return answer(_dataset_report(run, config, facts, notes))
-
-
-def _again(
-    run: Run,
-    arguments: dict[str, Any],
-    train_split: str | None,
-    eval_split: str | None,
-    n_train: int | None,
-    n_eval: int | None,
-) -> NextCall:
-    """The same call once more, for a dataset that a container is still reading."""
-    more = {"train_split": train_split, "eval_split": eval_split, "n_train": n_train, "n_eval": n_eval}
-    given = {key: value for key, value in {**arguments, **more}.items() if value is not None}
-    return NextCall(
-        tool="probe_dataset",
-        arguments={**given, "output_dir": str(run.path)},
-        why="a container is still reading the dataset",
-        follow=True,
+    call.line.update({key: value for key, value in chosen.items() if value})
+    call.require_evidence("model")
+    notes = call.settle(approval, _dataset_substitution(ws, output_dir, dataset_id, local_dataset_path))
+    config = run.config()
+    if not dataset_id and not local_dataset_path:
+        chosen = {"dataset_id": config.dataset_id, "local_dataset_path": _contained(ws, config.local_dataset_path)}
+        call.line.update(chosen)
+    facts = _probe_data(
+        ws,
+        run,
+        config,
+        chosen,
+        local_dataset_format,
+        dataset_config,
+        train_split,
+        eval_split,
+        column_map,
+        box_format,
+        call.again("a container is still reading the dataset"),
     )
+    config = _dataset_config(config, chosen, facts, n_train, n_eval, notes)
+    run.save_config(config)
+    call.record_evidence("dataset", facts.model_dump(mode="json", exclude=UNKEPT), config, sources=facts.sources)
+    return _dataset_report(config, facts, notes)
 
 
 def _dataset_config(
@@ -338,12 +263,10 @@ def _dataset_config(
     return RunConfig.model_validate({**config.model_dump(), **found})
 
 
-def _dataset_report(run: Run, config: RunConfig, facts: Any, notes: list[str]) -> DatasetReport:
+def _dataset_report(config: RunConfig, facts: Any, notes: list[str]) -> DatasetReport:
     same = ("splits", "train_split", "eval_split", "column_map", "column_reshape", "warnings")
     return DatasetReport(
-        output_dir=str(run.path),
         notes=notes,
-        next=next_for(run),
         dataset=config.dataset_id or config.local_dataset_path,
         dataset_revision=facts.revision,
         class_names=facts.class_names[:40],

@@ -5,21 +5,18 @@ from __future__ import annotations
 import json
 from typing import Annotated, Any
 
-from mcp.server.mcpserver import Context
-from mcp.types import CallToolResult
 from pydantic import Field
 
-from tunegate import evidence, gates
+from tunegate import evidence
 from tunegate.config import RunConfig
 from tunegate.knowledge import fixes, workarounds
 from tunegate.project import adopt_training
 from tunegate.recipe.slots import RecipeFacts, fallback_notes
 from tunegate.rundir import Run, atomic_write
-from tunegate.tools.answer import answer
-from tunegate.tools.base import OutputDir, Result, keep, next_for, recorded, tool, workspace
+from tunegate.tools.base import Call, OutputDir, Result, tool
 
-MOST = 8  # of each list in the answer, which an agent pays for by the token: meta/recipe.md holds them all
-LONGEST = 240  # characters of one entry
+MAX_ENTRIES = 8  # of each list in the answer, which an agent pays for by the token: meta/recipe.md holds them all
+MAX_ENTRY = 240  # characters of one entry
 
 
 class RecipeReport(Result):
@@ -32,47 +29,41 @@ class RecipeReport(Result):
 
 @tool("Fetch the recipe", open_world=True)
 def fetch_recipe(
-    ctx: Context,
+    call: Call,
     output_dir: OutputDir,
     slots: Annotated[
         dict[str, Any] | None,
         Field(description="slot -> {value, url}: what you found yourself; the url is fetched and must show the value"),
     ] = None,
-) -> Annotated[CallToolResult, RecipeReport]:
+) -> RecipeReport:
     """Research how this model is trained, from card, example script, author's script, task docs, paper: every slot gets a URL or a logged fallback."""
     from tunegate import recipe
 
-    ws = workspace(ctx)
-    run = ws.run(output_dir)
-    with recorded(run, "fetch_recipe", {"output_dir": output_dir, "slots": sorted(slots or {})}) as wrote:
-        gates.require(run, 2, "fetch_recipe")
-        config = run.config()
-        model = evidence.read(run, "model").facts
-        facts = recipe.research(
-            ws.web,
-            task=config.task,
-            model_id=config.model_id,
-            model_revision=config.model_revision,
-            hub_endpoint=ws.hub.endpoint,
-            versions=workarounds.pinned_versions(),
-            method=config.training_method,
-            card_links=model.get("tags"),
-            model_type=model.get("model_type"),
-            agent_slots=slots,
-        )
-        config = config.model_copy(
-            update={
-                "research_sources": [source.url for source in facts.sources],
-                "notes": list(dict.fromkeys([*config.notes, *_logged(facts)])),
-            }
-        )
-        atomic_write(
-            run.meta / "recipe.md",
-            recipe.recipe_markdown(facts, adopt_training.judged(_asked(run, config), facts.model_dump(mode="json"))),
-        )
-        run.save_config(config)
-        keep(run, "recipe", facts.model_dump(mode="json"), config, wrote, sources=facts.sources)
-    return answer(report(facts, output_dir=str(run.path), recipe=str(run.meta / "recipe.md"), next=next_for(run)))
+    call.line["slots"] = sorted(slots or {})
+    call.require_gate(2)
+    run, config = call.run, call.run.config()
+    model = evidence.read(run, "model").facts
+    facts = recipe.research(
+        call.workspace.web,
+        task=config.task,
+        model_id=config.model_id,
+        model_revision=config.model_revision,
+        hub_endpoint=call.workspace.hub.endpoint,
+        versions=workarounds.pinned_versions(),
+        method=config.training_method,
+        card_links=model.get("tags"),
+        model_type=model.get("model_type"),
+        agent_slots=slots,
+    )
+    notes = list(dict.fromkeys([*config.notes, *_logged(facts)]))
+    urls = [source.url for source in facts.sources]
+    config = config.model_copy(update={"research_sources": urls, "notes": notes})
+    known = facts.model_dump(mode="json")
+    page = run.meta / "recipe.md"
+    atomic_write(page, recipe.recipe_markdown(facts, adopt_training.judged(_asked(run, config), known)))
+    run.save_config(config)
+    call.record_evidence("recipe", known, config, sources=facts.sources)
+    return report(facts, str(page))
 
 
 def _asked(run: Run, config: RunConfig) -> RunConfig:
@@ -86,7 +77,7 @@ def _logged(facts: RecipeFacts) -> list[str]:
     return [*fallback_notes(facts.slots), *facts.warnings]
 
 
-def report(facts: RecipeFacts, **known: Any) -> RecipeReport:
+def report(facts: RecipeFacts, page: str) -> RecipeReport:
     """The short form of what was found."""
     from tunegate import recipe
 
@@ -104,7 +95,7 @@ def report(facts: RecipeFacts, **known: Any) -> RecipeReport:
         conflicts=conflicts,
         tried=_first([f"{_short(item.url, 140)}: {item.reason}" for item in facts.tried]),
         notes=_first(facts.warnings),
-        **known,
+        recipe=page,
     )
 
 
@@ -113,8 +104,10 @@ def _brief(value: Any) -> str:
 
 
 def _first(entries: list[str]) -> list[str]:
-    entries = [_short(entry, LONGEST) for entry in entries]
-    return entries[:MOST] + ([f"and {len(entries) - MOST} more, in meta/recipe.md"] if len(entries) > MOST else [])
+    entries = [_short(entry, MAX_ENTRY) for entry in entries]
+    return entries[:MAX_ENTRIES] + (
+        [f"and {len(entries) - MAX_ENTRIES} more, in meta/recipe.md"] if len(entries) > MAX_ENTRIES else []
+    )
 
 
 def _short(text: str, most: int) -> str:

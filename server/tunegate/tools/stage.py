@@ -7,7 +7,6 @@ from typing import Annotated, Any, Literal
 
 import anyio
 from mcp.server.mcpserver import Context, Elicit, ElicitationResult, Resolve
-from mcp.types import CallToolResult
 from pydantic import Field
 
 from tunegate import evidence, gates, jobs, stages
@@ -17,9 +16,9 @@ from tunegate.evidence.approvals import Approval
 from tunegate.rundir import Run
 from tunegate.stage_table import StageName
 from tunegate.stages import life, playbook, summary
-from tunegate.tools.answer import answer
 from tunegate.tools.base import (
     DEFAULT_WAIT_S,
+    Call,
     Confirm,
     OutputDir,
     Result,
@@ -75,7 +74,7 @@ def _retry(ws: Workspace, output_dir: str, stage: str) -> str | None:
 
 @tool("Run a stage", destructive=True, open_world=True)
 async def docker_run(
-    ctx: Context,
+    call: Call,
     output_dir: OutputDir,
     stage: StageName,
     wait_s: Annotated[
@@ -89,25 +88,24 @@ async def docker_run(
     ] = False,
     confirm: Confirm = None,
     approval: Annotated[ElicitationResult[Approval], Resolve(approve_retry)] = None,
-) -> Annotated[CallToolResult, StageReport]:
+) -> StageReport:
     """Run one stage, or follow it if it is running. Call again while state is 'running'."""
-    ws = workspace(ctx)
-    run = ws.run(output_dir)
+    ws, run = call.workspace, call.run
     again = NextCall(tool="docker_run", arguments={"output_dir": str(run.path), "stage": stage}, why=RESUMES)
     arguments = {"output_dir": output_dir, "stage": stage}
     begin = iter([] if stop else [lambda given: _begin(ws, run, given, approval)])  # once a call: what ends stays ended
     if stop and not await anyio.to_thread.run_sync(_stop, run, arguments):
-        return answer(_idle(run, stage))
+        return _idle(run, stage)
     report = await follow(
         run,
         stage,
         wait_s,
         lambda: _advance(run, arguments, next(begin, None)),
-        lambda: _report_progress(ctx, run, stage),
+        lambda: _report_progress(call.ctx, run, stage),
         again,
         lambda: _reattach(run, arguments, "stop" if stop else "follow"),
     )
-    return answer(report or _running(run, stage, stop))
+    return report or _running(run, stage, stop)
 
 
 def _running(run: Run, stage: str, stop: bool) -> StageReport:
@@ -256,24 +254,12 @@ def _render(run: Run, finding: playbook.Finding) -> NextCall:
 
 
 @tool("Diagnose a failed stage", read_only=True)
-def diagnose(
-    ctx: Context, output_dir: OutputDir, stage: StageName | None = None
-) -> Annotated[CallToolResult, Diagnosis]:
+def diagnose(call: Call, output_dir: OutputDir, stage: StageName | None = None) -> Diagnosis:
     """Why a stage failed: its problems, the matching rows of the error playbook with the minimal fix, and the end of its log."""
-    run = workspace(ctx).run(output_dir)
+    run = call.run
     stage = stage or summary.last_failed(run)
     if stage is None:
-        return answer(
-            Diagnosis(
-                output_dir=str(run.path),
-                notes=["no stage of this run has failed"],
-                next=next_for(run),
-                stage=None,
-                problems=[],
-                findings=[],
-                log_tail=[],
-            )
-        )
+        return Diagnosis(notes=["no stage of this run has failed"], stage=None, problems=[], findings=[], log_tail=[])
     found = evidence.read(run, f"stages/{stage}")
     facts = found.facts if found else {}
     problems, tail = facts.get("problems", []), jobs.log_tail(run, stage, lines=30)
@@ -287,14 +273,11 @@ def diagnose(
         if unknown
         else None
     )
-    return answer(
-        Diagnosis(
-            output_dir=str(run.path),
-            next=None if unknown else again if problems else next_for(run),
-            ask_user=question,
-            stage=stage,
-            problems=problems,
-            findings=findings,
-            log_tail=tail[-12:],
-        )
+    return Diagnosis(
+        next=None if unknown else again if problems else next_for(run),
+        ask_user=question,
+        stage=stage,
+        problems=problems,
+        findings=findings,
+        log_tail=tail[-12:],
     )

@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Annotated
-
-from mcp.server.mcpserver import Context
-from mcp.types import CallToolResult
 from pydantic import Field
 
 from tunegate import gates
 from tunegate.gates import Step
 from tunegate.rundir import Run
-from tunegate.tools.answer import answer
-from tunegate.tools.base import OutputDir, Result, tool, workspace
+from tunegate.tools.base import Call, OutputDir, Result, tool
 
 
 class GateStatus(Result):
@@ -23,9 +18,9 @@ class GateStatus(Result):
 
 
 @tool("Gate status", read_only=True)
-def gate_status(ctx: Context, output_dir: OutputDir) -> Annotated[CallToolResult, GateStatus]:
+def gate_status(call: Call, output_dir: OutputDir) -> GateStatus:
     """The six gates with every check and its evidence, the preflight summary, running jobs, and the next call."""
-    return answer(status(workspace(ctx).run(output_dir)))
+    return status(call.run)
 
 
 def status(run: Run) -> GateStatus:

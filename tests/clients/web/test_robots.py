@@ -65,5 +65,13 @@ def test_no_rule_for_us_allows(text):
 def test_a_hostile_file_is_read_quickly():
     started = time.monotonic()
     rules = parse("User-agent: *\n" + ("Disallow: /" + "*a" * 100 + "$\n") * 5000 + "x" * 5_000_000)
-    assert len(rules.paths) == 2000 and rules.allow("/" + "a" * 99)
+    assert rules.allow("/" + "a" * 99) and not rules.allow("/" + "a" * 100)
     assert time.monotonic() - started < 5
+
+
+def test_no_more_of_a_file_is_read_than_the_rfc_asks_for():
+    assert parse("User-agent: *\n" + "# x\n" * 200_000 + "Disallow: /\n").allow("/x")
+
+
+def test_a_path_that_looks_like_a_host_is_a_path():
+    assert not parse("User-agent: *\nDisallow: /\n").allow("https://github.com//evil/x")

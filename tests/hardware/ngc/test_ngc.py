@@ -107,7 +107,7 @@ def test_every_fact_has_its_source(pick):
     parts = ("tags/list", "support-matrix/index.html", "manifests/26.09-py3", "manifests/sha256:", "blobs/sha256:")
     assert [next(s["url"] for s in sources if part in s["url"]) for part in parts]
     assert all(len(s["sha256"]) == 64 and s["time"].endswith("Z") and s["via"] for s in sources)
-    assert recorded.TOKEN not in str(sources) and not any("proxy_auth" in s["url"] for s in sources)
+    assert recorded.RECORDED_TOKEN not in str(sources) and not any("proxy_auth" in s["url"] for s in sources)
 
 
 def test_an_older_driver_gets_an_older_cuda_and_is_told_why(pick, nvidia):
@@ -279,7 +279,7 @@ def test_offline_the_engine_may_reach_the_registry_by_its_own_way(offline, fake)
     choice = offline(host())
     newest = next(iter(ngc.fallback_table()[1]))
     assert (choice.image, choice.digest) == (f"{NAME}:{newest}-py3", SHA)
-    assert choice.facts["from"] == ngc.FALLBACK and choice.facts["table_of"] == ngc.fallback_table()[0]
+    assert choice.facts["from"] == ngc.FALLBACK_TABLE and choice.facts["table_of"] == ngc.fallback_table()[0]
     assert f"fallback table of {ngc.fallback_table()[0]}" in choice.notes[0]
     older = offline(host(driver=550), "25.06")
     assert older.digest == SHA and "checked by the fallback table" in older.notes[0]

@@ -17,7 +17,7 @@ from tunegate.embedded import web as recorded_web
 from tunegate.embedded.hub import EmbeddedHub, Fault
 from tunegate.hardware.ngc.registry import Registry
 
-REPOSITORY = f"{recorded_web.PREFIX}/nvcr/v2/nvidia/pytorch"
+REPOSITORY = f"{recorded_web.RECORDED_PREFIX}/nvcr/v2/nvidia/pytorch"
 
 
 @contextlib.contextmanager
@@ -41,7 +41,7 @@ def registry(tmp_path):
 def reason(registry: Registry, release: str = "26.03", **kwargs) -> str:
     with pytest.raises(WebError) as caught:
         registry.offer(release, **kwargs)
-    assert recorded.TOKEN not in str(caught.value)
+    assert recorded.RECORDED_TOKEN not in str(caught.value)
     return caught.value.reason
 
 
@@ -78,12 +78,12 @@ def test_another_architecture_has_its_own_configuration(registry):
 
 def test_the_token_is_asked_for_once_and_goes_to_its_own_host_only(registry, tmp_path):
     registry.releases(), registry.offer("26.03")
-    asked = registry.served.requests(recorded_web.PREFIX)
+    asked = registry.served.requests(recorded_web.RECORDED_PREFIX)
     assert sum("proxy_auth" in row.path for row in asked) == 1
     assert {row.authorized for row in asked if "/nvcr/v2/" in row.path} == {True}
     assert {row.authorized for row in asked if "/layers/" in row.path} == {False}
     kept = [path.read_text() for path in tmp_path.rglob("*") if path.is_file()]
-    assert recorded.TOKEN not in "".join(kept) and recorded.TOKEN not in repr(registry)
+    assert recorded.RECORDED_TOKEN not in "".join(kept) and recorded.RECORDED_TOKEN not in repr(registry)
 
 
 def test_a_release_that_it_has_not(registry):
@@ -97,7 +97,7 @@ def test_a_token_that_is_none(tmp_path, answer):
     async def token(request):
         return JSONResponse(answer) if isinstance(answer, dict) else Response(answer)
 
-    with serving(tmp_path, Route(f"{recorded_web.PREFIX}/nvcr/proxy_auth", token)) as (web, _):
+    with serving(tmp_path, Route(f"{recorded_web.RECORDED_PREFIX}/nvcr/proxy_auth", token)) as (web, _):
         with pytest.raises(WebError, match=r"proxy_auth.*(token|JSON object)"):
             Registry(web, "amd64").releases()
 

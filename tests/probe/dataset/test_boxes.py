@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tunegate.errors import ToolFailure
-from tunegate.probe.dataset.boxes import FORMATS, corners, four, judge_boxes
+from tunegate.probe.dataset.boxes import BOX_FORMATS, corners, four, judge_boxes
 from tunegate.probe.dataset.pictures import Picture
 
 COLUMNS = {"image": "image", "bbox": "objects.bbox", "category": "objects.category", "iscrowd": "objects.iscrowd"}
@@ -32,7 +32,7 @@ def scenes(
 
 
 @pytest.mark.parametrize("normalised", [False, True])
-@pytest.mark.parametrize("kind", FORMATS)
+@pytest.mark.parametrize("kind", BOX_FORMATS)
 def test_the_format_is_told_from_the_values(kind, normalised):
     facts = judge_boxes(scenes(kind, normalised=normalised), COLUMNS, None, None)
     assert (facts.format, facts.normalised, facts.boxes, facts.outside) == (kind, normalised, 180, 0)
@@ -101,7 +101,7 @@ def test_any_values_are_judged_or_refused(boxes):
     except ToolFailure as failure:
         assert failure.code in ("rejected", "ambiguous")
         return
-    assert facts.format in FORMATS
+    assert facts.format in BOX_FORMATS
 
 
 def test_corners():

@@ -168,7 +168,7 @@ def test_a_refusal_says_what_was_tried(fake, play, probe, act, code, says):  # n
 def test_without_an_engine_or_an_image(fake, probe, tmp_path, monkeypatch):  # noqa: F811
     from tests.fake_engine import NO_NETWORK
 
-    del fake.images[deep.IMAGE]
+    del fake.images[deep.PROBE_IMAGE]
     fake.refuse("POST", "/images/create", 500, NO_NETWORK)
     with pytest.raises(ToolFailure, match="viewer.*files.*container.*TUNEGATE_PROBE_IMAGE.*local_dataset_path"):
         probe()
@@ -307,4 +307,4 @@ def test_the_script_on_what_is_no_tar(stage_python, server, hub, tmp_path):
 def test_it_loads_with_the_version_that_prepare_will_load_with():
     from tunegate.knowledge import workarounds
 
-    assert f"datasets=={workarounds.pinned_versions()['datasets']}" in streamed.REQUIREMENTS
+    assert f"datasets=={workarounds.pinned_versions()['datasets']}" in streamed.PROBE_REQUIREMENTS

@@ -28,7 +28,7 @@ def fake(tmp_path, monkeypatch):
     monkeypatch.setattr(deep, "POLL_S", 0.01)
     with FakeEngine(tmp_path / "docker.sock") as server:
         monkeypatch.setenv("DOCKER_HOST", server.host)
-        server.images[deep.IMAGE] = {"Id": IMAGE_ID, "Config": {"Env": ["PATH=/usr/local/bin:/bin"]}}
+        server.images[deep.PROBE_IMAGE] = {"Id": IMAGE_ID, "Config": {"Env": ["PATH=/usr/local/bin:/bin"]}}
         yield server
 
 
@@ -75,7 +75,7 @@ def specs(fake) -> list[dict]:
 def test_it_sees_its_own_folder_and_nothing_else(fake, play, tmp_path):
     play(answering())
     seen = deep.look(tmp_path, CONFIG)
-    assert (seen.config_class, seen.image, seen.error) == ("ViTConfig", deep.IMAGE, None)
+    assert (seen.config_class, seen.image, seen.error) == ("ViTConfig", deep.PROBE_IMAGE, None)
     [spec] = specs(fake)
     [mount] = spec["HostConfig"]["Mounts"]
     assert Path(mount["Source"]).is_relative_to(tmp_path / ".probe") and mount["Target"] == "/workspace"
@@ -128,7 +128,7 @@ def test_what_the_container_wrote_is_not_believed(tmp_path, content):
 
 
 def test_no_image_and_no_engine(fake, tmp_path, monkeypatch):
-    del fake.images[deep.IMAGE]
+    del fake.images[deep.PROBE_IMAGE]
     fake.refuse("POST", "/images/create", 500, NO_NETWORK)
     with pytest.raises(ToolFailure, match="TUNEGATE_PROBE_IMAGE.*leave deep out") as caught:
         deep.look(tmp_path, CONFIG)

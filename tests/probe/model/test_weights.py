@@ -26,7 +26,7 @@ def sharded(n_shards: int, n_tensors: int = 20, elements: int = 2, **lies: bytes
         files[file] = lies.get(f"_{shard}", safetensors(tensors))
         names |= dict.fromkeys(tensors, file)
     index = json.dumps({"metadata": {"total_size": 1}, "weight_map": names}).encode()
-    return model_files(model__safetensors=None) | files | {weights.INDEX: index}
+    return model_files(model__safetensors=None) | files | {weights.WEIGHTS_INDEX: index}
 
 
 def probe(server, hub, files, **how):
@@ -104,7 +104,9 @@ def test_a_shard_that_lies_is_named(server, hub, lie, says):
     ],
 )
 def test_an_index_that_lies(server, hub, index, says):
-    facts = probe(server, hub, model_files(model__safetensors=None, **{weights.INDEX: json.dumps(index).encode()}))
+    facts = probe(
+        server, hub, model_files(model__safetensors=None, **{weights.WEIGHTS_INDEX: json.dumps(index).encode()})
+    )
     assert facts.verdict == "reject" and says in facts.reasons[0]
 
 
@@ -119,7 +121,7 @@ def test_missing_shards_and_missing_tensors(server, hub):
 
 def test_shards_without_an_index_and_weights_without_tensors(server, hub):
     files = sharded(2)
-    del files[weights.INDEX]
+    del files[weights.WEIGHTS_INDEX]
     server.add_repo("model", "me/other", files)
     facts = probe_model(hub, "me/other")
     assert (facts.weights_format, facts.verdict) == ("none", "reject") and "00001-of-00002" in facts.reasons[0]

@@ -73,7 +73,7 @@ class EngineFacts(BaseModel):
 
 
 @dataclass(frozen=True)
-class ImageFacts:
+class EngineImage:
     id: str
     size: int
     repo_digests: list[str]
@@ -206,7 +206,7 @@ def _handovers(kind: str, info: dict[str, Any], cdi_devices: list[str], remote: 
 # -- images
 
 
-def image(engine: Engine, reference: str) -> ImageFacts | None:
+def image(engine: Engine, reference: str) -> EngineImage | None:
     """The image that the engine has under this name, digest or id; None when it has none. Never pulls."""
     import docker.errors
 
@@ -216,7 +216,7 @@ def image(engine: Engine, reference: str) -> ImageFacts | None:
         except docker.errors.NotFound:
             return None
         config = found.get("Config") or {}
-        return ImageFacts(
+        return EngineImage(
             id=found["Id"],
             size=found.get("Size") or 0,
             repo_digests=found.get("RepoDigests") or [],

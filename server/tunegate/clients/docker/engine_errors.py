@@ -6,11 +6,13 @@ import contextlib
 import re
 from collections.abc import Iterator
 
-from tunegate.errors import Code, ToolFailure
+from tunegate.errors import ErrorCode, ToolFailure
 from tunegate.evidence import seal
 
 INSTALL = "https://docs.docker.com/engine/install/"
-TABLE: tuple[tuple[str, Code, str], ...] = (  # pattern in the engine's words, code, what is wrong and the remedy
+ENGINE_ERRORS: tuple[
+    tuple[str, ErrorCode, str], ...
+] = (  # pattern in the engine's words, code, what is wrong and the remedy
     (
         r"could not select device driver|unresolvable CDI devices|CDI device injection failed|"
         r"(unknown|invalid|unknown or invalid) runtime .*nvidia",
@@ -126,14 +128,14 @@ def mapped(doing: str, host: str) -> Iterator[None]:
         ) from None
 
 
-def known(text: str) -> tuple[Code, str] | None:
-    for pattern, code, remedy in TABLE:
+def known(text: str) -> tuple[ErrorCode, str] | None:
+    for pattern, code, remedy in ENGINE_ERRORS:
         if re.search(pattern, text, re.I):
             return code, remedy
     return None
 
 
-def _known_failure(found: tuple[Code, str], doing: str) -> ToolFailure:
+def _known_failure(found: tuple[ErrorCode, str], doing: str) -> ToolFailure:
     code, remedy = found
     if code == "disk_full":
         return ToolFailure(code, f"{doing}: {remedy}", diagnosis="engine-disk-full")

@@ -171,7 +171,7 @@ class HttpWeb:
         parts = urlsplit(where)
         local = self._address(where)[1] is not None or parts.hostname in LOOPBACK
         rules = robots.Rules() if local or parts.hostname in APIS else self._robots(url, _origin(where))
-        if not rules.allow(parts.path + (f"?{parts.query}" if parts.query else "")):
+        if not rules.allow(where):
             raise WebError(url, f"the robots.txt of {parts.hostname} asks programs not to read it")
         wait = 0.0 if local else self._manners.turn(parts.hostname or "", rules.delay, RETRY_WAIT_S)
         if wait is None:

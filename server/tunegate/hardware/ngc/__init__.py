@@ -34,7 +34,7 @@ MAX_RELEASES = 40  # more than three years of them
 MAX_NOTES_PAGES = 4  # releases that the matrix does not know yet
 MAX_FAILURES = 3  # a registry that gives useless answers so often is asked no more
 LOOK_S = 45.0
-FALLBACK = "fallback table"
+FALLBACK_TABLE = "fallback table"
 UNPACKED = 2.2  # times the compressed size, as NGC images have it
 WANTED = re.compile(r"(?:(?P<name>[\w.:/-]+):)?(?P<release>\d\d\.\d\d)(?:-py3)?(?:@(?P<digest>sha256:[0-9a-f]{64}))?")
 
@@ -83,7 +83,7 @@ def on_engine(engine: Engine) -> Local:
     newest = next(iter(fallback_table()[1]))
     raise ToolFailure(
         "not_found",
-        f"{why}: pull one, e.g. `docker pull {ngc_registry.IMAGE}:{newest}-py3`, then call pick_ngc_image again",
+        f"{why}: pull one, e.g. `docker pull {ngc_registry.NGC_IMAGE}:{newest}-py3`, then call pick_ngc_image again",
     )
 
 
@@ -207,10 +207,10 @@ def _without_registry(search: _Search, usable: list[Local], why: str) -> Choice:
         if problem := ngc_rules.problem(facts, search.machine):
             search.pass_over(facts, problem)
             continue
-        image = f"{ngc_registry.IMAGE}:{release}-py3"
+        image = f"{ngc_registry.NGC_IMAGE}:{release}-py3"
         if digest := ngc_local.registry_digest(search.engine, image):
             reason = f"{why}, so chosen by the fallback table of {date}; the engine found its digest"
-            return _choice(image, digest, facts, reason, {"from": FALLBACK, "table_of": date, "local": False})
+            return _choice(image, digest, facts, reason, {"from": FALLBACK_TABLE, "table_of": date, "local": False})
         raise ToolFailure(
             "not_found",
             f"{why}, and the engine has no NGC PyTorch image that runs here. By the fallback table of {date} {release} would "
@@ -233,11 +233,11 @@ def _nothing(search: _Search) -> ToolFailure:
 
 def _wanted(search: _Search, web: Web, wanted: str) -> Choice:
     match = WANTED.fullmatch(wanted.strip())
-    name = (match["name"] or ngc_registry.IMAGE) if match else ""
+    name = (match["name"] or ngc_registry.NGC_IMAGE) if match else ""
     if not match or not name.endswith(ngc_registry.REPOSITORY):
         raise ToolFailure(
             "invalid_input",
-            f"image = {wanted[:120]!r}: name an NGC PyTorch release such as 26.03 or {ngc_registry.IMAGE}:26.03-py3 (Jetson's "
+            f"image = {wanted[:120]!r}: name an NGC PyTorch release such as 26.03 or {ngc_registry.NGC_IMAGE}:26.03-py3 (Jetson's "
             "-igpu tags and other images are not used by this version), or leave it out",
         )
     release, digest = match["release"], match["digest"]
@@ -246,7 +246,7 @@ def _wanted(search: _Search, web: Web, wanted: str) -> Choice:
     mine = [one for one in mine if one.image == image or not match["name"]]
     if mine:
         return _allowed(search, _of_local(mine[0], "the user's choice, on this engine already"), mine[0].facts)
-    if name != ngc_registry.IMAGE:
+    if name != ngc_registry.NGC_IMAGE:
         raise ToolFailure(
             "not_found",
             f"image = {image}: this engine does not have it (with a digest): `docker pull {image}`, then call again",
@@ -258,7 +258,7 @@ def _wanted(search: _Search, web: Web, wanted: str) -> Choice:
         found = ngc_local.registry_digest(search.engine, image) if error.unreachable and release in table else None
         if found and digest in (None, found):
             why = f"the user's choice, checked by the fallback table of {date}: nvcr.io could not be asked ({error.reason})"
-            more = {"from": FALLBACK, "table_of": date, "local": False}
+            more = {"from": FALLBACK_TABLE, "table_of": date, "local": False}
             return _allowed(search, _choice(image, found, table[release], why, more), table[release])
         code = "not_found" if "HTTP 404" in error.reason else "unavailable"
         raise ToolFailure(
@@ -319,7 +319,7 @@ def _of_offer(offer: Offer, why: str, said: Facts | None, search: _Search) -> Ch
     facts, release = offer.facts, offer.facts.release
     search.pages += offer.pages
     more = {"from": "registry", "local": False, "size_gb": offer.size_gb, "arch": search.machine.arch}
-    choice = _choice(f"{ngc_registry.IMAGE}:{release}-py3", offer.digest, facts, why, more)
+    choice = _choice(f"{ngc_registry.NGC_IMAGE}:{release}-py3", offer.digest, facts, why, more)
     if said and said.cuda and facts.cuda and said.cuda.split(".")[:2] != facts.cuda.split(".")[:2]:
         choice.notes.append(
             f"NVIDIA's page says CUDA {said.cuda} for {release}, the image says {facts.cuda}: the image counts"

@@ -12,7 +12,7 @@ from tunegate.clients.docker.engine import Engine
 from tunegate.hardware.ngc import rules as ngc_rules
 from tunegate.hardware.ngc.rules import Facts
 
-NAME = re.compile(r"(?P<name>\S*nvidia/pytorch):(?P<release>\d\d\.\d\d)-py3")
+NGC_TAG = re.compile(r"(?P<name>\S*nvidia/pytorch):(?P<release>\d\d\.\d\d)-py3")
 ASK_REGISTRY_S = 10.0
 
 
@@ -31,7 +31,7 @@ def images(engine: Engine) -> list[Local]:
     with engine_errors.mapped("listing the engine's images", engine.host):
         tags = {tag for image in engine.api.images() for tag in image.get("RepoTags") or []}
     found = []
-    for match in filter(None, map(NAME.fullmatch, tags)):
+    for match in filter(None, map(NGC_TAG.fullmatch, tags)):
         inspected = engines.image(engine, match[0])
         if inspected is None:  # removed meanwhile
             continue

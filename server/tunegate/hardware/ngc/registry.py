@@ -18,14 +18,17 @@ from tunegate.hardware.ngc.rules import Facts
 
 HOST = "https://nvcr.io"
 REPOSITORY = "nvidia/pytorch"
-IMAGE = f"nvcr.io/{REPOSITORY}"
-TOKEN = f"{HOST}/proxy_auth?scope=repository:{REPOSITORY}:pull"
+NGC_IMAGE = f"nvcr.io/{REPOSITORY}"
+TOKEN_URL = f"{HOST}/proxy_auth?scope=repository:{REPOSITORY}:pull"
 TAGS = f"{HOST}/v2/{REPOSITORY}/tags/list?n=2000"
 MAX_TAG_PAGES = 8
 TAG = re.compile(r"(\d\d\.\d\d)-py3")  # also there: -py3-igpu (Jetson), -py3-sdk and others
 DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
-LISTS = ("application/vnd.oci.image.index.v1+json", "application/vnd.docker.distribution.manifest.list.v2+json")
-SINGLE = ("application/vnd.oci.image.manifest.v1+json", "application/vnd.docker.distribution.manifest.v2+json")
+MANIFEST_LIST_TYPES = (
+    "application/vnd.oci.image.index.v1+json",
+    "application/vnd.docker.distribution.manifest.list.v2+json",
+)
+MANIFEST_TYPES = ("application/vnd.oci.image.manifest.v1+json", "application/vnd.docker.distribution.manifest.v2+json")
 
 
 class OtherMachine(WebError):
@@ -65,13 +68,15 @@ class Registry:
 
     def offer(self, release: str, reference: str | None = None) -> Offer:
         """The image of this architecture behind a release's tag, or behind the digest `reference`."""
-        top = self._get(f"{HOST}/v2/{REPOSITORY}/manifests/{reference or f'{release}-py3'}", (*LISTS, *SINGLE))
+        top = self._get(
+            f"{HOST}/v2/{REPOSITORY}/manifests/{reference or f'{release}-py3'}", (*MANIFEST_LIST_TYPES, *MANIFEST_TYPES)
+        )
         if reference:
             _check(top, reference)
         manifest, pages = top, [top]
         if "manifests" in _object(top):
             wanted = self._of_this_machine(top)
-            manifest = self._verified(f"{HOST}/v2/{REPOSITORY}/manifests/{wanted}", wanted, SINGLE)
+            manifest = self._verified(f"{HOST}/v2/{REPOSITORY}/manifests/{wanted}", wanted, MANIFEST_TYPES)
             pages.append(manifest)
         said = _object(manifest)
         digest = (said.get("config") or {}).get("digest") if isinstance(said.get("config"), dict) else None
@@ -112,9 +117,9 @@ class Registry:
 
     def _get(self, url: str, accept: tuple[str, ...] = ()) -> Page:
         if self._token is None:
-            said = _object(self.web.get(TOKEN, headers={"Accept": "application/json"})).get("token")
+            said = _object(self.web.get(TOKEN_URL, headers={"Accept": "application/json"})).get("token")
             if not isinstance(said, str) or not re.fullmatch(r"[\x21-\x7e]{1,8192}", said):
-                raise WebError(TOKEN, "gives no token")
+                raise WebError(TOKEN_URL, "gives no token")
             self._token = said
         headers = {"Authorization": f"Bearer {self._token}", "Accept": ", ".join(accept or ("application/json",))}
         return self.web.get(url, headers=headers)

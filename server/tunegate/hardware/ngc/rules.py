@@ -22,7 +22,7 @@ TORCH_FLOOR = Version(
 JETSON = ("5.3", "6.2", "7.2", "8.7")  # binaries for desktop GPUs do not run there; Thor (11.0) takes the arm64 images
 ARCHITECTURES = {"x86_64": "amd64", "amd64": "amd64", "aarch64": "arm64", "arm64": "arm64"}
 CUDA = re.compile(r"\d{1,2}(\.\d{1,4}){1,3}")
-ARCH_LIST = re.compile(r"[0-9.afPTX+;, ]{1,200}")
+ARCH_LIST_PATTERN = re.compile(r"[0-9.afPTX+;, ]{1,200}")
 CPU_ONLY = "its torch is built for the CPU only"
 _ARCH = re.compile(r"(\d{1,2})\.(\d)([af]?)(\+PTX)?")
 # GPUs whose driver may be bridged by CUDA's forward-compatibility package; never GeForce
@@ -82,7 +82,7 @@ def from_env(release: str, env: Mapping[str, str]) -> Facts:
         torch if version(torch) else None,
         value("CUDA_VERSION", CUDA),
         int(driver[1]) if driver else None,
-        value("TORCH_CUDA_ARCH_LIST", ARCH_LIST),
+        value("TORCH_CUDA_ARCH_LIST", ARCH_LIST_PATTERN),
     )
 
 

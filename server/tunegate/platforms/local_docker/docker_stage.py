@@ -36,7 +36,7 @@ from tunegate.project import extras, harness
 from tunegate.rundir import Run
 from tunegate.stage_table import HUB_SECRETS, ON_IMAGE, STAGES
 
-STOPPED = jobs.STOPPED[0]
+EXIT_SAVED = jobs.STOPPED[0]
 ENGINE_GONE_S = 600.0  # an engine that restarts or is upgraded is waited for this long
 
 
@@ -182,7 +182,7 @@ def follow(run: Run, stage: str, inputs: str, mode: str, stopping: threading.Eve
         return 1
     elif stopping.is_set():
         print(f"{stage} was asked to stop before it began", flush=True)
-        return STOPPED
+        return EXIT_SAVED
     else:
         container = _start(engine, run, stage, labels)
     threading.Thread(target=_stop_when_asked, args=(stopping, container), daemon=True).start()

@@ -9,7 +9,6 @@ The server itself needs none of torch, transformers or datasets.
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import hashlib
 import json
 import platform
@@ -41,7 +40,7 @@ def ensure(requirements: list[str]) -> dict:
     home = cache_dir() / "envs" / key
     home.parent.mkdir(parents=True, exist_ok=True)
     with home.with_suffix(".lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)  # two runs that need the same environment: the second waits and reuses it
+        nofollow.lock(lock, wait=True)  # two runs that need the same environment: the second waits and reuses it
         python, ready = home / "bin/python", home / "ready"
         reused = ready.is_file() and python.exists()  # a link whose interpreter was uninstalled is no python
         if not reused:

@@ -11,9 +11,10 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from tunegate import tasks
-from tunegate.clients.hub import Hub, Source
+from tunegate.clients.hub import Hub
 from tunegate.config import Reshape
 from tunegate.errors import ToolFailure
+from tunegate.evidence import Source
 from tunegate.probe.dataset import findings as findings_module
 from tunegate.probe.dataset import recommend
 from tunegate.probe.dataset.columns import at_path

@@ -20,10 +20,10 @@ from pydantic import BaseModel, ConfigDict, Field
 from tunegate.errors import ToolFailure
 from tunegate.probe.dataset.columns import dig
 
-FORMATS = ("xywh", "xyxy", "cxcywh")
+BOX_FORMATS = ("xywh", "xyxy", "cxcywh")
 MAX_BROKEN = 0.02  # boxes that may break the right format: annotators do reach past the edge
 MIN_LEAD = 0.02  # how much more a wrong format must be broken
-SLACK = 0.01  # of the image's side: rounding, and boxes one pixel past the edge
+BOX_SLACK = 0.01  # of the image's side: rounding, and boxes one pixel past the edge
 MIN_BOXES = 10  # fewer do not decide between formats that all fit
 
 
@@ -67,8 +67,8 @@ def judge_boxes(rows: list[dict[str, Any]], columns: dict[str, str], asked: str 
             f"{counts['mismatched']} of {len(rows)} rows have another number of {columns['category']!r} than of "
             f"{columns['bbox']!r}: they do not belong together; pass another column_map",
         )
-    normalised = max(max(map(abs, box)) for box, _, _ in found) <= 1.0 + SLACK
-    broken = {name: sum(_breaks(name, item, normalised) for item in found) for name in FORMATS}
+    normalised = max(max(map(abs, box)) for box, _, _ in found) <= 1.0 + BOX_SLACK
+    broken = {name: sum(_breaks(name, item, normalised) for item in found) for name in BOX_FORMATS}
     chosen, why = _decide(broken, len(found), normalised, any(w for _, w, _ in found), asked, known)
     outside = sum(_outside(chosen, item, normalised) for item in found)
     small = [area for item in found if (area := _area(chosen, item, normalised)) is not None]
@@ -137,7 +137,7 @@ def _outside(name: str, item: Sized, normalised: bool) -> bool:
     if normalised:
         width = height = 1.0
     reach = max(box)
-    slack_x, slack_y = ((side or reach) * SLACK + (0 if normalised else 1) for side in (width, height))
+    slack_x, slack_y = ((side or reach) * BOX_SLACK + (0 if normalised else 1) for side in (width, height))
     return (
         left < -slack_x
         or top < -slack_y
@@ -172,7 +172,7 @@ def _decide(
                 f"look at some, and pass box_format={best!r} if that is what they are",
             )
         return chosen, f"{'the user says so' if asked else 'the file format prescribes it'}; {evidence}"
-    fitting = [name for name in FORMATS if share[name] <= max(MAX_BROKEN, share[best])]
+    fitting = [name for name in BOX_FORMATS if share[name] <= max(MAX_BROKEN, share[best])]
     if share[best] > 0.2:
         raise ToolFailure(
             "ambiguous",
@@ -187,7 +187,7 @@ def _decide(
         return best, evidence
     if len(fitting) == 1 and boxes < MIN_BOXES and sized:
         return best, evidence
-    options = fitting if len(fitting) > 1 else FORMATS
+    options = fitting if len(fitting) > 1 else BOX_FORMATS
     raise ToolFailure(
         "ambiguous",
         f"the boxes could be {' or '.join(options)}: {evidence}. Ask the user (the dataset's card says it), then pass "

@@ -9,11 +9,11 @@ from typing import Any, Literal
 
 from tunegate.probe.dataset.images import EXTENSIONS
 
-Kind = Literal["image", "class", "int", "float", "string", "bool", "list", "struct", "array", "audio", "other"]
+FeatureKind = Literal["image", "class", "int", "float", "string", "bool", "list", "struct", "array", "audio", "other"]
 MAX_DEPTH = 8  # of nested types; what lies deeper is `other`
 MAX_FIELDS = 100
-_KINDS: dict[str, Kind] = {"Image": "image", "Audio": "audio"}
-_DTYPES: tuple[tuple[str, Kind], ...] = (
+_KINDS: dict[str, FeatureKind] = {"Image": "image", "Audio": "audio"}
+_DTYPES: tuple[tuple[str, FeatureKind], ...] = (
     ("int", "int"),
     ("uint", "int"),
     ("float", "float"),
@@ -29,7 +29,7 @@ _DTYPES: tuple[tuple[str, Kind], ...] = (
 class Feature:
     """One column: its kind, its type in words, class names where declared; `item` of a list, `fields` of a struct."""
 
-    kind: Kind
+    kind: FeatureKind
     shown: str
     names: tuple[str, ...] = ()
     item: Feature | None = None
@@ -144,7 +144,7 @@ def _reads_as(value: Any, convert: type) -> bool:
     return isinstance(value, (str, int, float)) and str(convert(value)) == str(value).strip()
 
 
-def _value_kind(dtype: str) -> Kind:
+def _value_kind(dtype: str) -> FeatureKind:
     return next((kind for start, kind in _DTYPES if dtype.startswith(start)), "other")
 
 

@@ -14,7 +14,7 @@ from tunegate.probe.dataset.pictures import Picture, decoded
 SIDE = 16  # of the difference hash: 16 x 16 comparisons of neighbours, 256 bits
 # Bits of 256 in which near copies differ at most. Measured: photographs, half size or JPEG quality 40, at most 11, unrelated
 # ones at least 68; at 28 px unrelated pictures of clothes come as near as 6: images smaller than SMALLEST are left out.
-NEAR = 10
+NEAR_BITS = 10
 SMALLEST = 48  # pixels, the shorter side
 FLAT = 24  # an image with fewer set or unset bits has too little in it to be told from another
 
@@ -91,8 +91,8 @@ def difference_hash(data: bytes | None) -> int | None:
 
 
 def _repeats(hashes: list[int]) -> int:
-    return sum(any((one ^ other).bit_count() <= NEAR for other in hashes[:at]) for at, one in enumerate(hashes))
+    return sum(any((one ^ other).bit_count() <= NEAR_BITS for other in hashes[:at]) for at, one in enumerate(hashes))
 
 
 def _shared(train: list[int], evaluation: list[int]) -> int:
-    return sum(any((one ^ other).bit_count() <= NEAR for other in train) for one in evaluation)
+    return sum(any((one ^ other).bit_count() <= NEAR_BITS for other in train) for one in evaluation)

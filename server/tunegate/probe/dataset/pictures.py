@@ -19,7 +19,7 @@ from tunegate.probe.dataset.images import inspect, measure
 
 MAX_BYTES = 64 * 1024 * 1024  # of one picture file
 MAX_PIXELS = 50_000_000  # 150 MB decoded as RGB
-FORMATS = ("PNG", "JPEG", "BMP", "GIF", "WEBP", "TIFF")  # what Pillow may open: no Ghostscript, no plug-ins
+PICTURE_FORMATS = ("PNG", "JPEG", "BMP", "GIF", "WEBP", "TIFF")  # what Pillow may open: no Ghostscript, no plug-ins
 
 
 @dataclass
@@ -119,7 +119,7 @@ def decoded(data: bytes | None) -> Any:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error", image.DecompressionBombWarning)
-            opened = image.open(io.BytesIO(data), formats=FORMATS)
+            opened = image.open(io.BytesIO(data), formats=PICTURE_FORMATS)
             opened.load()
     except (image.DecompressionBombError, image.DecompressionBombWarning):
         raise ValueError("promises more pixels than are decoded") from None

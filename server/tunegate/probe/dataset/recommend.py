@@ -12,7 +12,7 @@ from tunegate.config import RepoId
 from tunegate.knowledge.reference_pages import sections
 
 PAGE = "dataset-recommendations.md"
-SHOWN = 5
+MAX_SHOWN = 5
 
 
 class Recommendation(BaseModel):
@@ -45,7 +45,7 @@ def recommended(task: str, method: str | None, model_type: str | None) -> list[R
     """3 to 5 datasets; those made for the model's family come first."""
     known = load().get(tasks.variant(task, method)) or load()[task]
     kind = (model_type or "").lower()
-    return sorted(known, key=lambda one: not any(kind.startswith(name) for name in one.families))[:SHOWN]
+    return sorted(known, key=lambda one: not any(kind.startswith(name) for name in one.families))[:MAX_SHOWN]
 
 
 def message(task: str, method: str | None, model: Any) -> str:

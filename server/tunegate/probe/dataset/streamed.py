@@ -34,7 +34,7 @@ from tunegate.probe.dataset.table import Rows, Table
 from tunegate.probe.model import deep
 
 SCRIPT = Path(__file__).parents[1] / "scripts" / "stream_dataset.py"
-REQUIREMENTS = ("datasets==5.2.0", "pillow")  # as the scaffolds pin it: what prepare will load it with
+PROBE_REQUIREMENTS = ("datasets==5.2.0", "pillow")  # as the scaffolds pin it: what prepare will load it with
 N_ROWS = 100  # of each split
 SPLIT_S = 60.0
 WAIT_S = 60.0
@@ -98,11 +98,11 @@ def _look(hub: Hub, info: RepoInfo, unread: NoReader, run_dir: Path) -> dict[str
         "bytes": MAX_RESULT * 3 // 4,
     }
     question = json.dumps([asked, hub.endpoint], sort_keys=True).encode()
-    key = hashlib.sha256(b"\0".join([SCRIPT.read_bytes(), question, " ".join(REQUIREMENTS).encode()])).hexdigest()
+    key = hashlib.sha256(b"\0".join([SCRIPT.read_bytes(), question, " ".join(PROBE_REQUIREMENTS).encode()])).hexdigest()
     folder = run_dir / ".probe" / key[:16]
     if found := _result(folder, key):
         return found
-    image = os.environ.get("TUNEGATE_PROBE_IMAGE") or deep.IMAGE
+    image = os.environ.get("TUNEGATE_PROBE_IMAGE") or deep.PROBE_IMAGE
     engine = engines.connect()
     labels = {"tunegate.probe": f"{key[:32]}-stream", "tunegate.probe.dir": str(folder)}
     running = containers.find(engine, labels)
@@ -134,7 +134,7 @@ def _plan(
     found = engines.image(engine, image)
     return ContainerPlan(
         image=image,
-        argv=("python", "-I", SCRIPT.name, key, *REQUIREMENTS, "--", *offline),
+        argv=("python", "-I", SCRIPT.name, key, *PROBE_REQUIREMENTS, "--", *offline),
         name=f"tunegate-probe-stream-{key[:12]}-{time.time_ns()}",
         labels=labels,
         output_dir=folder,  # all that it sees of this machine

@@ -13,7 +13,7 @@ from tunegate.probe.dataset.columns import dig
 from tunegate.tasks.columns import BESIDE
 
 ROLES = ("system", "developer", "user", "assistant", "tool")
-SHAREGPT = {"human": "user", "user": "user", "gpt": "assistant", "assistant": "assistant", "chatgpt": "assistant", "bing": "assistant",
+SHAREGPT_ROLES = {"human": "user", "user": "user", "gpt": "assistant", "assistant": "assistant", "chatgpt": "assistant", "bing": "assistant",
             "bard": "assistant", "model": "assistant", "system": "system", "tool": "tool", "observation": "tool", "function_call": "assistant",
             "function_response": "tool"}  # fmt: skip
 
@@ -73,7 +73,7 @@ def _refuse(rows: int, empty: int, unanswered: int, roles: Counter[str], columns
         )
     unknown = [name for name in roles if _role(name) is None]
     if unknown:
-        known = ", ".join(SHAREGPT if form == "sharegpt" else ROLES)
+        known = ", ".join(SHAREGPT_ROLES if form == "sharegpt" else ROLES)
         raise ToolFailure(
             "rejected",
             f"column {columns['messages']!r} has turns of {unknown[0]!r}, and only {known} are known: who speaks there is for "
@@ -88,7 +88,7 @@ def _refuse(rows: int, empty: int, unanswered: int, roles: Counter[str], columns
 
 
 def _role(name: str) -> str | None:
-    return name if name in ROLES else SHAREGPT.get(name)
+    return name if name in ROLES else SHAREGPT_ROLES.get(name)
 
 
 def turns_of(value: Any) -> list[tuple[str, str]]:

@@ -11,7 +11,8 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from tunegate import tasks
-from tunegate.clients.hub import Hub, RepoInfo, Source
+from tunegate.clients.hub import Hub, RepoInfo
+from tunegate.evidence import Source
 from tunegate.probe.model import custom_code, deep, detect, formats, model_config, parts, processors, quantised, weights
 from tunegate.probe.model.deep import Seen
 from tunegate.probe.model.repo_files import identifier, items, json_file, text
@@ -25,7 +26,7 @@ class ModelFacts(BaseModel):
     model_id: str
     revision: str = Field(description="commit SHA")
     task: str
-    task_source: detect.Source = Field(description="how the task was told")
+    task_source: detect.TaskSource = Field(description="how the task was told")
     auto_class: str
     verdict: Literal["accept", "reject"]
     reasons: list[str] = Field(default_factory=list, description="why it is rejected")

@@ -24,7 +24,7 @@ from tunegate.errors import ToolFailure
 from tunegate.evidence import seal
 from tunegate.tasks import architectures
 
-IMAGE = "python:3.12-slim"  # TUNEGATE_PROBE_IMAGE names another one, which may have transformers already
+PROBE_IMAGE = "python:3.12-slim"  # TUNEGATE_PROBE_IMAGE names another one, which may have transformers already
 SCRIPT = Path(__file__).parents[1] / "scripts" / "deep_probe.py"
 WAIT_S = 60.0
 POLL_S = 0.2
@@ -63,7 +63,7 @@ def look(run_dir: Path, config_json: bytes, wait_s: float = WAIT_S) -> Seen | No
 
     Raises ToolFailure: unavailable, access_denied, not_found (no engine, no image), stage_failed (it did not run there).
     """
-    image = os.environ.get("TUNEGATE_PROBE_IMAGE") or IMAGE
+    image = os.environ.get("TUNEGATE_PROBE_IMAGE") or PROBE_IMAGE
     script = SCRIPT.read_bytes()
     key = hashlib.sha256(
         b"\0".join([script, config_json, image.encode(), architectures.version().encode()])

@@ -10,7 +10,7 @@ from tunegate.errors import NextCall, ToolFailure
 from tunegate.probe.model.repo_files import text
 from tunegate.tasks import architectures
 
-Source = Literal["argument", "architecture", "pipeline_tag", "model_type"]
+TaskSource = Literal["argument", "architecture", "pipeline_tag", "model_type"]
 
 # Tags that say what a backbone without a head was pretrained for, not what it can be trained for.
 HEADLESS_TAGS = ("image-feature-extraction", "feature-extraction", "zero-shot-image-classification", "any-to-any")
@@ -33,7 +33,7 @@ def is_foreign(tag: str | None) -> bool:
     return bool(tag) and tag not in known
 
 
-def decide_task(info: RepoInfo, config: dict[str, Any], names: list[str], asked: str | None) -> tuple[str, Source]:
+def decide_task(info: RepoInfo, config: dict[str, Any], names: list[str], asked: str | None) -> tuple[str, TaskSource]:
     """(task, how it was told). names: config.json's architectures.
 
     Raises out_of_scope (a head for another task), invalid_input (`asked` contradicts the head), ambiguous (several tasks
@@ -74,7 +74,7 @@ def _as_asked(
     )
 
 
-def _by_head(info: RepoInfo, name: str, serves: tuple[str, ...], tag: str | None) -> tuple[str, Source]:
+def _by_head(info: RepoInfo, name: str, serves: tuple[str, ...], tag: str | None) -> tuple[str, TaskSource]:
     if len(serves) == 1:
         return serves[0], "architecture"
     if tag in serves:
@@ -114,7 +114,7 @@ def out_of_scope(what: str) -> ToolFailure:
     )
 
 
-def remarks(tag: str | None, names: list[str], task: str, source: Source) -> list[str]:
+def remarks(tag: str | None, names: list[str], task: str, source: TaskSource) -> list[str]:
     """What the user should know about how the task was told."""
     found = []
     if tag and tag not in (task, *HEADLESS_TAGS, *tasks.TASKS[task].same_tags):

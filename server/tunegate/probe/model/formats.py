@@ -25,7 +25,7 @@ class Format:
 
 
 # Looked at from the top when there is no config.json, or one without model_type. {base} is the base model, where one is named.
-FORMATS = (
+WEIGHT_FORMATS = (
     Format("a PEFT adapter, not a model", "{base}", ("adapter_config.json",), libraries=("peft",)),
     Format(
         "a diffusers pipeline, which is out of scope",
@@ -91,11 +91,11 @@ FORMATS = (
 def find(info: RepoInfo, config: dict[str, Any] | None) -> Format | None:
     """The first format that this repository shows, by its files, then by the keys of its config.json, then by library."""
     names = [name for name in info.files if "/" not in name]
-    for form in FORMATS:
+    for form in WEIGHT_FORMATS:
         if any(fnmatchcase(name, pattern) for pattern in form.files for name in names):
             return form
     libraries = {info.library or "", str(info.card.get("library_name") or ""), *info.tags}
-    for form in FORMATS:
+    for form in WEIGHT_FORMATS:
         if any(key in (config or {}) for key in form.keys) or libraries & set(form.libraries):
             return form
     return None

@@ -8,7 +8,7 @@ from typing import Any
 from tunegate.probe.model.repo_files import items, mapping, whole
 
 # Where a composite config keeps its parts; the language model's before the vision tower's.
-NESTED = (
+NESTED_CONFIGS = (
     "text_config",
     "llm_config",
     "language_config",
@@ -18,7 +18,7 @@ NESTED = (
     "backbone_config",
     "encoder",
 )
-NAMES = {  # fact -> what model configs call it
+FACT_NAMES = {  # fact -> what model configs call it
     "hidden_size": ("hidden_size", "hidden_sizes", "d_model", "n_embd", "hidden_dim", "embed_dim", "embed_dims"),
     "intermediate_size": ("intermediate_size", "ffn_dim", "n_inner", "d_ff", "encoder_ffn_dim"),
     "vocab_size": ("vocab_size",),
@@ -33,7 +33,7 @@ def facts(config: dict[str, Any]) -> dict[str, Any]:
     """The fields of ModelFacts that config.json tells."""
     tied = config.get("tie_word_embeddings")
     return {
-        **{fact: _number(config, names) for fact, names in NAMES.items()},
+        **{fact: _number(config, names) for fact, names in FACT_NAMES.items()},
         **_labels(config),
         "image_size": _image_size(config),
         "patch_size": _number(config, ("patch_size",)),
@@ -54,7 +54,7 @@ def _parts(config: dict[str, Any], depth: int = 2) -> Iterator[dict[str, Any]]:
     """The config and what it nests, the outer ones first."""
     yield config
     if depth:
-        for key in NESTED:
+        for key in NESTED_CONFIGS:
             if isinstance(config.get(key), dict):
                 yield from _parts(config[key], depth - 1)
 

@@ -14,14 +14,14 @@ CONNECTOR = frozenset(
     "vision_adapter vision_aligner mlp1 patch_merger image_newline view_separator view_seperator layerwise_projectors "
     "spatial_projectors vision_language_connector".split()
 )
-VISION = frozenset(
+VISION_NAMES = frozenset(
     "visual vit vpm image_tower image_encoder img_encoder image_model vqmodel vqvae sam_model sam_encoder "
     "high_vision_model low_vision_model qwen2_encoder image_vit video_tower".split()
 )
-AUDIO = frozenset("audio_tower audio_model audio_encoder embed_audio speech_encoder apm audio".split())
-LANGUAGE = frozenset("language_model text_model llm text_decoder".split())
+AUDIO_NAMES = frozenset("audio_tower audio_model audio_encoder embed_audio speech_encoder apm audio".split())
+LANGUAGE_NAMES = frozenset("language_model text_model llm text_decoder".split())
 LM_HEAD = frozenset("lm_head embed_out predictions lm_loss output_projection proj_out fc_out pred_layer".split())
-HEAD = LM_HEAD | frozenset(
+HEAD_NAMES = LM_HEAD | frozenset(
     "score classifier classifier_head classification_head cls_classifier distillation_classifier head head_dist "
     "class_labels_classifier bbox_predictor class_embed bbox_embed class_predictor mask_head bbox_attention decode_head "
     "auxiliary_head segmentation_head metric_head relative_head enc_score_head enc_bbox_head enc_out_bbox_embed "
@@ -41,13 +41,13 @@ def of_tensor(name: str, task: str, model_type: str) -> str:
     if not connectors.isdisjoint(modules):
         return "connector"
     for module in modules:
-        if module in AUDIO:
+        if module in AUDIO_NAMES:
             return "audio"
-        if module in VISION or module.startswith("vision_"):
+        if module in VISION_NAMES or module.startswith("vision_"):
             return "vision"
-        if module in LANGUAGE:
+        if module in LANGUAGE_NAMES:
             return "language" if LM_HEAD.isdisjoint(modules) else "head"
-        if module in HEAD:
+        if module in HEAD_NAMES:
             return "head"
         if module == "encoder" and model_type in IMAGE_ENCODERS:
             return "vision"

@@ -10,7 +10,7 @@ from tunegate.clients.hub import Hub, RepoInfo
 from tunegate.errors import ToolFailure
 from tunegate.probe.model.repo_files import identifier, json_file
 
-KEYS = (
+PROCESSOR_KEYS = (
     "image_processor_type",
     "size",
     "crop_size",
@@ -58,7 +58,7 @@ def read(hub: Hub, info: RepoInfo, task: str, warnings: list[str]) -> dict[str, 
 def _image_processor(raw: dict[str, Any]) -> dict[str, Any] | None:
     """The image processor's settings; transformers 5 may nest them in processor_config.json."""
     raw = raw["image_processor"] if isinstance(raw.get("image_processor"), dict) else raw
-    return {key: raw[key] for key in KEYS if key in raw and _plain(raw[key])} or None
+    return {key: raw[key] for key in PROCESSOR_KEYS if key in raw and _plain(raw[key])} or None
 
 
 def _plain(value: Any) -> bool:

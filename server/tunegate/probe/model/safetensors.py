@@ -6,7 +6,7 @@ import json
 import math
 from dataclasses import dataclass, field
 
-PREFIX = 8
+LENGTH_BYTES = 8
 MAX_HEADER = 8 * 1024 * 1024  # the format allows 100 MB; 8 MB is some 60,000 tensors
 MAX_DIMENSIONS = 32
 MAX_SIZE = 1 << 53  # of one dimension or offset: beyond every file, and no product becomes a huge number
@@ -46,11 +46,11 @@ class Weights:
 
 def header_length(start: bytes) -> int:
     """The JSON's length from a file's first 8 bytes. Raises ValueError with the reason."""
-    if len(start) < PREFIX:
+    if len(start) < LENGTH_BYTES:
         raise ValueError("it is shorter than 8 bytes")
     if start.startswith(b"version "):
         raise ValueError("it is a Git LFS pointer, the weights themselves were never uploaded")
-    length = int.from_bytes(start[:PREFIX], "little")
+    length = int.from_bytes(start[:LENGTH_BYTES], "little")
     if not 2 <= length <= MAX_HEADER:
         raise ValueError(f"its first 8 bytes announce a header of {length:,} bytes (2 to {MAX_HEADER:,} are read)")
     return length
@@ -73,7 +73,7 @@ def parse_header(header: bytes) -> Weights:
             )
         result.count(tensor)
         end = tensor.stop
-    result.end = PREFIX + len(header) + end
+    result.end = LENGTH_BYTES + len(header) + end
     return result
 
 

@@ -10,9 +10,9 @@ from tunegate.clients.hub import Hub, RepoInfo
 from tunegate.probe.model import formats, parts, quantised
 from tunegate.probe.model.quantised import Quantisation
 from tunegate.probe.model.repo_files import json_file, whole
-from tunegate.probe.model.safetensors import PREFIX, Weights, header_length, parse_header
+from tunegate.probe.model.safetensors import LENGTH_BYTES, Weights, header_length, parse_header
 
-INDEX, SINGLE = "model.safetensors.index.json", "model.safetensors"
+WEIGHTS_INDEX, WEIGHTS_FILE = "model.safetensors.index.json", "model.safetensors"
 MAX_INDEX = 24_000_000  # DeepSeek-V3 has 9 MB
 MAX_SHARDS = 256  # more than this are not read one by one: the index says what they hold
 MAX_HEADERS = 32_000_000  # bytes of all headers together
@@ -29,7 +29,7 @@ def is_pickle(name: str) -> bool:
 
 def has_model(info: RepoInfo) -> bool:
     """Whether there are weights of a whole model that transformers would find."""
-    return SINGLE in info.files or INDEX in info.files or any(map(is_pickle, info.files))
+    return WEIGHTS_FILE in info.files or WEIGHTS_INDEX in info.files or any(map(is_pickle, info.files))
 
 
 def read(
@@ -44,7 +44,7 @@ def read(
 
     part_of: a tensor's name -> its part. What is wrong is added to `reasons`, what is odd to `warnings`.
     """
-    if SINGLE in info.files or INDEX in info.files:
+    if WEIGHTS_FILE in info.files or WEIGHTS_INDEX in info.files:
         try:
             return {"weights_format": "safetensors", **_safetensors(hub, info, part_of, quantisation, warnings)}
         except ValueError as error:
@@ -64,7 +64,7 @@ def read(
         return {"weights_format": "gguf"}
     others = [repr(name[:80]) for name in info.files if name.endswith(OTHERS)][:3]
     reasons.append(
-        f"it has neither {SINGLE} nor pytorch_model.bin at its top"
+        f"it has neither {WEIGHTS_FILE} nor pytorch_model.bin at its top"
         + (f" (only {', '.join(others)})" if others else "")
         + ": choose a model with weights for transformers on PyTorch"
     )
@@ -79,17 +79,19 @@ def _safetensors(
     warnings: list[str],
 ) -> dict[str, Any]:
     """The counts over all shards. Raises ValueError with the reason if an index or a header is damaged."""
-    if SINGLE in info.files:
-        shards, meta = {SINGLE: []}, {}
+    if WEIGHTS_FILE in info.files:
+        shards, meta = {WEIGHTS_FILE: []}, {}
     else:
         shards, meta = _index(hub, info)
     found = _headers(hub, info, shards) if len(shards) <= MAX_SHARDS else None
     if found is None:
-        warnings.append(f"{len(shards)} shards: sizes are those that {INDEX} states, not counted from each header")
+        warnings.append(
+            f"{len(shards)} shards: sizes are those that {WEIGHTS_INDEX} states, not counted from each header"
+        )
         return {"parameters": whole(meta.get("total_parameters")), "weights_bytes": whole(meta.get("total_size"))}
     held = {tensor.name for weights in found.values() for tensor in weights.tensors}
     if lost := [name for tensors in shards.values() for name in tensors if name not in held]:
-        warnings.append(f"{INDEX} names {len(lost)} tensors that no shard holds, e.g. {lost[0][:80]!r}")
+        warnings.append(f"{WEIGHTS_INDEX} names {len(lost)} tensors that no shard holds, e.g. {lost[0][:80]!r}")
     return _counts(found.values(), part_of, quantisation, warnings)
 
 
@@ -120,18 +122,18 @@ def _counts(
 
 def _index(hub: Hub, info: RepoInfo) -> tuple[dict[str, list[str]], dict[str, Any]]:
     """({shard: its tensors}, metadata). Raises ValueError when it names no file, or files that are not there."""
-    index = json_file(hub, info, INDEX, MAX_INDEX)
+    index = json_file(hub, info, WEIGHTS_INDEX, MAX_INDEX)
     named = index.get("weight_map")
     shards: dict[str, list[str]] = {}
     for tensor, name in named.items() if isinstance(named, dict) else ():
         if isinstance(name, str):
             shards.setdefault(name, []).append(tensor)
     if not shards:
-        raise ValueError(f"{INDEX} names no file")
+        raise ValueError(f"{WEIGHTS_INDEX} names no file")
     missing = sorted(name for name in shards if name not in info.files)
     if missing:
         more = f" and {len(missing) - 1} more" if missing[1:] else ""
-        raise ValueError(f"{INDEX} names {missing[0][:80]!r}{more}, which the repository lacks")
+        raise ValueError(f"{WEIGHTS_INDEX} names {missing[0][:80]!r}{more}, which the repository lacks")
     meta = index.get("metadata")
     return dict(sorted(shards.items())), meta if isinstance(meta, dict) else {}
 
@@ -151,7 +153,7 @@ def _headers(hub: Hub, info: RepoInfo, shards: dict[str, list[str]]) -> dict[str
         lengths = {name: _checked(header_length, name, start) for name, start in starts.items()}
         if sum(lengths.values()) > MAX_HEADERS:
             return None
-        rest = {n: PREFIX + lengths[n] - len(starts[n]) for n in shards}
+        rest = {n: LENGTH_BYTES + lengths[n] - len(starts[n]) for n in shards}
         short = [name for name in shards if rest[name] > 0 and len(starts[name]) == guess[name]]
         more = pool.map(lambda n: _read(hubs[n], info, n, guess[n], rest[n]), short)
         starts |= {name: starts[name] + tail for name, tail in zip(short, more, strict=True)}
@@ -160,7 +162,7 @@ def _headers(hub: Hub, info: RepoInfo, shards: dict[str, list[str]]) -> dict[str
         for one in hubs.values():
             hub.trail.sources += one.trail.sources
             hub.trail.bytes_fetched += one.trail.bytes_fetched
-    return {name: _parsed(info, name, start[PREFIX:], lengths[name]) for name, start in starts.items()}
+    return {name: _parsed(info, name, start[LENGTH_BYTES:], lengths[name]) for name, start in starts.items()}
 
 
 def _guess(tensors: list[str]) -> int:

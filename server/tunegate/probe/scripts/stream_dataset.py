@@ -24,7 +24,7 @@ import time
 
 MAX_FILE = 96 << 10  # bytes of an image file that is handed on as it is
 MAX_READ = 64 << 20  # bytes of an image file that is read at all
-SIDE = (
+SAMPLED_SIDE = (
     256  # pixels: larger files are sampled down to this, nearest pixel, so that the values of a mask stay what they are
 )
 TOTAL_S = 1200
@@ -164,7 +164,7 @@ def smaller(image, data: bytes) -> bytes:
 
     if image.mode not in ("1", "L", "P", "RGB", "I;16"):
         image = image.convert("RGB")
-    share = min(1.0, SIDE / max(image.size))
+    share = min(1.0, SAMPLED_SIDE / max(image.size))
     note, out = PngImagePlugin.PngInfo(), io.BytesIO()
     note.add_text("sha256", hashlib.sha256(data).hexdigest())
     image.resize([max(1, round(side * share)) for side in image.size], 0).save(out, "png", pnginfo=note)

@@ -12,7 +12,7 @@ from tunegate.rundir import Run
 LARGE_LOSS = 0.1  # of a split's rows, or of its objects: more is for the user to know before anything is trained
 BY_DESIGN = ("box of a crowd", "object of a crowd")  # a class of which there are only crowds is not a mistake
 LONGEST_NAME = 100  # characters of a class name that the probe keeps
-SHOWN = 5
+MAX_SHOWN = 5
 
 
 @dataclass
@@ -81,9 +81,9 @@ def _classes(found: Reconciled, split: str, counts: dict[str, Any], probed: dict
             wrong.append(f"class {name!r} of split {split!r}: the probe counted {expected}, prepare read {seen}")
         elif sum(why.values()) == seen and not set(why) <= set(BY_DESIGN):
             wrong.append(f"class {name!r} of split {split!r} vanished: all {seen} are left out ({_listed(why)})")
-    found.problems += wrong[:SHOWN]
-    if len(wrong) > SHOWN:
-        found.problems.append(f"the same holds for {len(wrong) - SHOWN} more classes of split {split!r}")
+    found.problems += wrong[:MAX_SHOWN]
+    if len(wrong) > MAX_SHOWN:
+        found.problems.append(f"the same holds for {len(wrong) - MAX_SHOWN} more classes of split {split!r}")
 
 
 def _by_short_name(counts: dict[str, int]) -> dict[str, int]:
@@ -112,7 +112,9 @@ def _left_out(found: Reconciled, part: str, split: str, counts: dict[str, Any], 
 
 
 def _listed(why: dict[str, int]) -> str:
-    return ", ".join(f"{count} {reason}" for reason, count in sorted(why.items(), key=lambda item: -item[1])[:SHOWN])
+    return ", ".join(
+        f"{count} {reason}" for reason, count in sorted(why.items(), key=lambda item: -item[1])[:MAX_SHOWN]
+    )
 
 
 def _chosen(found: Reconciled, config: RunConfig, meta: dict[str, Any], read: dict[str, Any]) -> None:
@@ -130,7 +132,7 @@ def _chosen(found: Reconciled, config: RunConfig, meta: dict[str, Any], read: di
     ]
     if absent and n_train < usable:
         found.notes.append(
-            f"{len(absent)} classes have no example among the {n_train} training rows chosen: {', '.join(absent[:SHOWN])}; raise n_train"
+            f"{len(absent)} classes have no example among the {n_train} training rows chosen: {', '.join(absent[:MAX_SHOWN])}; raise n_train"
         )
 
 

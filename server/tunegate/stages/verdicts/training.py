@@ -10,7 +10,7 @@ from tunegate.config import RunConfig
 from tunegate.errors import coded
 from tunegate.hardware import fit
 from tunegate.jobs import checkpoints
-from tunegate.probe.model.safetensors import PREFIX, header_length, parse_header
+from tunegate.probe.model.safetensors import LENGTH_BYTES, header_length, parse_header
 from tunegate.project import render
 from tunegate.rundir import Run
 from tunegate.stages.verdicts import prepared
@@ -205,7 +205,7 @@ def _weights_problems(run: Run, folder: str = "checkpoints/final") -> list[str]:
     for path in files:
         with path.open("rb") as file:
             try:
-                described = parse_header(file.read(header_length(file.read(PREFIX))))
+                described = parse_header(file.read(header_length(file.read(LENGTH_BYTES))))
                 if described.end != path.stat().st_size or not described.parameters:
                     wrong.append(f"{path.name} is not as long as its header says")
             except ValueError as error:

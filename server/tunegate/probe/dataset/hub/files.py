@@ -24,10 +24,10 @@ from tunegate.probe.dataset.splits import KEYWORDS, by_split
 from tunegate.probe.dataset.table import Rows, Table
 
 MAX_FOOTERS = 8
-HEAD = 1 << 20  # bytes of a csv or jsonl file that are read
+TABLE_HEAD = 1 << 20  # bytes of a csv or jsonl file that are read
 N_IMAGES = 100
 ROWS = (".parquet", ".csv", ".json", ".jsonl", ".arrow", ".zip", ".tar", ".gz", ".tgz", ".txt")
-TEXT = (".jsonl", ".csv", ".json")
+TEXT_SUFFIXES = (".jsonl", ".csv", ".json")
 
 
 class NoReader(Exception):
@@ -91,7 +91,9 @@ def through_files(hub: Hub, info: RepoInfo, asked: str | None) -> HubTable:
     }
     images = [name for name in names if name.lower().endswith(EXTENSIONS)]
     text = {
-        split: found for split, group in groups.items() if (found := [n for n in group if n.lower().endswith(TEXT)])
+        split: found
+        for split, group in groups.items()
+        if (found := [n for n in group if n.lower().endswith(TEXT_SUFFIXES)])
     }
     if parquet:
         table = _parquet(hub, info, parquet)
@@ -185,8 +187,8 @@ def _text(hub: Hub, info: RepoInfo, groups: dict[str, list[str]]) -> Table:
 
 def _head(hub: Hub, info: RepoInfo, path: str) -> tuple[list[dict[str, Any]], bool]:
     """(rows in the first HEAD bytes, whether that is the whole file)"""
-    data = hub.read_bytes("dataset", info.id, info.sha, path, max_bytes=HEAD, length=HEAD)
-    complete = len(data) < HEAD
+    data = hub.read_bytes("dataset", info.id, info.sha, path, max_bytes=TABLE_HEAD, length=TABLE_HEAD)
+    complete = len(data) < TABLE_HEAD
     text = (data if complete else data[: data.rfind(b"\n") + 1]).decode("utf-8-sig", "replace")
     try:
         if path.lower().endswith(".csv"):

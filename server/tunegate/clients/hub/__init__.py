@@ -1,15 +1,7 @@
 """The one seam to the Hub: what it holds is read here, and everything that can go wrong becomes a ToolFailure.
 
-    what the Hub does                                      code            the remedy that the message names
-    -----------------------------------------------------  --------------  -------------------------------------------
-    (the id is not `name` or `namespace/name`)             invalid_input   how an id looks
-    404, and the other repository type has that id         not_found       the argument that takes it
-    404                                                    not_found       the page to check
-    401 with no token (missing and private look the same)  access_denied   check the id, or set HF_TOKEN
-    401 with a token, 403                                  access_denied   replace HF_TOKEN, or its permissions
-    401/403 gated                                          access_denied   the page to ask for access, HF_TOKEN
-    429                                                    unavailable     when to try again
-    5xx, half a body, not JSON, timeout, no network        unavailable     try again later
+Its error answers are explained in refusals.py; here are those that are no answer at all (timeout, no network, half a body,
+not JSON): `unavailable`, try again later.
 
 Server messages and exception texts are never quoted: either may repeat a credential. The client's session, headers and
 token store are huggingface_hub's own, imported on first use, because importing it takes longer than starting a server.
@@ -21,36 +13,24 @@ import copy
 import hashlib
 import json
 import os
-import re
 import time
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any, Literal
+from typing import Any
 from urllib.parse import quote, urlsplit
 
-from pydantic import BaseModel, ConfigDict
-
 from tunegate import __version__
+from tunegate.clients.hub import refusals
+from tunegate.clients.hub.refusals import Asked, origin
+from tunegate.clients.hub.repositories import RepoInfo, RepoType, check_repo_id, check_revision, repo_info
 from tunegate.clients.network import LOOPBACK
 from tunegate.errors import ToolFailure
-from tunegate.evidence.seal import redacted
+from tunegate.evidence import Source
 
-RepoType = Literal["model", "dataset"]
 HUB = "https://huggingface.co"
 VIEWER = "https://datasets-server.huggingface.co"
 CONNECT_S, READ_S, WHOLE_S = 10.0, 20.0, 60.0  # no answer to one request is waited for longer than WHOLE_S
 MAX_JSON = 32 * 1024 * 1024  # a dataset's info lists every file: about 60 bytes each
-_REPO_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*(/[A-Za-z0-9][A-Za-z0-9._-]*)?")
-_REVISION = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/-]{0,199}")
-
-
-class Source(BaseModel):
-    """Where a fact was read."""
-
-    model_config = ConfigDict(extra="forbid")
-    url: str
-    sha256: str
-    time: str
 
 
 @dataclass
@@ -63,49 +43,6 @@ class Trail:
     def add(self, url: str, body: bytes) -> None:
         now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
         self.sources.append(Source(url=url, sha256=hashlib.sha256(body).hexdigest(), time=now))
-
-
-@dataclass(frozen=True)
-class RepoInfo:
-    """One repository at one commit. `files` is path -> bytes (None where the Hub does not say)."""
-
-    id: str
-    sha: str
-    private: bool
-    gated: str | None
-    tags: list[str]
-    card: dict[str, Any]
-    files: dict[str, int | None]
-    pipeline_tag: str | None = None
-    library: str | None = None
-
-
-@dataclass(frozen=True)
-class _Asked:
-    """What a request was about, in the words that a message needs."""
-
-    what: str
-    repo_type: RepoType | None = None
-    repo_id: str = ""
-    revision: str | None = None
-
-
-def check_repo_id(value: object, field: str) -> str:
-    """The id, or ToolFailure(invalid_input) that says how one looks."""
-    text = value if isinstance(value, str) else repr(value)
-    ok = isinstance(value, str) and _REPO_ID.fullmatch(value) and len(value) <= 96
-    if ok and not ("--" in value or ".." in value or value.endswith((".git", "-", "."))):
-        return value
-    hint = ""
-    if found := re.search(r"://[^/]+/(?:datasets/)?([^/\s]+/[^/\s?#]+)", text):
-        hint = f"; from that address it would be {found[1]!r}"
-    raise ToolFailure(
-        "invalid_input",
-        redacted(
-            f"{field} = {redacted(text)[:100]!r} is no Hub id: give 'name' or 'namespace/name' of letters, digits, '.', '_' and '-', "
-            f"at most 96 characters, e.g. 'facebook/convnext-tiny-224'{hint}"
-        ),
-    )
 
 
 class Hub:
@@ -159,7 +96,7 @@ class Hub:
         """The account's name. Raises access_denied without a token that the Hub accepts."""
         if not self.token_present():
             raise ToolFailure("access_denied", "no Hub token: set HF_TOKEN, or run `hf auth login`")
-        name = self._json(f"{self.endpoint}/api/whoami-v2", _Asked("the account")).get("name")
+        name = self._json(f"{self.endpoint}/api/whoami-v2", Asked("the account")).get("name")
         if not isinstance(name, str) or not name:
             raise ToolFailure("unavailable", f"{self.endpoint}/api/whoami-v2 answered without a name: try again later")
         return name
@@ -186,7 +123,7 @@ class Hub:
         """A file, or `length` bytes of it from `start` (below 0: its end); a whole file larger than max_bytes is `rejected`."""
         url = f"{self.page(repo_type, repo_id)}/resolve/{quote(revision, safe='')}/{quote(path)}"
         span = (start, length) if length else (start, -start) if start < 0 else None
-        return self._get(url, _Asked(path, repo_type, repo_id, revision), max_bytes=max_bytes, span=span)
+        return self._get(url, Asked(path, repo_type, repo_id, revision), max_bytes=max_bytes, span=span)
 
     def read_text(self, repo_type: RepoType, repo_id: str, revision: str, path: str, max_bytes: int = 1_000_000) -> str:
         """A small text file of the repository; undecodable bytes are replaced."""
@@ -202,26 +139,22 @@ class Hub:
         """One answer of the dataset viewer, e.g. viewer("splits", dataset=ID). Raises as `model_info`."""
         dataset = str(params.get("dataset", ""))
         query = "&".join(f"{name}={quote(str(value), safe='')}" for name, value in params.items())
-        asked = _Asked(f"the viewer's {endpoint} of", "dataset", dataset)
+        asked = Asked(f"the viewer's {endpoint} of", "dataset", dataset)
         return self._json(f"{self.viewer_endpoint}/{endpoint}?{query}", asked, authorise=self._viewer_trusted)
 
     def viewer_asset(self, url: str, max_bytes: int) -> bytes:
         """An image that the viewer's rows point to. Its address is signed: it is asked without a token and never recorded."""
-        if _origin(url) != _origin(self.viewer_endpoint):
+        if origin(url) != origin(self.viewer_endpoint):
             raise ToolFailure("unavailable", "the viewer points to another host for its images: they were not fetched")
-        return self._get(url, _Asked("an image of the viewer"), max_bytes=max_bytes, authorise=False, quiet=True)
+        return self._get(url, Asked("an image of the viewer"), max_bytes=max_bytes, authorise=False, quiet=True)
 
     def _info(self, repo_type: RepoType, repo_id: str, revision: str) -> RepoInfo:
-        if not _REVISION.fullmatch(revision) or ".." in revision:
-            raise ToolFailure(
-                "invalid_input",
-                redacted(f"revision = {redacted(revision)[:80]!r} is no branch, tag or commit: e.g. 'main'"),
-            )
+        check_revision(revision)
         url = f"{self.endpoint}/api/{repo_type}s/{repo_id}/revision/{quote(revision, safe='')}"
-        asked = _Asked("", repo_type, repo_id, revision)
-        return _repo_info(repo_id, self._json(url + ("?blobs=true" if repo_type == "model" else ""), asked), url)
+        asked = Asked("", repo_type, repo_id, revision)
+        return repo_info(repo_id, self._json(url + ("?blobs=true" if repo_type == "model" else ""), asked), url)
 
-    def _json(self, url: str, asked: _Asked, *, authorise: bool = True) -> dict[str, Any]:
+    def _json(self, url: str, asked: Asked, *, authorise: bool = True) -> dict[str, Any]:
         body = self._get(url, asked, max_bytes=MAX_JSON, authorise=authorise)
         try:
             value = json.loads(body)
@@ -234,7 +167,7 @@ class Hub:
     def _get(
         self,
         url: str,
-        asked: _Asked,
+        asked: Asked,
         *,
         max_bytes: int,
         span: tuple[int, int] | None = None,
@@ -266,7 +199,7 @@ class Hub:
         except httpx2.ConnectError:
             raise ToolFailure(
                 "unavailable",
-                f"{_origin(url)} cannot be reached: check the network, the proxy settings "
+                f"{origin(url)} cannot be reached: check the network, the proxy settings "
                 "and HF_ENDPOINT, then call again",
             ) from None
         except (httpx2.HTTPError, httpx2.InvalidURL):
@@ -291,7 +224,7 @@ class Hub:
         except Exception:  # see token_present
             return build_hf_headers(token=False, library_name="tunegate", library_version=__version__)
 
-    def _body(self, response: Any, url: str, asked: _Asked, max_bytes: int, span: tuple[int, int] | None) -> bytes:
+    def _body(self, response: Any, url: str, asked: Asked, max_bytes: int, span: tuple[int, int] | None) -> bytes:
         """The body, never more than max_bytes of it. `span` is (start, length); who ignores it is cut off after it."""
         if span and span[0] and response.status_code != 206:
             raise ToolFailure("unavailable", f"{url} does not answer range requests: use another HF_ENDPOINT")
@@ -313,69 +246,22 @@ class Hub:
                 raise ToolFailure("unavailable", f"{url} took longer than {WHOLE_S:.0f} s: try again later")
         return b"".join(chunks)[:wanted]
 
-    def _refused(self, status: int, headers: Any, url: str, asked: _Asked, authorise: bool, quiet: bool) -> ToolFailure:
-        """The ToolFailure for an HTTP error status: the table at the top of this file."""
-        name = f"{asked.repo_type}_id = {asked.repo_id!r}" if asked.repo_type else asked.what
+    def _refused(self, status: int, headers: Any, url: str, asked: Asked, authorise: bool, quiet: bool) -> ToolFailure:
         page = self.page(asked.repo_type, asked.repo_id) if asked.repo_type else self.endpoint
-        error = headers.get("x-error-code", "")
-        if status == 429:
-            return ToolFailure(
-                "unavailable", f"the Hub's rate limit is reached (429, {_origin(url)}): {_when(headers)}"
-            )
-        if status >= 500 or status not in (400, 401, 403, 404, 410, 451):
-            return ToolFailure("unavailable", f"{url} answered {status}: try again later")
-        if error == "GatedRepo":
-            how = (
-                "with HF_TOKEN set to that account's token"
-                if not self.token_present()
-                else "with the account of HF_TOKEN"
-            )
-            return ToolFailure(
-                "access_denied",
-                f"{name} is gated and access has not been granted: ask for it at {page} {how}, then call again",
-            )
-        if error == "RevisionNotFound":
-            return ToolFailure(
-                "not_found", f"{name} has no revision {asked.revision!r}: give a branch, tag or commit of {page}"
-            )
-        if error == "EntryNotFound":
-            return ToolFailure("not_found", f"{name} has no file {asked.what!r}: see {page}/tree/{asked.revision}")
+        has_token = self.token_present()
+        if said := refusals.of_answer(status, headers, url, asked, page, has_token=has_token):
+            return said
         if asked.repo_type and not asked.what and not quiet and self._is_other_type(asked):
-            return _other_type(asked)
-        if status in (401, 403):
-            return self._denied(status, name, page, bool(asked.repo_type), authorise)
-        return ToolFailure(
-            "not_found",
-            f"{name} does not exist on {_origin(self.endpoint)} ({status}), or is private to "
-            f"another account: check the spelling at {page}",
-        )
+            return refusals.other_type(asked)
+        return refusals.absent(status, self.endpoint, asked, page, token_sent=authorise and has_token)
 
-    def _denied(self, status: int, name: str, page: str, is_repo: bool, authorise: bool) -> ToolFailure:
-        if not (authorise and self.token_present()):
-            return ToolFailure(
-                "access_denied",
-                f"{name} does not exist or is private (the Hub answers both alike, {status}, "
-                f"to who has no token): check the spelling at {page}; if it is private, set HF_TOKEN",
-            )
-        if status == 401:
-            return ToolFailure(
-                "access_denied",
-                f"the Hub refused the token when asked for {name} (401): set HF_TOKEN to a valid "
-                "token (https://huggingface.co/settings/tokens), or unset it to read public repositories",
-            )
-        may = f" to read {page}" if is_repo else ""
-        return ToolFailure(
-            "access_denied",
-            f"{name}: the token's account has no permission{may} (403): use a token that has it in HF_TOKEN",
-        )
-
-    def _is_other_type(self, asked: _Asked) -> bool:
+    def _is_other_type(self, asked: Asked) -> bool:
         """Whether the id is taken by a repository of the other type."""
         other = "dataset" if asked.repo_type == "model" else "model"
         try:
             self._get(
                 f"{self.endpoint}/api/{other}s/{asked.repo_id}",
-                _Asked("", other, asked.repo_id),
+                Asked("", other, asked.repo_id),
                 max_bytes=MAX_JSON,
                 quiet=True,
             )
@@ -384,64 +270,9 @@ class Hub:
         return True
 
 
-def _other_type(asked: _Asked) -> ToolFailure:
-    if asked.repo_type == "model":
-        return ToolFailure(
-            "not_found",
-            f"model_id = {asked.repo_id!r} is a dataset, not a model: pass it to probe_dataset "
-            "as dataset_id, and a model as model_id",
-        )
-    return ToolFailure(
-        "not_found",
-        f"dataset_id = {asked.repo_id!r} is a model, not a dataset: pass it to probe_model "
-        "as model_id, and a dataset as dataset_id",
-    )
-
-
-def _repo_info(repo_id: str, raw: dict[str, Any], url: str) -> RepoInfo:
-    """The Hub's JSON -> RepoInfo; whatever has an unexpected type is left out."""
-    sha = raw.get("sha")
-    if not isinstance(sha, str) or not re.fullmatch(r"[0-9a-f]{40,64}", sha):
-        raise ToolFailure("unavailable", f"{url} answered without a commit: try again later")
-    files = {
-        entry["rfilename"]: entry.get("size") if isinstance(entry.get("size"), int) else None
-        for entry in raw.get("siblings") or []
-        if isinstance(entry, dict) and isinstance(entry.get("rfilename"), str)
-    }
-    card = raw.get("cardData") if isinstance(raw.get("cardData"), dict) else {}
-    text = {key: value if isinstance(value := raw.get(key), str) else None for key in ("pipeline_tag", "library_name")}
-    return RepoInfo(
-        id=repo_id,
-        sha=sha,
-        private=raw.get("private") is True,
-        gated=str(raw["gated"]) if raw.get("gated") else None,
-        tags=[tag[:80] for tag in raw.get("tags") or [] if isinstance(tag, str)][:50],
-        card=card,
-        files=files,
-        pipeline_tag=text["pipeline_tag"],
-        library=text["library_name"],
-    )
-
-
 def _base(url: str, name: str) -> str:
     """An http(s) base address without trailing slash. A password in it would end up in every message: refused."""
     parts = urlsplit(url)
     if parts.scheme not in ("http", "https") or not parts.hostname or parts.username or parts.password:
         raise ToolFailure("invalid_input", f"{name} must be an http(s) address without user and password: e.g. {HUB}")
     return url.rstrip("/")
-
-
-def _origin(url: str) -> str:
-    parts = urlsplit(url)
-    return f"{parts.scheme}://{parts.netloc}"
-
-
-def _when(headers: Any) -> str:
-    """`retry after N s` from Retry-After or the RateLimit header."""
-    for found in (
-        re.fullmatch(r"\s*(\d{1,6})\s*", headers.get("retry-after", "")),
-        re.search(r";\s*t\s*=\s*(\d{1,6})", headers.get("ratelimit", "")),
-    ):
-        if found:
-            return f"retry after {found[1]} s"
-    return "retry after a few minutes; a token in HF_TOKEN raises the limit"
