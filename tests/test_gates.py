@@ -12,6 +12,7 @@ from tunegate import evidence, gates
 from tunegate.errors import ToolFailure
 from tunegate.project.render import HEADER
 from tunegate.rundir import Run
+from tunegate.stage_table import STAGES
 
 GATE_OF = {
     "model": 1,
@@ -22,10 +23,11 @@ GATE_OF = {
     "project": 4,
     "push": 6,
     "rerun": 6,
-    **{f"stages/{name}": 4 for name in ("build", "check_api", "test", "prepare", "smoke")},
-    **{f"stages/{name}": 5 for name in ("baseline", "train", "merge", "eval", "infer", "report")},
+    **{f"stages/{name}": row.gate + 1 for name, row in STAGES.items()},
 }
-OPTIONAL = {"stages/merge", "stages/test", "stages/report"}  # evidence that only some runs have
+OPTIONAL = {
+    f"stages/{name}" for name, row in STAGES.items() if not row.applies(CONFIG)
+}  # evidence that only some runs have
 
 
 @pytest.fixture

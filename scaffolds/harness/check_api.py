@@ -29,7 +29,6 @@ import builtins
 import functools
 import hashlib
 import importlib
-import importlib.metadata
 import inspect
 import itertools
 import json

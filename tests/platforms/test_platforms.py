@@ -17,6 +17,7 @@ from tunegate import evidence, gates, jobs, stages
 from tunegate.evidence import ledger
 from tunegate.platforms import registry
 from tunegate.platforms.base import Platform
+from tunegate.project import render
 from tunegate.publish import rerun
 from tunegate.rundir import Run
 from tunegate.stages import life
@@ -52,7 +53,7 @@ def test_a_class_that_leaves_a_question_open_is_no_platform():
 @pytest.mark.parametrize("platform", registry.PLATFORMS.values(), ids=lambda platform: platform.name)
 def test_what_a_platform_names_is_there(platform):
     assert set(platform.config_keys) <= set(CONFIG.model_dump())
-    assert {"requirements.txt"} <= set(platform.requirements) <= set(registry.LocalProcess.requirements)
+    assert set(platform.requirements) <= set(render.REQUIREMENTS)
     assert platform.python[-1] == "python" and platform.set_up(CONFIG)
 
 

@@ -17,10 +17,12 @@ from tunegate import evidence, jobs
 from tunegate.errors import ToolFailure
 from tunegate.publish import rerun
 from tunegate.rundir import Run, hash_files
+from tunegate.stage_table import STAGES
 
 NAME = "run-m"
 # A project in miniature: each script does one thing that the next needs, and the metric comes out at the end.
 SCRIPTS = {
+    **{row.rerun[0]: "" for row in STAGES.values() if row.rerun and row.applies(CONFIG)},
     "prepare_data.py": "open('data', 'w').write('rows')",
     "train.py": "import sys\nassert open('data').read() == 'rows'\nif '--fresh' in sys.argv: open('model', 'w')",
     "run_eval.py": "import json, os, sys\nos.makedirs('reports', exist_ok=True)\n"

@@ -170,7 +170,7 @@ def test_masks_and_depth_turn_with_their_picture(mask_lies, stage_python, tmp_pa
 
 def test_files_of_a_table_that_name_no_split(stage_python, tmp_path):
     """The project reads the files as the probe does: none vanishes unless a warning names it."""
-    from tunegate.probe.dataset import splits
+    from tunegate.readers import splits
 
     project = make_project(tmp_path / "run", stage_python, task="text-generation", training_method="full")
     for names in (
@@ -183,4 +183,4 @@ def test_files_of_a_table_that_name_no_split(stage_python, tmp_path):
         ["one.csv"],
     ):
         code = f"import json, rows; print(json.dumps(rows.assigned({names!r})))"
-        assert json.loads(project.ok("-c", code).splitlines()[-1]) == splits.assigned(names)
+        assert json.loads(project.ok("-c", code).splitlines()[-1]) == splits.of_tables(names)
