@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import time
+from pathlib import Path
 
 import pytest
 
@@ -55,6 +56,8 @@ def test_what_a_platform_names_is_there(platform):
     assert set(platform.config_keys) <= set(CONFIG.model_dump())
     assert set(platform.requirements) <= set(render.REQUIREMENTS)
     assert platform.python[-1] == "python" and platform.set_up(CONFIG)
+    folder = Path(__file__).parent / platform.name.replace("-", "_")
+    assert list(folder.glob("test_*.py")), f"tests/platforms/{folder.name}/ has no tests"
 
 
 def test_a_stage_from_its_beginning_to_its_evidence(memory, run):

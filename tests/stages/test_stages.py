@@ -8,6 +8,7 @@ import py_compile
 import sys
 import time
 from fnmatch import fnmatch
+from pathlib import Path
 
 import pytest
 
@@ -82,6 +83,13 @@ def test_what_a_row_runs_is_rendered_where_it_applies():
         for words in filter(None, (row.argv, row.rerun)):
             script = words[1].replace(".", "/") + ".py" if words[0] == "-m" else words[0]
             assert script in files or script == "pytest.py", f"{name}: {script} is not rendered (scaffolds/_shared)"
+
+
+def test_every_judge_has_a_test():
+    written = "".join(path.read_text() for path in (Path(__file__).parent / "verdicts").glob("test_*.py"))
+    assert [name for name in stages.STAGES if f'"{name}"' not in written] == [], (
+        "tests/stages/verdicts/ tests no such judge"
+    )
 
 
 def test_a_stage_that_passed_is_sealed_with_what_it_used_and_made(run):

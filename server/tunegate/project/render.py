@@ -47,9 +47,8 @@ HEADER = (data_dir("scaffolds") / "_shared/header.txt").read_text()
 # Files that only some runs have: (name in the project, which).
 SOME: tuple[tuple[str, Callable[[RunConfig], bool]], ...] = (
     ("in_image.sh", lambda config: bool(config.ngc_image)),
-    ("merge_lora.py", lambda config: config.adapted),
     ("rewards.py", lambda config: config.training_method == "grpo"),
-    ("report.py", lambda config: config.emit_report),
+    *((row.argv[0], row.applies) for row in STAGES.values() if row.argv and row.argv[0].endswith(".py")),
     *((f"tests/{name}.py", wanted) for name, wanted in extras.TESTS),
 )
 

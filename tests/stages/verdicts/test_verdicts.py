@@ -289,6 +289,24 @@ def test_a_training_that_watch_ended_says_why_and_how_it_goes_on(run):
     assert judge(run, "train", 1).problems[2] == "when it is run again, it resumes from checkpoint-60"
 
 
+def merged(run: Run, **report) -> verdicts.Verdict:
+    given = {"modules": 2, "idle": [], "effect": 1.0, "difference": 1e-6, "dtype": "float32", **report}
+    put(run, "reports/merge.json", given)
+    (run.path / "checkpoints/merged").mkdir(parents=True, exist_ok=True)
+    (run.path / "checkpoints/merged/model.safetensors").write_bytes(WEIGHTS)
+    return judge(run, "merge")
+
+
+def test_merged_weights_are_those_that_were_trained(run):
+    assert merged(run).passed
+    assert "have no effect, such as q_proj" in merged(run, idle=["q_proj"]).problems[0]
+    for report in ({"difference": 0.5}, {"effect": 0.0}, {"effect": float("nan")}, {"difference": -1.0}):
+        assert "not the trained ones" in merged(run, **report).problems[0], report
+    (run.path / "checkpoints/merged/model.safetensors").unlink()
+    put(run, "reports/merge.json", {**json.loads((run.path / "reports/merge.json").read_text()), "difference": 0.0})
+    assert "checkpoints/merged holds no .safetensors weights" in judge(run, "merge").problems
+
+
 def training_of(run: Run, training: dict | None) -> verdicts.Verdict:
     spec = {"id": "1", "training": training, "resting_on": {}, "files": {}}
     job = jobs.Job("train", "ended", spec, {"exit_code": 0})
@@ -568,7 +586,7 @@ def test_repeated_steps_are_counted_in_what_was_written_down(run):
 JUNIT = """<?xml version="1.0" encoding="utf-8"?><testsuites name="pytest tests"><testsuite name="pytest" tests="2">
 <testcase classname="tests.test_data" name="test_a[x]" time="0.1"/><testcase classname="tests.test_data" name="test_b" time="0.1">%s</testcase>
 </testsuite></testsuites>"""
-TOO_LARGE = '<skipped type="pytest.skip" message="too large for a unit test: 7.6 billion parameters">x</skipped>'
+TOO_LARGE = '<skipped type="pytest.skip" message="too-large: 7.6 billion parameters">x</skipped>'
 
 
 @pytest.fixture
