@@ -198,7 +198,7 @@ def alone(cfg, steps, warm_up):
     trainer = ours(cfg)
     device = trainer.args.device.type
     model, args = trainer.model.to(device).train(), trainer.args
-    batch = trainer._prepare_inputs(next(iter(trainer.get_train_dataloader())))
+    batch = getattr(trainer, "converted", dict)(next(iter(trainer.get_train_dataloader())))
     optimizer = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=1e-5, fused=device == "cuda")
     for step in range(steps):
         if step == warm_up:

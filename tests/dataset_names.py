@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import get_args
 
 from tunegate import config, tasks
-from tunegate.probe.dataset import boxes, recommend, splits, texts
-from tunegate.probe.dataset.local import images
+from tunegate.probe.dataset import boxes, recommend
+from tunegate.readers import conversations, image_folder, pairs, splits
 
 FORMS = [form for spec in tasks.VARIANTS.values() for form in spec.forms]
 MASKS = config.RunConfig.model_fields["mask_values"].annotation
@@ -18,11 +18,14 @@ NAMES = {
     *boxes.BOX_FORMATS,
     *tasks.LOCAL_FORMATS,
     *splits.KEYWORDS,
-    *texts.ROLES,
-    *texts.SHAREGPT_ROLES,
-    *(f"{name}/" for name in (*images.IMAGE_FOLDERS, *images.MASK_FOLDERS, *images.DEPTH_FOLDERS)),
-    *images.METADATA,
-    *images.NAME_FILES,
+    *conversations.ROLES,
+    *conversations.SPEAKERS,
+    *(
+        f"{name}/"
+        for name in (*pairs.IMAGE_FOLDERS, *(name for names in pairs.TARGET_FOLDERS.values() for name in names))
+    ),
+    *image_folder.METADATA,
+    *pairs.NAME_FILES,
     *recommend.Recommendation.model_fields,
     # of COCO, VOC, imagefolder, trl, and of this server's command line
     *("objects", "objects.bbox", "_annotations.coco.json", "JPEGImages/", "SegmentationClass", "ImageSets/Main"),

@@ -9,9 +9,11 @@ import tunegate
 
 PACKAGE = Path(tunegate.__file__).parent
 ROOMS = (
-    "errors paths nofollow tasks config stage_table quoting rundir evidence jobs clients knowledge recipe probe project hardware platforms stages gates "
+    "errors readers paths nofollow tasks config stage_table quoting rundir evidence jobs clients knowledge recipe probe project hardware platforms "
+    "stages gates "
     "publish skill tools mcp_server embedded demo cli __main__"
 ).split()
+COPIED = "readers"  # also a package of every rendered project: its imports are relative, and of nothing outside
 
 
 def imports() -> dict[str, set[str]]:
@@ -28,7 +30,12 @@ def imports() -> dict[str, set[str]]:
                 for alias in node.names:
                     full = f"{base}.{alias.name}".lstrip(".")
                     found[name] |= {full if full in found else base} & set(found)
-            assert not (isinstance(node, ast.ImportFrom) and node.level), f"{name}: a relative import"
+            relative = isinstance(node, ast.ImportFrom) and node.level
+            assert not relative or name.split(".")[0] == COPIED, f"{name}: a relative import"
+            if relative:
+                assert node.level == 1, f"{name}: an import from outside {COPIED}, which is copied into projects"
+                full = f"{COPIED}.{node.module}" if node.module else None
+                found[name] |= {full} if full else {f"{COPIED}.{alias.name}" for alias in node.names}
     return found
 
 

@@ -26,7 +26,7 @@ import numpy as np
 from datasets import Image
 from PIL import Image as Pillow
 
-from harness import pairs, pictures, rows
+from harness import pictures, rows
 from harness.project import cpu_count, load_config
 
 FEWEST = 0.01  # the share of an image whose depth must be known
@@ -34,7 +34,7 @@ FEWEST = 0.01  # the share of an image whose depth must be known
 
 def main():
     cfg = load_config()
-    train, evaluation = rows.load(cfg, as_task, {"segfolder": lambda path: pairs.read_segfolder(path, "depth_map")})
+    train, evaluation = rows.load(cfg, as_task)
     train_rows, eval_rows, read = rows.choose(cfg, train, evaluation, rows.problems_of)
     chosen, held_out = finished(train, train_rows), finished(evaluation or train, eval_rows)
     medians = [float(np.median(depth[depth > 0])) for depth in (np.load(io.BytesIO(cell)) for cell in chosen["depth"])]

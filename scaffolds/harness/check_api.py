@@ -29,7 +29,6 @@ import builtins
 import functools
 import hashlib
 import importlib
-import importlib.metadata
 import inspect
 import itertools
 import json
@@ -164,9 +163,14 @@ class File:
                 alias = next(a for a in node.names if (a.asname or a.name.split(".")[0]) == name)
                 return self.module(alias.name if alias.asname else alias.name.split(".")[0])
             alias = next(a for a in node.names if (a.asname or a.name) == name)
-            return member(self.module(node.module), alias.name)
+            return member(self.module(self.full_name(node)), alias.name)
         except Exception:  # reported where the import itself is checked
             return UNKNOWN
+
+    def full_name(self, node):
+        """The module that `from ... import` names: `.b` of the file a/c.py is a.b."""
+        package = self.name.split("/")[: -node.level] if node.level else []
+        return ".".join([*package, *([node.module] if node.module else [])])
 
     def module(self, name):
         return self.modules[name] if name in self.modules else importlib.import_module(name)
@@ -219,32 +223,33 @@ class File:
                 )
 
     def check_import_from(self, node):
-        if node.level:
+        if node.level >= len(self.name.split("/")):
             return self.problem(
                 node.lineno,
-                "relative import: the scripts of this project are not in a package",
+                "relative import: this script is not in a package",
                 suggestion=f"from {node.module} import ...",
             )
+        name = self.full_name(node)
         for alias in node.names:
             self.counts["imports"] += 1
-            full = f"{node.module}.{alias.name}"
+            full = f"{name}.{alias.name}"
             try:
-                module = self.module(node.module)
+                module = self.module(name)
                 if alias.name != "*":
                     member(module, alias.name)
             except AttributeError:
                 names = list(module) if isinstance(module, Module) else dir(module)
                 self.problem(
                     node.lineno,
-                    f"{node.module} has no {alias.name!r} here",
+                    f"{name} has no {alias.name!r} here",
                     call=full,
                     suggestion=MOVED.get(full) or close(alias.name, names),
                 )
             except Exception as error:
                 self.problem(
                     node.lineno,
-                    f"from {node.module} import {alias.name}: {reason(error)}",
-                    suggestion=close(node.module.split(".")[0], installed()),
+                    f"from {name} import {alias.name}: {reason(error)}",
+                    suggestion=close(name.split(".")[0], installed()),
                 )
 
     def check_names(self, tree):

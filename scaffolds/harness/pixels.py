@@ -41,8 +41,12 @@ class PixelTrainer(FastTrainer):
         self.model_accepts_loss_kwargs = False
         count_objects_once(self.model)
 
-    def _prepare_inputs(self, inputs):
-        inputs = super()._prepare_inputs(inputs)
+    def training_step(self, model, inputs, *rest, **more):
+        return super().training_step(model, self.converted(inputs), *rest, **more)
+
+    def converted(self, inputs):
+        """A batch as it travels -> as the model takes it, on the device where it is."""
+        inputs = dict(inputs)
         if inputs["pixel_values"].dtype == torch.uint8:
             inputs["pixel_values"] = self.scaling(inputs["pixel_values"])
         if torch.is_tensor(labels := inputs.get("labels")) and labels.dtype == torch.uint8:

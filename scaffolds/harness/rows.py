@@ -14,139 +14,28 @@
 """From a dataset to the rows that are trained on and held out: read it, take the task's columns, choose with `seed`,
 keep as Arrow."""
 
-import csv
 import random
 import re
 import shutil
 from collections import Counter
-from pathlib import Path
 
-from datasets import ClassLabel, Features, Value, load_dataset, load_from_disk
+from datasets import ClassLabel, load_dataset
 
-from harness import scoring
+from harness import local_data, scoring
 from harness.project import DATA, digest, write_json  # first: it sets up the environment
 
-BUILDERS = {"imagefolder": "imagefolder", "parquet": "parquet", "csv": "csv", "jsonl": "json", "arrow": "arrow"}
-# words of a path, as `datasets` reads them
-SPLITS = {
-    "train": "train",
-    "training": "train",
-    "validation": "validation",
-    "valid": "validation",
-    "val": "validation",
-    "dev": "validation",
-    "test": "test",
-    "testing": "test",
-    "eval": "test",
-    "evaluation": "test",
-}
 
-
-def load(cfg, as_task, readers=()):
+def load(cfg, as_task):
     """(training rows' dataset, evaluation rows' dataset or None: hold rows out), each through `as_task(dataset,
     cfg)`."""
-    splits = load_splits(cfg, dict(readers))
-    train = as_task(pick(splits, cfg["train_split"] or "train"), cfg)
-    return train, as_task(pick(splits, cfg["eval_split"]), cfg) if cfg["eval_split"] else None
+    wanted = (cfg["train_split"] or "train", cfg["eval_split"])
+    splits = from_hub(cfg) if cfg["dataset_id"] else local_data.load(cfg, wanted)
+    train, evaluation = (as_task(pick(splits, name), cfg) if name else None for name in wanted)
+    return train, evaluation
 
 
-def load_splits(cfg, readers):
-    """Split name -> dataset, from the Hub or from a local path. readers: {local format:
-    function of the path} beyond tables and folders."""
-    if cfg["dataset_id"]:
-        return load_dataset(cfg["dataset_id"], cfg["dataset_config"], revision=cfg["dataset_revision"])
-    path = Path(cfg["local_dataset_path"]).expanduser()
-    kind = cfg["local_dataset_format"] if cfg["local_dataset_format"] != "auto" else detect(path)
-    if kind in readers:
-        return readers[kind](path)
-    if kind not in BUILDERS:
-        raise SystemExit(f"local_dataset_format = {kind!r}: {cfg['task']} reads {', '.join([*BUILDERS, *readers])}")
-    if (path / "dataset_dict.json").exists() or (path / "state.json").exists():  # made by save_to_disk
-        loaded = load_from_disk(str(path))
-        return loaded if isinstance(loaded, dict) else {"train": loaded}
-    if kind == "imagefolder":
-        return load_dataset("imagefolder", data_dir=str(path))
-    return {split: load_table(kind, files, cfg) for split, files in split_files(path, kind).items()}
-
-
-def split_files(path, kind):
-    """Split -> files, by the words in their paths; all are `train` if no path names a split."""
-    files = (
-        [path] if path.is_file() else sorted(file for file in path.rglob(f"*.{kind}") if not file.name.startswith("."))
-    )
-    if not files:
-        raise SystemExit(f"{path} has no .{kind} file: set local_dataset_path and local_dataset_format")
-    if path.is_file():
-        return {"train": files}
-    splits = {}
-    for name, split in assigned([file.relative_to(path).as_posix() for file in files]).items():
-        if split:
-            splits.setdefault(split, []).append(path / name)
-    return splits
-
-
-def assigned(names):
-    """{relative path: its split, None for a file that is not used}.
-
-    The words decide where every path has one, or none has. Where some have none, a word counts only as a folder or as
-    the end of a name (data_test, not "test tubes"). The other files are then train, unless files are called train:
-    beside these they are not used.
-    """
-    splits = {name: split_of(name) for name in names}
-    if all(splits.values()) or not any(splits.values()):
-        return {name: split or "train" for name, split in splits.items()}
-    splits = {name: split_at_end(name) for name in names}
-    rest = None if "train" in splits.values() else "train"
-    return {name: split or rest for name, split in splits.items()}
-
-
-def split_at_end(name):
-    """The split that a folder of the path, or the last word of its file's name (numbers apart), names;
-    None where neither does."""
-    *folders, file = name.lower().split("/")
-    words = [
-        word for word in re.split(r"[-._ ]+", file.rpartition(".")[0]) if word and not re.fullmatch(r"\d+|of", word)
-    ]
-    return next((SPLITS[word] for word in [*folders, *words[-1:]] if word in SPLITS), None)
-
-
-def split_of(path):
-    """The split that a relative path names, or None."""
-    return next((SPLITS[word] for word in re.split(r"[-._ 0-9/]+", str(path).lower()) if word in SPLITS), None)
-
-
-def load_table(kind, files, cfg):
-    """Rows of these files. A column of text, or of lists of texts, as images or masks holds paths,
-    relative to the table's own folder."""
-    options = {"features": text_columns(files[0]), "keep_default_na": False} if kind == "csv" else {}
-    table = load_dataset(BUILDERS[kind], data_files=[str(file) for file in files], split="train", **options)
-    for column in (cfg["column_map"].get(name, name) for name in ("image", "mask")):
-        found = table.features.get(column)
-        if getattr(getattr(found, "feature", found), "dtype", None) in ("string", "large_string"):
-            table = table.map(
-                with_folder, input_columns=[column], fn_kwargs={"column": column, "folder": str(files[0].parent)}
-            )
-    return table
-
-
-def text_columns(file):
-    """Every column of a .csv file as text: a class `None`, `NA` or 007 is a name, and only an empty cell is none."""
-    with file.open(encoding="utf-8-sig", newline="") as opened:
-        return Features({name: Value("string") for name in next(csv.reader(opened), [])})
-
-
-def with_folder(path, column, folder):
-    if isinstance(path, list):
-        return {column: [str(Path(folder, one)) if one else one for one in path]}
-    return {column: str(Path(folder, path)) if path else path}
-
-
-def detect(path):
-    """The format that the file, or most of the folder's files, are in."""
-    files = [path] if path.is_file() else [file for file in path.rglob("*") if file.is_file()]
-    suffixes = Counter(file.suffix.lower().lstrip(".") for file in files)
-    known = [suffix for suffix in ("arrow", "parquet", "jsonl", "csv") if suffixes[suffix]]
-    return known[0] if known else "imagefolder"
+def from_hub(cfg):
+    return load_dataset(cfg["dataset_id"], cfg["dataset_config"], revision=cfg["dataset_revision"])
 
 
 def pick(splits, name):

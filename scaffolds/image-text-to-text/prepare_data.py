@@ -26,25 +26,7 @@ from datasets import Image, List
 from data import PLACEHOLDER
 from harness import pictures, rows
 from harness.project import cpu_count, load_config
-
-# column_reshape -> (the columns that it reads, a row of them -> (turns before the answer, accepted answers))
-RESHAPES = {
-    None: (("messages",), lambda row: split(row["messages"], "role", "content")),
-    "sharegpt_to_messages": (("messages",), lambda row: split(row["messages"], "from", "value")),
-    "question_answer_to_messages": (("question", "answer"), lambda row: (asked(row["question"]), row["answer"])),
-    "prompt_completion_to_messages": (("prompt", "completion"), lambda row: (asked(row["prompt"]), row["completion"])),
-    "instruction_to_messages": (
-        ("instruction", "output"),
-        lambda row: (asked("\n\n".join(filter(None, (row["instruction"], row.get("input"))))), row["output"]),
-    ),
-}
-ROLES = {
-    "human": "user",
-    "observation": "tool",
-    "function_response": "tool",
-    **dict.fromkeys(("gpt", "bot", "chatgpt", "bing", "bard", "model", "function_call"), "assistant"),
-}
-SHOWN = ("image", "image_url")  # types of the parts of a turn that are images
+from harness.readers import conversations
 
 
 def main():
@@ -63,14 +45,14 @@ def main():
 def as_task(dataset, cfg):
     """Columns images (still encoded), prompt [{role, content}] and answers [text];
     `problem` says why a row cannot be used."""
-    columns, read = RESHAPES[cfg["column_reshape"]]
-    dataset = rows.renamed(dataset, cfg, ("image", *columns), optional=("input",))
+    reshape = cfg["column_reshape"]
+    dataset = rows.renamed(dataset, cfg, ("image", *conversations.COLUMNS[reshape]), optional=("input",))
     several = isinstance(dataset.features["image"], List)
     dataset = dataset.cast_column("image", List(Image(decode=False)) if several else Image(decode=False))
 
     def tidy(row):
         images = [image for image in (row["image"] if several else [row["image"]]) if image]
-        prompt, answers = read(row)
+        prompt, answers = asked_and_answered(row, reshape)
         answers = [
             str(answer).strip()
             for answer in (answers if isinstance(answers, list) else [answers])
@@ -108,23 +90,13 @@ def with_places(prompt, images):
     ], None
 
 
-def asked(question):
-    return [{"role": "user", "content": str(question)}]
-
-
-def split(messages, role, content):
-    """(turns before the last answer, [that answer])"""
-    turns = [{"role": ROLES.get(turn[role], turn[role]), "content": text(turn[content])} for turn in messages or []]
-    while turns and turns[-1]["role"] != "assistant":
-        turns.pop()
-    return turns[:-1], [turns[-1]["content"]] if turns else []
-
-
-def text(content):
-    """A turn's text, with a mark for each image in it; which images these are, the row's own column says."""
-    if isinstance(content, str):
-        return content
-    return " ".join(PLACEHOLDER if part.get("type") in SHOWN else part.get("text") or "" for part in content or [])
+def asked_and_answered(row, reshape):
+    """(the turns before the answer, the accepted answers); in the text, a mark for each image that stands there."""
+    turns, answer = conversations.split(conversations.messages(row, reshape, PLACEHOLDER))
+    prompt = [{"role": turn["role"], "content": str(turn["content"] or "")} for turn in turns]
+    if reshape == "question_answer_to_messages":
+        return prompt, row["answer"]  # of which there may be several
+    return prompt, [turn["content"] for turn in answer]
 
 
 def finished(dataset, chosen):

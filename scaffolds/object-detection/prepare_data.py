@@ -26,7 +26,7 @@ from itertools import zip_longest
 
 from datasets import ClassLabel, Features, Image, List, Sequence, Value
 
-from harness import annotations, pictures, rows
+from harness import pictures, rows
 from harness.project import cpu_count, load_config
 
 # A row's objects: those that are used, and of each other one its class (where it has one) and why it is left out
@@ -40,7 +40,7 @@ OBJECTS = {
 
 def main():
     cfg = load_config()
-    train, evaluation = rows.load(cfg, as_task, {"coco": annotations.read_coco, "voc": annotations.read_voc})
+    train, evaluation = rows.load(cfg, as_task)
     names = cfg["class_names"] or sorted({name for found in train["names"] for name in found})
     train_rows, eval_rows, read = rows.choose(cfg, train, evaluation, lambda dataset: tally(dataset, names))
     chosen, held_out = numbered(train, train_rows, names), numbered(evaluation or train, eval_rows, names)

@@ -28,16 +28,15 @@ from datasets import Features, Image, List, Value
 from PIL import Image as Pillow
 
 from data import IGNORED
-from harness import pairs, pictures, rows
+from harness import pictures, rows
 from harness.project import cpu_count, load_config
 
-READERS = {"segfolder": pairs.read_segfolder, "voc": pairs.read_voc}
 MANY = 2000  # rows from which on several processes are worth their start
 
 
 def main():
     cfg = load_config()
-    train, evaluation = rows.load(cfg, as_task, READERS)
+    train, evaluation = rows.load(cfg, as_task)
     seen = {"train": examine(train, cfg), "eval": examine(evaluation, cfg) if evaluation else []}
     names = class_names(cfg, seen)
     train_rows, eval_rows, read = rows.choose(

@@ -6,10 +6,12 @@ import os
 
 import pytest
 
+from tests.probe.dataset import probe_dataset
 from tests.probe.dataset.test_streamed import AGAIN, shards
 from tests.tiny import hub, server  # noqa: F401
 from tunegate.errors import ToolFailure
-from tunegate.probe.dataset import probe_dataset, streamed
+from tunegate.probe.dataset import streamed
+from tunegate.probe.request import ProbeContainer
 
 pytestmark = pytest.mark.slow  # needs a real engine: `make test-all`, as root with docker.io installed
 
@@ -18,9 +20,9 @@ def test_a_webdataset_in_a_container(engine, ngc_image, wheelhouse, server, hub,
     monkeypatch.setenv("TUNEGATE_PROBE_IMAGE", ngc_image.name)
     monkeypatch.setenv("TUNEGATE_WHEELHOUSE", str(wheelhouse))
     monkeypatch.setattr(streamed, "WAIT_S", 300)
-    place, task = streamed.Place(tmp_path / "run", AGAIN), "image-classification"
+    place, task = ProbeContainer(tmp_path / "run", AGAIN), "image-classification"
     server.add_repo("dataset", "me/shards", shards())
-    facts = probe_dataset(hub, dataset_id="me/shards", task=task, place=place)
+    facts = probe_dataset(hub, dataset_id="me/shards", task=task, container=place)
     assert facts.read_through == "streamed in a container" and facts.splits == {"train": 60, "test": 6}
     assert facts.column_map == {"image": "png", "label": "cls"} and facts.rows_read == {"train": 60, "test": 6}
     assert facts.images.broken == 0 and facts.images.width == [60, 60, 400]
@@ -30,5 +32,5 @@ def test_a_webdataset_in_a_container(engine, ngc_image, wheelhouse, server, hub,
     assert not engine.containers.list(all=True, filters={"label": f"tunegate.probe.dir={folder}"})
     server.add_repo("dataset", "me/bad", {"train-0.tar": bytes(3000)})
     with pytest.raises(ToolFailure, match="could not be loaded by `datasets` 5") as caught:
-        probe_dataset(hub, dataset_id="me/bad", task=task, place=place)
+        probe_dataset(hub, dataset_id="me/bad", task=task, container=place)
     assert caught.value.code == "rejected"

@@ -5,10 +5,12 @@ from __future__ import annotations
 import ast
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import yaml
 
+from tunegate import readers
 from tunegate.config import RunConfig
 from tunegate.errors import ToolFailure
 from tunegate.paths import data_dir
@@ -30,7 +32,11 @@ def test_every_file_of_a_project_is_there():
         *("Dockerfile", "requirements.txt", "requirements-local.txt", "README.md", ".gitignore", ".dockerignore"),
     }
     harness = {name.removeprefix("harness/").removesuffix(".py") for name in files if name.startswith("harness/")}
-    assert harness == {
+    assert {name for name in harness if name.startswith("readers/")} == {
+        f"readers/{path.stem}" for path in Path(readers.__file__).parent.glob("*.py") if path.stem != "conversations"
+    }
+    assert {name for name in harness if not name.startswith("readers/")} == {
+        *("local_data", "outlines"),
         *("__init__", "project", "rows", "training", "watch", "smoke", "check_api", "signatures", "scoring", "metrics"),
         *("source", "config_words", "resumption"),
         *("texts", "samples", "captions", "pictures", "pixels", "heads", "fast_trainer"),

@@ -166,21 +166,3 @@ def test_masks_and_depth_turn_with_their_picture(mask_lies, stage_python, tmp_pa
     code = f"from data import metres\nfound = [[float((one == (d > 10)).mean()), float(d.max())] for one, d in zip({red}, {depths})]"
     for share, farthest in seen(project, code):
         assert share > 0.97 and farthest == pytest.approx(20.0)
-
-
-def test_files_of_a_table_that_name_no_split(stage_python, tmp_path):
-    """The project reads the files as the probe does: none vanishes unless a warning names it."""
-    from tunegate.probe.dataset import splits
-
-    project = make_project(tmp_path / "run", stage_python, task="text-generation", training_method="full")
-    for names in (
-        ["spring.jsonl", "autumn.jsonl", "test.jsonl"],
-        ["relays.csv", "test tubes.csv", "dev boards.csv"],
-        ["data.csv", "data_test.csv"],
-        ["train.csv", "notes.csv"],
-        ["train/a.csv", "test/a.csv", "b.csv"],
-        ["train-00000-of-00002.parquet", "train-00001-of-00002.parquet", "test-00000-of-00001.parquet"],
-        ["one.csv"],
-    ):
-        code = f"import json, rows; print(json.dumps(rows.assigned({names!r})))"
-        assert json.loads(project.ok("-c", code).splitlines()[-1]) == splits.assigned(names)

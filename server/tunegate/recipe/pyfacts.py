@@ -6,7 +6,7 @@ auto_class         X.from_pretrained(...) with X ending in the task's head (…F
 processor_class    X.from_pretrained(...) or X(...) with X an image processor, feature extractor or processor
 processor_kwargs   the keywords of that call
 train_transforms   see pytransforms.py
-eval_transforms    the same, told apart by the names around it (see pysource.role_of)
+eval_transforms    the same, told apart by the names around it (see pysource.split_role)
 collator           Trainer(data_collator=...), DataLoader(collate_fn=...), else a function named *collate*
 metrics            evaluate.load("..."), load_metric("..."), sklearn.metrics, torchmetrics
 hyperparameters    TrainingArguments(...) and TRL's configs, optimizers and loaders of plain loops, add_argument("--...",
@@ -24,7 +24,7 @@ from typing import Any, NamedTuple
 
 from tunegate.recipe import renames
 from tunegate.recipe.needs import called_requirements
-from tunegate.recipe.pysource import OPAQUE, SourceCode, own_arguments, own_fields, parse, role_of
+from tunegate.recipe.pysource import OPAQUE, SourceCode, own_arguments, own_fields, parse, split_role
 from tunegate.recipe.pytrainings import Given, Lines, start_of, trainings
 from tunegate.recipe.pytransforms import lines, transforms
 from tunegate.recipe.trainings import Training
@@ -283,7 +283,7 @@ def _loops(source: SourceCode) -> Iterator[tuple[str, Any, ast.AST]]:
             if isinstance(betas := given.get("betas"), list) and len(betas) == 2:
                 wanted |= {"adam_beta1": betas[0], "adam_beta2": betas[1]}
         elif _last(origin) == "DataLoader":
-            role = "train" if given.get("shuffle") is True else role_of(around)
+            role = "train" if given.get("shuffle") is True else split_role(around)
             wanted = {f"{role}_batch_size": given["batch_size"]} if role and "batch_size" in given else {}
         else:
             continue

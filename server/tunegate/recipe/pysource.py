@@ -249,11 +249,11 @@ def _branch(test: ast.expr) -> str:
         for n in ast.walk(test)
         if isinstance(n, (ast.Name, ast.Attribute, ast.Constant))
     ]
-    role = role_of([w for w in words if isinstance(w, str)])
+    role = split_role([w for w in words if isinstance(w, str)])
     return {"train": "eval", "eval": "train"}.get(role, "") if negated else role
 
 
-def role_of(names: tuple[str, ...] | list[str]) -> str:
+def split_role(names: tuple[str, ...] | list[str]) -> str:
     """The innermost name that speaks of training or of evaluation (not of both) decides; "" when none does."""
     for name in reversed(names):
         words = set(name.lower().strip("_").split("_")) | {name.lower()}

@@ -9,7 +9,7 @@ from __future__ import annotations
 import ast
 from typing import Any
 
-from tunegate.recipe.pysource import SourceCode, role_of
+from tunegate.recipe.pysource import SourceCode, split_role
 from tunegate.recipe.values import is_name, is_symbol
 
 LIBRARIES = ("torchvision", "albumentations", "kornia", "timm", "PIL", "monai")
@@ -38,9 +38,9 @@ def lines(*nodes: ast.AST) -> tuple[int, int]:
 
 def _roles(source: SourceCode, call: ast.Call, around: tuple[str, ...], steps: list[dict]) -> list[str]:
     """What stands around the call says it, else what stands around the uses of its name, else what it does."""
-    if role := role_of(around) or _flag(call):
+    if role := split_role(around) or _flag(call):
         return [role]
-    used = {role_of(place) for place in source.read.get(around[-1], ())} if around else set()
+    used = {split_role(place) for place in source.read.get(around[-1], ())} if around else set()
     if roles := [role for role in SPLIT_ROLES if role in used]:
         return roles
     return ["train" if any(step["name"].startswith(CHANCE) for step in steps) else "eval"]
@@ -99,7 +99,7 @@ def _single(source: SourceCode) -> list[FoundSteps]:
     """`jitter = ColorJitter(...)`, called inside `def train_transforms(batch)`."""
     steps: dict[str, list[tuple[dict, ast.Call]]] = {role: [] for role in SPLIT_ROLES}
     for call, around in source.calls:
-        role, made = role_of(around), source.resolved(call.func)
+        role, made = split_role(around), source.resolved(call.func)
         if role and isinstance(made, ast.Call) and isinstance(call.func, ast.Name):
             if source.origin(made.func).split(".")[0] in LIBRARIES[:4] and not pipeline(source, made, []):
                 steps[role].append((_step(source, made, []), made))
@@ -112,7 +112,7 @@ def _pil(source: SourceCode) -> list[FoundSteps]:
         return []
     steps: dict[str, list[tuple[dict, ast.Call]]] = {role: [] for role in SPLIT_ROLES}
     for call, around in source.calls:
-        origin, role = source.origin(call.func), role_of(around)
+        origin, role = source.origin(call.func), split_role(around)
         method = isinstance(call.func, ast.Attribute) and call.func.attr in PIL_METHODS
         if role and (method or origin.startswith(("PIL.ImageOps.", "PIL.ImageEnhance."))):
             name = call.func.attr if method else origin.rsplit(".", 1)[-1]

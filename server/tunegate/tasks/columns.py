@@ -146,16 +146,16 @@ RIGHT = Role(
 CHOSEN = Role("chat", ("chosen", "chosen_response", "preferred"), "the better completion")
 REJECTED = Role("chat", ("rejected", "rejected_response", "dispreferred"), "the worse completion")
 
-BESIDE = {  # what belongs to a conversation although it stands in a column of its own
+BESIDE_COLUMNS = {  # what belongs to a conversation although it stands in a column of its own
     "system": Role("text", ("system", "system_prompt"), "the system prompt as text", optional=True),
     "history": Role("pairs", ("history",), "earlier rounds as [[question, answer], ...]", optional=True),
     "tools": Role("tools", ("tools",), "the tools that may be called: a list, or JSON text", optional=True),
 }
 SFT = (
-    Form("messages", {"messages": MESSAGES, **BESIDE}),
-    Form("prompt_completion", {"prompt": PROMPT, "completion": COMPLETION, **BESIDE}),
-    Form("sharegpt", {"messages": SHAREGPT_COLUMN, **BESIDE}, "sharegpt_to_messages"),
-    Form("instruction", {**INSTRUCTION, **BESIDE}, "instruction_to_messages"),
-    Form("question_answer", {"question": QUESTION, "answer": ANSWER, **BESIDE}, "question_answer_to_messages"),
+    Form("messages", {"messages": MESSAGES, **BESIDE_COLUMNS}),
+    Form("prompt_completion", {"prompt": PROMPT, "completion": COMPLETION, **BESIDE_COLUMNS}),
+    Form("sharegpt", {"messages": SHAREGPT_COLUMN, **BESIDE_COLUMNS}, "sharegpt_to_messages"),
+    Form("instruction", {**INSTRUCTION, **BESIDE_COLUMNS}, "instruction_to_messages"),
+    Form("question_answer", {"question": QUESTION, "answer": ANSWER, **BESIDE_COLUMNS}, "question_answer_to_messages"),
     Form("text", {"text": TEXT_ROLE}, "language_modelling"),
 )

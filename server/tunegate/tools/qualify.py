@@ -10,11 +10,12 @@ from pydantic import Field
 
 from tunegate import evidence, rundir, tasks
 from tunegate.config import PlatformName, RunConfig, Task
-from tunegate.errors import NextCall, ToolFailure
+from tunegate.errors import ToolFailure
 from tunegate.evidence import approvals
 from tunegate.evidence.approvals import Approval
 from tunegate.knowledge import workarounds
 from tunegate.platforms import registry
+from tunegate.probe.request import DatasetRequest, ProbeContainer
 from tunegate.rundir import Run
 from tunegate.tasks.methods import check_method
 from tunegate.tools.base import Call, Confirm, OutputDir, Result, Workspace, default_output_dir, tool, workspace
@@ -223,19 +224,21 @@ def probe_dataset(
     if not dataset_id and not local_dataset_path:
         chosen = {"dataset_id": config.dataset_id, "local_dataset_path": _contained(ws, config.local_dataset_path)}
         call.line.update(chosen)
-    facts = _probe_data(
-        ws,
-        run,
-        config,
-        chosen,
-        local_dataset_format,
-        dataset_config,
-        train_split,
-        eval_split,
-        column_map,
-        box_format,
-        call.again("a container is still reading the dataset"),
+    request = DatasetRequest(
+        task=config.task,
+        method=config.training_method,
+        model_facts=_model_facts(run),
+        dataset_id=chosen["dataset_id"],
+        local_path=chosen["local_dataset_path"],
+        local_format=local_dataset_format,
+        config=dataset_config,
+        train_split=train_split,
+        eval_split=eval_split,
+        column_map=column_map,
+        box_format=box_format,
+        container=ProbeContainer(run.path, call.again("a container is still reading the dataset")),
     )
+    facts = _probe_data(ws, request)
     config = _dataset_config(config, chosen, facts, n_train, n_eval, notes)
     run.save_config(config)
     call.record_evidence("dataset", facts.model_dump(mode="json", exclude=UNKEPT), config, sources=facts.sources)
@@ -276,39 +279,18 @@ def _dataset_report(config: RunConfig, facts: Any, notes: list[str]) -> DatasetR
     )
 
 
-def _probe_data(
-    ws: Workspace,
-    run: Run,
-    config: RunConfig,
-    chosen: dict[str, Any],
-    local_format: str,
-    dataset_config: str | None,
-    train_split: str | None,
-    eval_split: str | None,
-    column_map: dict[str, str] | None,
-    box_format: str | None,
-    again: NextCall,
-):
-    from tunegate.probe import dataset  # loads the Hub client: not at start-up
-    from tunegate.probe.model import ModelFacts
+def _model_facts(run: Run) -> Any:
+    from tunegate.probe.model import ModelFacts  # loads the Hub client: not at start-up
 
-    facts = dataset.probe_dataset(
-        ws.hub,
-        dataset_id=chosen["dataset_id"],
-        local_path=chosen["local_dataset_path"],
-        local_format=local_format,
-        config=dataset_config,
-        train_split=train_split,
-        eval_split=eval_split,
-        task=config.task,
-        method=config.training_method,
-        column_map=column_map,
-        box_format=box_format,
-        place=dataset.Place(run.path, again),
-        model_facts=ModelFacts(**evidence.read(run, "model").facts, sources=[], bytes_fetched=0),
-    )
+    return ModelFacts(**evidence.read(run, "model").facts, sources=[], bytes_fetched=0)
+
+
+def _probe_data(ws: Workspace, request: DatasetRequest) -> Any:
+    from tunegate.probe import dataset  # loads the Hub client: not at start-up
+
+    facts = dataset.probe_dataset(ws.hub, request)
     if facts.verdict != "accept":
-        name = chosen["dataset_id"] or chosen["local_dataset_path"]
+        name = request.dataset_id or request.local_path
         raise ToolFailure("rejected", f"dataset {name!r}: " + "; ".join(facts.reasons))
     return facts
 

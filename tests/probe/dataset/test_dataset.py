@@ -5,12 +5,13 @@ from typing import get_args
 
 import pytest
 
+from tests.probe.dataset import probe_dataset
 from tests.tiny import TOKEN, dataset_files, model_files, parquet, png
 from tunegate.clients.hub import Hub
 from tunegate.config import RunConfig
 from tunegate.embedded.hub import Fault
 from tunegate.errors import ToolFailure
-from tunegate.probe.dataset import CODINGS, probe_dataset
+from tunegate.probe.dataset.facts import CODINGS
 from tunegate.probe.dataset.masks import MaskFacts
 from tunegate.probe.model import probe_model
 

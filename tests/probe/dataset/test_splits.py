@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from tunegate.errors import ToolFailure
-from tunegate.probe.dataset.splits import by_split, choose_splits, split_of
+from tunegate.probe.dataset.splits import by_split, choose_splits
 
 
 @pytest.mark.parametrize(
@@ -38,21 +38,6 @@ def test_splits_that_cannot_be_chosen(splits, code):
     with pytest.raises(ToolFailure) as caught:
         choose_splits(splits, None, None)
     assert caught.value.code == code
-
-
-@pytest.mark.parametrize(
-    ("path", "split"),
-    [
-        ("train2017/1.jpg", "train"),
-        ("data/val-00000-of-00001.parquet", "validation"),
-        ("instances_dev.json", "validation"),
-        ("testing/a.png", "test"),
-        ("trainer/contest.png", None),
-        ("images/1.png", None),
-    ],
-)
-def test_paths_name_their_split(path, split):
-    assert split_of(path) == split
 
 
 def test_files_without_a_name_are_all_train():

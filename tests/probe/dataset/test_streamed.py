@@ -13,13 +13,15 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from tests.probe.dataset import probe_dataset
 from tests.probe.model.test_deep import fake, play, specs  # noqa: F401
 from tests.tiny import DATASET, TOKEN
 from tunegate.clients.docker import containers
 from tunegate.clients.hub import Hub
 from tunegate.errors import NextCall, ToolFailure
-from tunegate.probe.dataset import probe_dataset, streamed
+from tunegate.probe.dataset import streamed
 from tunegate.probe.model import deep
+from tunegate.probe.request import ProbeContainer
 
 AGAIN = NextCall(tool="probe_dataset", arguments={"dataset_id": "me/shards"}, why="still at work")
 FEATURES = {
@@ -85,8 +87,8 @@ def probe(fake, server, hub, tmp_path):  # noqa: F811
     server.add_repo("dataset", "me/shards", {"train.tar": b"not looked at"})
 
     def ask(one: Hub = hub, name: str = "me/shards", **more):
-        place = streamed.Place(tmp_path / "run", AGAIN)
-        return probe_dataset(one, dataset_id=name, task="image-classification", place=place, **more)
+        place = ProbeContainer(tmp_path / "run", AGAIN)
+        return probe_dataset(one, dataset_id=name, task="image-classification", container=place, **more)
 
     return ask
 

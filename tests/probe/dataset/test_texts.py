@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from tunegate.errors import ToolFailure
-from tunegate.probe.dataset.texts import judge_texts, turns_of
+from tunegate.probe.dataset.texts import judge_texts
 
 CHAT = {"messages": "messages"}
 
@@ -30,7 +30,8 @@ def test_sharegpt_and_dicts_of_lists():
     rows = [chat(("human", "hi"), ("gpt", "hello"), keys=("from", "value"))]
     facts = judge_texts(rows, "sharegpt", CHAT)
     assert facts.roles == {"human": 1, "gpt": 1} and facts.without_answer == 0
-    assert turns_of({"role": ["user", "assistant"], "content": ["a", "b"]}) == [("user", "a"), ("assistant", "b")]
+    rows = [{"messages": {"role": ["user", "assistant"], "content": ["a", "b"]}}]
+    assert judge_texts(rows, "messages", CHAT).roles == {"user": 1, "assistant": 1}
 
 
 def test_content_parts_and_image_marks():

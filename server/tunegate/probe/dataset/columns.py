@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from tunegate.probe.dataset.images import EXTENSIONS
+from tunegate.readers.tree import EXTENSIONS
 
 FeatureKind = Literal["image", "class", "int", "float", "string", "bool", "list", "struct", "array", "audio", "other"]
 MAX_DEPTH = 8  # of nested types; what lies deeper is `other`

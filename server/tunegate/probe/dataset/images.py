@@ -7,7 +7,6 @@ import stat
 import struct
 from pathlib import Path
 
-EXTENSIONS = (".jpg", ".jpeg", ".png", ".gif", ".bmp", ".webp", ".tif", ".tiff")
 HEAD, TAIL = 65_536, 4_096
 
 

@@ -5,27 +5,10 @@ from __future__ import annotations
 import re
 
 from tunegate.errors import ToolFailure
+from tunegate.readers.splits import split_of
 
 TRAIN_NAMES = ("train", "training")
 EVAL_NAMES = ("validation", "valid", "val", "dev", "test", "testing", "eval", "evaluation")  # in order of preference
-# `datasets` names the splits of plain files by these words, between separators, anywhere in the path.
-KEYWORDS = {
-    "train": "train",
-    "training": "train",
-    "validation": "validation",
-    "valid": "validation",
-    "val": "validation",
-    "dev": "validation",
-    "test": "test",
-    "testing": "test",
-    "eval": "test",
-    "evaluation": "test",
-}
-
-
-def split_of(path: str) -> str | None:
-    """The split that a relative path names, as `datasets` reads it: train2017 and val-00000 count, trainer does not."""
-    return next((KEYWORDS[word] for word in re.split(r"[-._ 0-9/]+", path.lower()) if word in KEYWORDS), None)
 
 
 def by_split(paths: list[str]) -> dict[str, list[str]]:
@@ -35,28 +18,6 @@ def by_split(paths: list[str]) -> dict[str, list[str]]:
         if split := split_of(path):
             found.setdefault(split, []).append(path)
     return found or ({"train": paths} if paths else {})
-
-
-def assigned(paths: list[str]) -> dict[str, str | None]:
-    """Relative path of a local table -> its split, None for a file that is not used. As rows.py of a project reads them.
-
-    The words decide where every path has one, or none has. Where some have none, a word counts only as a folder or as the end
-    of a name (data_test, not "test tubes"). The other files are then train, unless files are called train.
-    """
-    splits = {path: split_of(path) for path in paths}
-    if all(splits.values()) or not any(splits.values()):
-        return {path: split or "train" for path, split in splits.items()}
-    splits = {path: _split_at_end(path) for path in paths}
-    rest = None if "train" in splits.values() else "train"
-    return {path: split or rest for path, split in splits.items()}
-
-
-def _split_at_end(path: str) -> str | None:
-    *folders, file = path.lower().split("/")
-    words = [
-        word for word in re.split(r"[-._ ]+", file.rpartition(".")[0]) if word and not re.fullmatch(r"\d+|of", word)
-    ]
-    return next((KEYWORDS[word] for word in [*folders, *words[-1:]] if word in KEYWORDS), None)
 
 
 def choose_splits(

@@ -13,7 +13,6 @@ import json
 import os
 import stat
 import time
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -25,13 +24,14 @@ from tunegate.clients.docker.containers import ContainerPlan
 from tunegate.clients.docker.engine import Engine
 from tunegate.clients.hub import Hub, RepoInfo
 from tunegate.clients.network import LOOPBACK, PROXIES, network_for
-from tunegate.errors import NextCall, ToolFailure
+from tunegate.errors import ToolFailure
 from tunegate.evidence.seal import redacted
 from tunegate.probe.dataset.columns import Feature, feature, value_feature
 from tunegate.probe.dataset.hub.files import HubTable, NoReader, dicts
 from tunegate.probe.dataset.pictures import Picture, from_bytes
 from tunegate.probe.dataset.table import Rows, Table
 from tunegate.probe.model import deep
+from tunegate.probe.request import ProbeContainer
 
 SCRIPT = Path(__file__).parents[1] / "scripts" / "stream_dataset.py"
 PROBE_REQUIREMENTS = ("datasets==5.2.0", "pillow")  # as the scaffolds pin it: what prepare will load it with
@@ -44,28 +44,22 @@ MAX_NESTED = 32
 INSTEAD = "choose another dataset, or download it and pass local_dataset_path"
 
 
-@dataclass(frozen=True)
-class Place:
-    """The run whose .probe/ the container works in, and the call that follows one which is still at work."""
-
-    run_dir: Path
-    again: NextCall
-
-
-def through_container(hub: Hub, info: RepoInfo, unread: NoReader, why: str, place: Place | None) -> HubTable:
+def through_container(
+    hub: Hub, info: RepoInfo, unread: NoReader, why: str, container: ProbeContainer | None
+) -> HubTable:
     """Raises ToolFailure: unavailable (no engine, image or network; still at work, with `next`), rejected (`datasets` cannot
     load it), stage_failed (the container did not run)."""
     tried = (
         f"dataset_id = {info.id!r} was tried through the dataset viewer ({why}) and its files (none is Parquet, CSV or JSON "
         "Lines, nor are all of them images)"
     )
-    if place is None:
+    if container is None:
         raise ToolFailure("unavailable", f"{tried}: {INSTEAD}")
     if (info.gated or info.private) and not os.environ.get("HF_TOKEN"):
         message = f"{tried}; a container could stream it, but only with HF_TOKEN in the server's environment: set it"
         raise ToolFailure("access_denied", message)
     try:
-        found = _look(hub, info, unread, place.run_dir)
+        found = _look(hub, info, unread, container.run_dir)
     except ToolFailure as failure:
         message = f"{tried}, and in a container: {failure}; or try again later, {INSTEAD}"
         raise ToolFailure(failure.code, message) from None
@@ -73,7 +67,7 @@ def through_container(hub: Hub, info: RepoInfo, unread: NoReader, why: str, plac
         message = (
             f"{tried}; a container is still streaming its first rows: call probe_dataset again with the same arguments"
         )
-        raise ToolFailure("unavailable", message, next=place.again)
+        raise ToolFailure("unavailable", message, next=container.again)
     if error := found.get("error"):
         said = f"`datasets` {_text(found.get('datasets'))} in a container ({_text(redacted(error), 400)})"
         code = "unavailable" if found.get("passing") is True else "rejected"

@@ -10,6 +10,7 @@ from tunegate.probe.dataset.columns import Feature, at_path, dig
 from tunegate.probe.dataset.labels import Labels, count_labels
 from tunegate.probe.dataset.pictures import Picture
 
+N_ROWS = 400  # rows of one split of a local dataset that are looked at
 N_SHOWN = 3  # rows that evidence keeps for people to look at
 
 

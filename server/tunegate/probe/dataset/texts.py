@@ -10,12 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from tunegate.errors import ToolFailure
 from tunegate.probe.dataset.columns import dig
-from tunegate.tasks.columns import BESIDE
-
-ROLES = ("system", "developer", "user", "assistant", "tool")
-SHAREGPT_ROLES = {"human": "user", "user": "user", "gpt": "assistant", "assistant": "assistant", "chatgpt": "assistant", "bing": "assistant",
-            "bard": "assistant", "model": "assistant", "system": "system", "tool": "tool", "observation": "tool", "function_call": "assistant",
-            "function_response": "tool"}  # fmt: skip
+from tunegate.readers.conversations import BESIDE, IMAGE_PARTS, ROLES, SPEAKERS, role_of, stored_turns
 
 
 class TextFacts(BaseModel):
@@ -39,7 +34,7 @@ def judge_texts(rows: list[dict[str, Any]], form: str, columns: dict[str, str]) 
         return None
     turned: Counter[str] = Counter()
     lengths, words, empty, most, unanswered, marks = [], [], 0, 0, 0, 0
-    learned = [role for role in roles if role not in ("input", *BESIDE)]
+    learned = [role for role in roles if role not in BESIDE]
     for row in rows:
         cells = {role: _text(dig(row, columns[role])) for role in roles}
         empty += any(not cells[role].strip() for role in learned)
@@ -47,10 +42,10 @@ def judge_texts(rows: list[dict[str, Any]], form: str, columns: dict[str, str]) 
         lengths.append(len(whole))
         words.append(len(whole.split()))
         marks += whole.count("<image>")
-        turns = turns_of(dig(row, columns["messages"])) if "messages" in columns else []
+        turns = stored_turns(dig(row, columns["messages"])) if "messages" in columns else []
         most = max(most, len(turns))
-        turned.update(turn[0][:40] for turn in turns)
-        unanswered += bool(turns) and _role(turns[-1][0]) != "assistant"
+        turned.update(turn["role"][:40] for turn in turns)
+        unanswered += bool(turns) and role_of(turns[-1]["role"]) != "assistant"
     _refuse(len(rows), empty, unanswered, turned, columns, form)
     return TextFacts(
         rows=len(rows),
@@ -71,9 +66,9 @@ def _refuse(rows: int, empty: int, unanswered: int, roles: Counter[str], columns
             "rejected",
             f"all {rows} rows read have an empty text in {where}: choose another split, column_map or dataset",
         )
-    unknown = [name for name in roles if _role(name) is None]
+    unknown = [name for name in roles if role_of(name) is None]
     if unknown:
-        known = ", ".join(SHAREGPT_ROLES if form == "sharegpt" else ROLES)
+        known = ", ".join((*SPEAKERS, *ROLES) if form == "sharegpt" else ROLES)
         raise ToolFailure(
             "rejected",
             f"column {columns['messages']!r} has turns of {unknown[0]!r}, and only {known} are known: who speaks there is for "
@@ -87,24 +82,6 @@ def _refuse(rows: int, empty: int, unanswered: int, roles: Counter[str], columns
         )
 
 
-def _role(name: str) -> str | None:
-    return name if name in ROLES else SHAREGPT_ROLES.get(name)
-
-
-def turns_of(value: Any) -> list[tuple[str, str]]:
-    """(role, text) of a conversation, as a list of dicts or a dict of lists, {role, content} or {from, value}."""
-    if isinstance(value, dict):
-        lists = [v if isinstance(v, list) else [] for v in value.values()]
-        value = [dict(zip(value, items, strict=False)) for items in zip(*lists, strict=False)]
-    if not isinstance(value, list):
-        return []
-    return [
-        (str(turn.get("role", turn.get("from"))), _text(turn.get("content", turn.get("value"))))
-        for turn in value
-        if isinstance(turn, dict)
-    ]
-
-
 def _text(value: Any) -> str:
     """The text of a cell: of a conversation all turns, of content parts their texts, of several answers the first."""
     if isinstance(value, str):
@@ -112,16 +89,16 @@ def _text(value: Any) -> str:
     if isinstance(value, (int, float)):
         return str(value)
     if isinstance(value, list) and value and isinstance(value[0], dict):
-        if turns := [turn for turn in turns_of(value) if turn[0] != "None"]:
-            return "\n".join(text for _, text in turns)
+        if turns := [turn for turn in stored_turns(value) if turn["role"] != "None"]:
+            return "\n".join(_text(turn["content"]) for turn in turns)
         return "\n".join(_part(part) for part in value if isinstance(part, dict))
     if isinstance(value, list):
         return next((item for item in value if isinstance(item, str)), "")
-    return "\n".join(text for _, text in turns_of(value))
+    return "\n".join(_text(turn["content"]) for turn in stored_turns(value))
 
 
 def _part(part: dict[str, Any]) -> str:
-    return "<image>" if part.get("type") == "image" else str(part.get("text") or "")
+    return "<image>" if part.get("type") in IMAGE_PARTS else str(part.get("text") or "")
 
 
 def _three(values: list[int]) -> list[int]:

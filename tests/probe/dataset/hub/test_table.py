@@ -12,11 +12,11 @@ import pyarrow.parquet
 import pytest
 from PIL import Image
 
+from tests.probe.dataset import probe_dataset
 from tests.tiny import DATASET, png
 from tunegate.clients.hub import Hub
 from tunegate.embedded.hub import Fault
 from tunegate.errors import ToolFailure
-from tunegate.probe.dataset import probe_dataset
 
 VIEWER = r"^/(is-valid|splits|info|size|first-rows|rows|parquet)"
 IMAGE, TEXT, INT = {"_type": "Image"}, {"dtype": "string", "_type": "Value"}, {"dtype": "int64", "_type": "Value"}

@@ -6,12 +6,12 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from tests.probe.dataset import probe_dataset
 from tests.tiny import png
 from tunegate.clients.hub import Hub
 from tunegate.errors import ToolFailure
-from tunegate.probe.dataset import probe_dataset
-from tunegate.probe.dataset.local import coco as local_coco
-from tunegate.probe.dataset.local import detect
+from tunegate.readers import coco as readers_coco
+from tunegate.readers.detect import detect
 
 POLYGON = [[1, 1, 9, 1, 9, 9]]
 RLE = {"counts": [10, 5, 85], "size": [10, 10]}
@@ -223,5 +223,5 @@ def test_pictures_of_segment_ids_are_not_taken_for_images_of_the_same_name(tmp_p
     (root / "annotations/panoptic_train").mkdir()
     for i in range(4):
         (root / f"annotations/panoptic_train/{i}.png").write_bytes(png(64, 48))
-    one = local_coco._read(root / "annotations/panoptic_train.json", True)
-    assert local_coco._image_base(one, root, "train", True) == root / "train"
+    found = readers_coco.read(root, panoptic=True)
+    assert found.image("train", 10) == root / "train/0.png"

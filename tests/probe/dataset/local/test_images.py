@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from tests.probe.dataset import probe_dataset
 from tests.tiny import png
 from tunegate.clients.hub import Hub
 from tunegate.errors import ToolFailure
-from tunegate.probe.dataset import probe_dataset
 
 SEG, DET, DEPTH = "semantic-segmentation", "object-detection", "depth-estimation"
 

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from tests.probe.dataset import probe_dataset
 from tests.tiny import parquet, png
 from tunegate.clients.hub import Hub
 from tunegate.errors import ToolFailure
-from tunegate.probe.dataset import probe_dataset
 from tunegate.probe.dataset.local import detect, read_local
 
 TASK = "image-classification"

@@ -5,10 +5,10 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from tests.probe.dataset import probe_dataset
 from tests.tiny import png
 from tunegate.clients.hub import Hub
 from tunegate.errors import ToolFailure
-from tunegate.probe.dataset import probe_dataset
 
 
 def xml(name: str, *objects: tuple[str, tuple], difficult: int = 0) -> str:

@@ -15,13 +15,13 @@ from tunegate.clients.hub import Hub, RepoInfo
 from tunegate.errors import ToolFailure
 from tunegate.probe.dataset.columns import Feature, value_feature
 from tunegate.probe.dataset.hub.parquet_range import Fetch, features_of, footer, some_rows
-from tunegate.probe.dataset.images import EXTENSIONS
 from tunegate.probe.dataset.labels import Labels
 from tunegate.probe.dataset.local.files import spread_groups, with_pictures
-from tunegate.probe.dataset.local.tree import spread
 from tunegate.probe.dataset.pictures import MAX_BYTES, Picture
-from tunegate.probe.dataset.splits import KEYWORDS, by_split
+from tunegate.probe.dataset.splits import by_split
 from tunegate.probe.dataset.table import Rows, Table
+from tunegate.readers.splits import KEYWORDS
+from tunegate.readers.tree import EXTENSIONS, spread
 
 MAX_FOOTERS = 8
 TABLE_HEAD = 1 << 20  # bytes of a csv or jsonl file that are read

@@ -11,12 +11,12 @@ from tunegate.probe.dataset.columns import Feature, feature
 from tunegate.probe.dataset.hub import files as hub_files
 from tunegate.probe.dataset.hub.files import HubTable, choose_config
 from tunegate.probe.dataset.hub.parquet_range import footer, some_rows
-from tunegate.probe.dataset.images import EXTENSIONS
 from tunegate.probe.dataset.local.files import spread_groups, with_pictures
-from tunegate.probe.dataset.local.images import names_from_json
 from tunegate.probe.dataset.pictures import Picture, from_viewer
-from tunegate.probe.dataset.streamed import Place
 from tunegate.probe.dataset.table import Rows, Table
+from tunegate.probe.request import ProbeContainer
+from tunegate.readers.pairs import names_from_json
+from tunegate.readers.tree import EXTENSIONS
 
 SPREAD = (0.33, 0.66, 0.999)  # where else rows are read: sorted by class, the first ones say nothing about the rest
 N_SPREAD = 25
@@ -28,8 +28,8 @@ class NoViewer(Exception):
     """The viewer does not answer about this dataset; the reason, for a warning."""
 
 
-def read_hub(hub: Hub, info: RepoInfo, asked: str | None, place: Place | None = None) -> HubTable:
-    """`place`: where a container may work; None: none may.
+def read_hub(hub: Hub, info: RepoInfo, asked: str | None, container: ProbeContainer | None = None) -> HubTable:
+    """`container`: where a container may work; None: none may.
 
     Raises ToolFailure: rejected (script, empty, unreadable layout), ambiguous or invalid_input (config), unavailable.
     """
@@ -37,18 +37,20 @@ def read_hub(hub: Hub, info: RepoInfo, asked: str | None, place: Place | None = 
     try:
         found = _through_viewer(hub, info, asked)
     except NoViewer as error:
-        found = _without_viewer(hub, info, asked, str(error), place)
+        found = _without_viewer(hub, info, asked, str(error), container)
     if "id2label.json" in info.files:
         found.table.names = names_from_json(hub.read_text("dataset", info.id, info.sha, "id2label.json"))
     return found
 
 
-def _without_viewer(hub: Hub, info: RepoInfo, asked: str | None, why: str, place: Place | None) -> HubTable:
+def _without_viewer(
+    hub: Hub, info: RepoInfo, asked: str | None, why: str, container: ProbeContainer | None
+) -> HubTable:
     try:
         found = hub_files.through_files(hub, info, asked)
         come_from = "the repository's files"
     except hub_files.NoReader as unread:
-        found = streamed.through_container(hub, info, unread, why, place)
+        found = streamed.through_container(hub, info, unread, why, container)
         come_from = "`datasets`, which streamed them in a container"
     found.table.warnings.append(f"the dataset viewer did not answer ({why}): these facts come from {come_from}")
     return found

@@ -1,9 +1,7 @@
-"""Local datasets in files of rows: csv, jsonl (images by path), parquet, and arrow (of `save_to_disk`, or plain files)."""
+"""Files of rows as Tables: csv, jsonl (images by path), parquet, and arrow."""
 
 from __future__ import annotations
 
-import csv
-import json
 import random
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -12,97 +10,65 @@ from typing import Any
 from tunegate.errors import ToolFailure
 from tunegate.probe.dataset.columns import Feature, schema_features, value_feature
 from tunegate.probe.dataset.labels import Labels, count_some
-from tunegate.probe.dataset.local.tree import N_ROWS, below, inside, walk
 from tunegate.probe.dataset.pictures import from_bytes, from_path
-from tunegate.probe.dataset.splits import assigned, split_of
-from tunegate.probe.dataset.table import Rows, Table
+from tunegate.probe.dataset.table import N_ROWS, Rows, Table
+from tunegate.readers import tables
 
-SUFFIXES = {".parquet": "parquet", ".jsonl": "jsonl", ".csv": "csv", ".arrow": "arrow"}
-MAX_LINE = 8_000_000  # bytes of one row of JSON: long conversations are megabytes
-N_TYPED = 500  # rows from which the types of csv and jsonl columns are told
+N_TYPED = 500  # rows from which the types of csv and jsonl columns are inferred
 N_TABLE_ROWS = 200  # rows of parquet and arrow, which hold the images themselves
 MAX_BATCH = 512 * 1024 * 1024  # uncompressed bytes of a row group that is looked into
 BATCH = 64
 PYARROW = "reading parquet and arrow files needs pyarrow, which tunegate depends on: install it again in the server's environment (`pip install pyarrow`)"
 
 
-def read(path: Path, kind: str) -> Table:
-    """The rows at `path` (a file or a folder) as a Table. Raises rejected, and unavailable without pyarrow."""
+def table(path: Path, kind: str) -> Table:
+    """The rows at `path` (a file or a folder) as a Table. Raises Refusal, and ToolFailure unavailable without pyarrow."""
     return {"csv": _text_table, "jsonl": _text_table, "parquet": _parquet, "arrow": _arrow}[kind](path, kind)
-
-
-def _files(path: Path, kind: str, warnings: list[str]) -> tuple[Path, dict[str, list[Path]]]:
-    """(the dataset's folder, split -> files). What the names leave open is a warning."""
-    if path.is_file():
-        return path.parent, {"train": [path]}
-    names = sorted(str(p.relative_to(path)) for p in walk(path, path, (f".{kind}",)))
-    if not names:
-        raise ToolFailure(
-            "rejected", f"local_dataset_path = {str(path)!r} has no .{kind} file: check local_dataset_format"
-        )
-    for name in names:
-        inside(path / name, path)
-    splits = assigned(names)
-    if unused := [name for name, split in splits.items() if split is None]:
-        warnings.append(
-            f"{len(unused)} files beside those called train are called like no split and are not used: {', '.join(unused[:5])}"
-        )
-    doubtful = [name for name, split in splits.items() if split == "train" and split_of(name) != "train"]
-    if any(split not in (None, "train") for split in splits.values()) and doubtful:
-        warnings.append(f"{len(doubtful)} files whose names tell no split are trained on: {', '.join(doubtful[:5])}")
-    elif ignored := [name for name in doubtful if split_of(name)]:
-        warnings.append(f"not every file is called like a split: all are trained on, {', '.join(ignored[:5])} too")
-    files: dict[str, list[Path]] = {}
-    for name, split in splits.items():
-        if split:
-            files.setdefault(split, []).append(path / name)
-    return path, files
 
 
 # --- csv and jsonl
 
 
-def rows_of(path: Path) -> Iterator[dict[str, Any]]:
-    """The rows of one .csv or .jsonl file. Raises rejected, naming the place."""
-    return _csv_rows(path) if path.suffix.lower() == ".csv" else _jsonl_rows(path)
-
-
 def _text_table(path: Path, kind: str) -> Table:
-    warnings: list[str] = []
-    root, files = _files(path, kind, warnings)
-    rows = {"csv": _csv_rows, "jsonl": _jsonl_rows}[kind]
+    files = tables.files(path, kind)
     counts, heads, samples = {}, {}, {}
-    for split, paths in files.items():
-        counts[split], heads[split], samples[split] = _sampled(row for file in paths for row in rows(file))
+    for split in files.splits:
+        counts[split], heads[split], samples[split] = _sampled(_located(files, split))
     first = next((head for head in heads.values() if head), [])
     names = dict.fromkeys(name for row in first for name in row)
     features = {name: value_feature([row.get(name) for row in first]) for name in names}
-    bases = {split: paths[0].parent for split, paths in files.items()}
 
     def read(split: str) -> Rows:
-        found = [_cells(row, features, bases[split], root) for row in samples[split]]
+        found = [_cells(row, features, file, files.root) for file, row in samples[split]]
         return Rows(found, complete=counts[split] <= N_ROWS, spread=True)
 
     def count(split: str, column: str) -> Labels | None:
         if column not in features or features[column].kind == "list":
             return None
-        return count_some((row.get(column) for file in files[split] for row in rows(file)), features[column])
+        return count_some((row.get(column) for _, row in _located(files, split)), features[column])
 
     def every(split: str, columns: list[str]) -> Iterator[dict[str, Any]]:
         wanted = {name: features[name] for name in columns if name in features}
-        return (_cells(row, wanted, bases[split], root) for file in files[split] for row in rows(file))
+        return (_cells(row, wanted, file, files.root) for file, row in _located(files, split))
 
-    for split in files:  # a path that leads out is told before anything rests on the rows
+    for split in files.splits:  # a path that leads out is found before anything rests on the rows
         read(split)
-    return Table(kind, counts, features, read, count, every, warnings=warnings)
+    return Table(kind, counts, features, read, count, every, warnings=files.warnings)
 
 
-def _sampled(rows: Iterator[dict[str, Any]]) -> tuple[int, list[dict], list[dict]]:
+Located = tuple[Path, dict[str, Any]]  # a row and the file that it stands in, to which its paths are relative
+
+
+def _located(files: tables.Files, split: str) -> Iterator[Located]:
+    return ((file, row) for file in files.splits[split] for row in tables.rows_of(file))
+
+
+def _sampled(rows: Iterator[Located]) -> tuple[int, list[dict], list[Located]]:
     """(number of rows, the first ones, a random sample of all, in order)"""
     rng, count, head, kept = random.Random(0), 0, [], []
     for row in rows:
         if count < N_TYPED:
-            head.append(row)
+            head.append(row[1])
         if len(kept) < N_ROWS:
             kept.append((count, row))
         elif (at := rng.randrange(count + 1)) < N_ROWS:
@@ -111,53 +77,18 @@ def _sampled(rows: Iterator[dict[str, Any]]) -> tuple[int, list[dict], list[dict
     return count, head, [row for _, row in sorted(kept, key=lambda item: item[0])]
 
 
-def _csv_rows(path: Path) -> Iterator[dict[str, str]]:
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            for row in csv.DictReader(file):
-                if None in row or None in row.values():
-                    raise ToolFailure(
-                        "rejected",
-                        f"{path} does not have the same number of fields in every row (see the one that begins "
-                        f"{str(next(iter(row.values())))[:40]!r}): mend it",
-                    )
-                yield row
-    except (csv.Error, UnicodeDecodeError) as error:
-        raise ToolFailure(
-            "rejected", f"{path} is not readable as CSV in UTF-8 ({type(error).__name__}): mend it or convert it"
-        ) from None
+def _cells(row: dict[str, Any], features: dict[str, Feature], file: Path, root: Path) -> dict[str, Any]:
+    """The row with its image paths as Pictures."""
+    return {name: _cell(row.get(name), found, file, root) for name, found in features.items()}
 
 
-def _jsonl_rows(path: Path) -> Iterator[dict[str, Any]]:
-    with path.open("rb") as file:
-        number = 0
-        while line := file.readline(MAX_LINE + 1):
-            number += 1
-            if not line.strip():
-                continue
-            try:
-                row = json.loads(line) if len(line) <= MAX_LINE else None
-            except (ValueError, RecursionError):
-                row = None
-            if not isinstance(row, dict):
-                raise ToolFailure(
-                    "rejected", f"{path}:{number} is not a JSON object of at most {MAX_LINE:,} bytes: mend that line"
-                )
-            yield row
-
-
-def _cells(row: dict[str, Any], features: dict[str, Feature], base: Path, root: Path) -> dict[str, Any]:
-    """The row with its image paths as Pictures. Paths are relative to the file that names them, and stay in the dataset."""
-    return {name: _cell(row.get(name), found, base, root) for name, found in features.items()}
-
-
-def _cell(value: Any, found: Feature, base: Path, root: Path) -> Any:
+def _cell(value: Any, found: Feature, file: Path, root: Path) -> Any:
     if value is None:
         return None
     if found.kind == "image":
-        return from_path(inside(below(base, value, root), root), str(value)[:100])
+        return from_path(tables.image_path(value, file, root), str(value)[:100])
     if found.kind == "list" and found.item is not None and found.item.kind == "image" and isinstance(value, list):
-        return [_cell(item, found.item, base, root) for item in value[:20]]
+        return [_cell(item, found.item, file, root) for item in value[:20]]
     return value
 
 
@@ -194,8 +125,8 @@ def _stored(value: Any, found: Feature | None, name: str) -> Any:
 
 def _parquet(path: Path, kind: str) -> Table:
     pa = pyarrow_or_fail()
-    warnings: list[str] = []
-    _, files = _files(path, kind, warnings)
+    found = tables.files(path, kind)
+    files = found.splits
 
     def each(split: str, columns: list[str], size: int) -> Iterator[dict[str, Any]]:
         for file in files[split]:
@@ -221,7 +152,7 @@ def _parquet(path: Path, kind: str) -> Table:
         counts = {split: sum(file.metadata.num_rows for file in group) for split, group in opened.items()}
         return counts, next(iter(opened.values()))[0].schema_arrow
 
-    return _columnar(pa, path, kind, scan, some, each, warnings)
+    return _columnar(pa, path, kind, scan, some, each, found.warnings)
 
 
 def spread_groups(groups: list[Any], number: int) -> list[Any]:
@@ -246,8 +177,8 @@ def group_rows(file: Any, group: int, number: int, columns: list[str] | None = N
 def _arrow(path: Path, kind: str) -> Table:
     """A folder written by Dataset.save_to_disk or DatasetDict.save_to_disk (splits keep their names), or .arrow files."""
     pa = pyarrow_or_fail()
-    warnings: list[str] = []
-    files = _arrow_files(path, warnings)
+    found = tables.files(path, kind)
+    files = found.splits
 
     def batches(split: str) -> Iterator[Any]:
         for file in files[split]:
@@ -272,7 +203,7 @@ def _arrow(path: Path, kind: str) -> Table:
         with pa.memory_map(str(first)) as mapped:
             return counts, _reader(pa, mapped).schema
 
-    return _columnar(pa, path, kind, scan, some, each, warnings)
+    return _columnar(pa, path, kind, scan, some, each, found.warnings)
 
 
 def _reader(pa: Any, mapped: Any) -> Any:
@@ -290,37 +221,6 @@ def _batches(pa: Any, mapped: Any) -> Iterator[Any]:
         yield from (reader.get_batch(at) for at in range(reader.num_record_batches))
     else:
         yield from reader
-
-
-def _arrow_files(path: Path, warnings: list[str]) -> dict[str, list[Path]]:
-    if path.is_file() or not ((path / "dataset_dict.json").is_file() or (path / "state.json").is_file()):
-        return _files(path, "arrow", warnings)[1]
-    files = {}
-    for split, folder in _arrow_splits(path).items():
-        listed = _json(folder / "state.json", path).get("_data_files")
-        names = (
-            [entry.get("filename") for entry in listed if isinstance(entry, dict)] if isinstance(listed, list) else []
-        )
-        files[split] = [inside(folder / str(name), path) for name in names]
-    return files
-
-
-def _arrow_splits(path: Path) -> dict[str, Path]:
-    if not (path / "dataset_dict.json").is_file():
-        return {"train": path}
-    names = _json(path / "dataset_dict.json", path).get("splits")
-    names = [name for name in names if isinstance(name, str)] if isinstance(names, list) else []
-    return {name: inside(path / name, path) for name in names}
-
-
-def _json(path: Path, root: Path) -> dict[str, Any]:
-    try:
-        value = json.loads(inside(path, root).read_bytes()[:MAX_LINE])
-    except (OSError, ValueError, RecursionError):
-        value = None
-    if not isinstance(value, dict):
-        raise ToolFailure("rejected", f"{path} is missing or no JSON object: write the dataset again with save_to_disk")
-    return value
 
 
 def _columnar(

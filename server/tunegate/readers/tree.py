@@ -1,3 +1,16 @@
+# Copyright (c) 2026, NVIDIA CORPORATION.  All rights reserved.
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
 """The files of a local dataset: walked within bounds, and never out of its folder."""
 
 from __future__ import annotations
@@ -9,18 +22,24 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tunegate.errors import ToolFailure
-from tunegate.probe.dataset.images import EXTENSIONS
+from .refusal import Refusal
 
+EXTENSIONS = (".jpg", ".jpeg", ".jfif", ".jpe", ".png", ".gif", ".bmp", ".webp", ".tif", ".tiff")  # of images
 MAX_ENTRIES = 2_000_000
-N_ROWS = 400  # rows of one split that are looked at
+# What other programs leave beside the data
+LEFTOVERS = frozenset(("__macosx", "@eadir", "thumbs.db", "desktop.ini", "$recycle.bin"))
+
+
+def is_leftover(name: str) -> bool:
+    """Whether a name is hidden (.DS_Store, ._x.jpg, .ipynb_checkpoints) or another program's: no reader sees it."""
+    return name.startswith(".") or name.lower() in LEFTOVERS
 
 
 def entries(folder: Path, root: Path) -> Iterator[os.DirEntry]:
-    """What is in the folder, hidden names apart. A link that leaves the dataset, or leads to a folder, is `rejected`."""
+    """What is in the folder, leftovers apart. A link that leaves the dataset, or leads to a folder, is `rejected`."""
     with os.scandir(folder) as found:
         for entry in sorted(found, key=lambda e: e.name):
-            if entry.name.startswith("."):
+            if is_leftover(entry.name):
                 continue
             if entry.is_symlink():
                 check_link(Path(entry.path), root)
@@ -30,11 +49,11 @@ def entries(folder: Path, root: Path) -> Iterator[os.DirEntry]:
 def check_link(path: Path, root: Path) -> None:
     target = path.resolve()
     if not target.is_relative_to(root):
-        raise ToolFailure(
+        raise Refusal(
             "rejected", f"{path} is a link that leaves the dataset's folder {root}: replace it by the file itself"
         )
     if target.is_dir():
-        raise ToolFailure("rejected", f"{path} is a link to a folder: replace it by the folder itself")
+        raise Refusal("rejected", f"{path} is a link to a folder: replace it by the folder itself")
 
 
 def inside(path: Path, root: Path) -> Path:
@@ -44,15 +63,18 @@ def inside(path: Path, root: Path) -> Path:
     except (OSError, ValueError, RuntimeError):  # too long, a null byte, a loop of links
         stays = False
     if not stays:
-        raise ToolFailure("rejected", f"{path} leads out of the dataset's folder {root}: only files in it are read")
+        raise Refusal("rejected", f"{path} leads out of the dataset's folder {root}: only files in it are read")
     return path
 
 
 def below(base: Path, name: Any, root: Path) -> Path:
-    """base/name as a path below root, without a look at the disk; what could lead out is looked at, and `rejected` if it does."""
-    path = Path(os.path.normpath(base / str(name)))
+    """base/name as a path below root, without a look at the disk; `rejected` if it leads out.
+
+    Backslashes separate folders, too.
+    """
+    path = Path(os.path.normpath(base / str(name).replace("\\", "/")))
     if "\0" in str(name) or not path.is_relative_to(root):
-        raise ToolFailure(
+        raise Refusal(
             "rejected", f"{str(name)[:200]!r} leads out of the dataset's folder {root}: only files in it are read"
         )
     return path
@@ -66,9 +88,7 @@ def walk(folder: Path, root: Path, suffixes: tuple[str, ...], depth: int = 6) ->
         for entry in entries(here, root):
             seen += 1
             if seen > MAX_ENTRIES:
-                raise ToolFailure(
-                    "rejected", f"{folder} has more than {MAX_ENTRIES:,} files: turn it into parquet first"
-                )
+                raise Refusal("rejected", f"{folder} has more than {MAX_ENTRIES:,} files: turn it into parquet first")
             if entry.is_dir():
                 if left:
                     waiting.append((Path(entry.path), left - 1))
@@ -92,7 +112,7 @@ def survey(folder: Path) -> Survey:
     found = Survey()
     with os.scandir(folder) as listed:
         for entry in listed:
-            if entry.name.startswith("."):
+            if is_leftover(entry.name):
                 continue
             suffix = os.path.splitext(entry.name)[1].lower()
             some = found.by_suffix.setdefault(suffix, [])
@@ -114,16 +134,24 @@ def folders(folder: Path, root: Path, depth: int) -> list[Path]:
 
 
 def has_image(folder: Path, depth: int) -> bool:
-    children = (
-        list(entries(folder, folder.resolve())) if depth == 3 else [e for e in os.scandir(folder) if not e.is_symlink()]
-    )
+    children = list(entries(folder, folder.resolve())) if depth == 3 else _own_entries(folder)
     if any(entry.name.lower().endswith(EXTENSIONS) for entry in children):
         return True
     return depth > 1 and any(has_image(Path(entry.path), depth - 1) for entry in children if entry.is_dir())
 
 
-def spread(items: list[Any], number: int = N_ROWS) -> list[Any]:
+def _own_entries(folder: Path) -> list[os.DirEntry]:
+    with os.scandir(folder) as found:
+        return [entry for entry in found if not is_leftover(entry.name) and not entry.is_symlink()]
+
+
+def spread(items: list[Any], number: int) -> list[Any]:
     """At most `number` of the items, in order, chosen at random but always the same."""
     if len(items) <= number:
         return list(items)
     return [items[i] for i in sorted(random.Random(0).sample(range(len(items)), number))]
+
+
+def relative(path: Path, root: Path) -> str:
+    """The path below root as text, with forward slashes."""
+    return path.relative_to(root).as_posix()

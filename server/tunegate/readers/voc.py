@@ -1,38 +1,59 @@
+# Copyright (c) 2026, NVIDIA CORPORATION.  All rights reserved.
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
 """Pascal VOC: one XML file of boxes for each image, ImageSets, and SegmentationClass masks."""
 
 from __future__ import annotations
 
 import os
 import xml.etree.ElementTree as ElementTree
-from collections import Counter
-from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
-from tunegate.errors import ToolFailure
-from tunegate.probe.dataset.columns import Feature, list_of, struct_of
-from tunegate.probe.dataset.images import EXTENSIONS
-from tunegate.probe.dataset.labels import Labels
-from tunegate.probe.dataset.local.tree import N_ROWS, Survey, folders, inside, spread, walk
-from tunegate.probe.dataset.pictures import from_path
-from tunegate.probe.dataset.splits import split_of
-from tunegate.probe.dataset.table import Rows, Table
+from .refusal import Refusal
+from .splits import split_of
+from .tree import EXTENSIONS, Survey, folders, inside, relative, walk
 
 MAX_XML = 1 << 20
-MAX_FILES = 20_000  # XML files whose boxes are read
-IMAGE, NUMBER, WHOLE = Feature("image", "Image"), Feature("float", "float"), Feature("int", "int")
 
 
 @dataclass
-class _Annotation:
+class Annotation:
+    """One XML file. boxes: left, top, right, bottom, None for what is no number. names: None for an object without."""
+
     path: Path
     image: Path | None
     width: int | None
     height: int | None
     boxes: list[list[float | None]]
-    names: list[str]
+    names: list[str | None]
     difficult: list[int]
+
+
+@dataclass
+class Voc:
+    """Split -> annotations with their images. complete: whether every XML file was read."""
+
+    splits: dict[str, list[Annotation]]
+    complete: bool = True
+    warnings: list[str] = field(default_factory=list)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The classes, sorted."""
+        return tuple(
+            sorted({name for group in self.splits.values() for one in group for name in one.names if name is not None})
+        )
 
 
 def looks_like(here: dict[Path, Survey]) -> bool:
@@ -47,65 +68,40 @@ def _head(path: Path) -> bytes:
         return file.read(1024)
 
 
-def voc(root: Path, kind: str, task: str) -> Table:
+def read(root: Path, most: int | None = None) -> Voc:
+    """The boxes below root, of at most `most` XML files. Raises Refusal."""
     if root.is_file():
-        raise ToolFailure(
+        raise Refusal(
             "invalid_input", f"local_dataset_path = {str(root)!r} is a file, and VOC is a folder of XML files"
         )
-    return _masks(root) if task == "semantic-segmentation" else _boxes(root)
-
-
-def _boxes(root: Path) -> Table:
     warnings: list[str] = []
-    parsed, complete = _parsed(root, warnings)
-    found = {split: [one for one in group if one.image] for split, group in _in_splits(parsed, root, warnings).items()}
-    names = tuple(sorted({name for group in found.values() for one in group for name in one.names}))
-    index = {name: i for i, name in enumerate(names)}
-
-    def read(split: str) -> Rows:
-        return Rows(
-            [_row(one, root, index) for one in spread(found[split])], complete=len(found[split]) <= N_ROWS, spread=True
-        )
-
-    def count(split: str, column: str) -> Labels | None:
-        counts = Counter(name for one in found[split] for name in one.names)
-        return Labels(counts, seen=counts.total(), complete=complete) if column == "objects.category" else None
-
-    def each(split: str, columns: list[str]) -> Iterator[dict[str, Any]]:
-        return (_row(one, root, index) for one in found[split])
-
-    objects = {
-        "bbox": list_of(list_of(NUMBER)),
-        "category": list_of(Feature("class", f"ClassLabel({len(names)})", names)),
-        "difficult": list_of(WHOLE),
-    }
-    features = {"image": IMAGE, "objects": struct_of(objects)}
-    counts = {split: len(group) for split, group in found.items()}
-    return Table("voc", counts, features, read, count, each, warnings=warnings, facts={"box_format": "xyxy"})
+    parsed, complete = _parsed(root, most, warnings)
+    return Voc(_in_splits(parsed, root, warnings), complete, warnings)
 
 
-def _parsed(root: Path, warnings: list[str]) -> tuple[list[_Annotation], bool]:
-    """(annotations, whether these are all)"""
+def _parsed(root: Path, most: int | None, warnings: list[str]) -> tuple[list[Annotation], bool]:
+    """(annotations that have an image, whether these are all)"""
     every = list(walk(root, root, (".xml",), depth=3))
     images = _images(root)
-    read_files = [_annotation(path, images, warnings) for path in every[:MAX_FILES]]
-    parsed = [one for one in read_files if one is not None]
+    chosen = every if most is None else every[:most]
+    parsed = [one for path in chosen if (one := _annotation(path, images, warnings)) is not None]
     if not parsed:
-        raise ToolFailure(
+        raise Refusal(
             "rejected", f"none of the {len(every)} XML files of {root} is a VOC annotation: {'; '.join(warnings[:2])}"
         )
-    if len(every) > MAX_FILES:
-        warnings.append(f"boxes of the first {MAX_FILES:,} of {len(every):,} XML files were read")
+    if len(chosen) < len(every):
+        warnings.append(f"boxes of the first {len(chosen):,} of {len(every):,} XML files were read")
     lost = [one.path.stem for one in parsed if one.image is None]
     if len(lost) == len(parsed):
-        raise ToolFailure(
-            "rejected", f"no image was found for any of the {len(parsed)} XML files of {root}: put them into JPEGImages"
+        raise Refusal(
+            "rejected",
+            f"no image was found for any of the {len(parsed)} XML files of {root}: put them into JPEGImages",
         )
     if lost:
         warnings.append(
             f"{len(lost)} XML files name an image that is not there, and are not used: {', '.join(lost[:3])}"
         )
-    return parsed, len(every) <= MAX_FILES
+    return [one for one in parsed if one.image is not None], len(chosen) == len(every)
 
 
 def _images(root: Path) -> dict[str, list[Path]]:
@@ -123,30 +119,23 @@ def _nearest(candidates: list[Path], path: Path) -> Path | None:
     return max(candidates, key=lambda image: len(os.path.commonpath((image.parent, path.parent))), default=None)
 
 
-def _in_splits(parsed: list[_Annotation], root: Path, warnings: list[str]) -> dict[str, list[_Annotation]]:
+def _in_splits(parsed: list[Annotation], root: Path, warnings: list[str]) -> dict[str, list[Annotation]]:
     sets, why = _sets(root, "Main", [one.path.stem for one in parsed])
     if why:
         warnings.append(why)
     if sets:
         by_stem = {one.path.stem: one for one in parsed}
         return {split: [by_stem[stem] for stem in stems] for split, stems in sets.items()}
-    found: dict[str, list[_Annotation]] = {}
+    found: dict[str, list[Annotation]] = {}
     for one in parsed:
-        found.setdefault(split_of(str(one.path.parent.relative_to(root))) or "", []).append(one)
+        found.setdefault(split_of(relative(one.path.parent, root)) or "", []).append(one)
     rest = found.pop("", [])
+    if found and rest:
+        warnings.append(f"{len(rest)} XML files lie in no split's folder and are not used: {rest[0].path.name}, ...")
     return found or {"train": rest}
 
 
-def _row(one: _Annotation, root: Path, index: dict[str, int]) -> dict[str, Any]:
-    return {
-        "image": from_path(inside(one.image, root), str(one.image.relative_to(root))),
-        "width": one.width,
-        "height": one.height,
-        "objects": {"bbox": one.boxes, "category": [index[name] for name in one.names], "difficult": one.difficult},
-    }
-
-
-def _annotation(path: Path, images: dict[str, list[Path]], warnings: list[str]) -> _Annotation | None:
+def _annotation(path: Path, images: dict[str, list[Path]], warnings: list[str]) -> Annotation | None:
     """One XML file; None, with a warning, for what is none. Entities are refused: they are how XML bombs are built."""
     try:
         if path.stat().st_size > MAX_XML:
@@ -162,15 +151,15 @@ def _annotation(path: Path, images: dict[str, list[Path]], warnings: list[str]) 
             f"{path.name} is not used: it {error if isinstance(error, ValueError) else 'is no readable XML'}"
         )
         return None
-    name = Path(tree.findtext("filename") or "").name
-    objects = [item for item in tree.findall("object") if (item.findtext("name") or "").strip()]
-    return _Annotation(
+    name = Path((tree.findtext("filename") or "").replace("\\", "/")).name
+    objects = tree.findall("object")
+    return Annotation(
         path,
         _nearest(images.get(name) or images.get(path.stem) or [], path),
         _whole(tree.findtext("size/width")),
         _whole(tree.findtext("size/height")),
         [[_number(item.findtext(f"bndbox/{side}")) for side in ("xmin", "ymin", "xmax", "ymax")] for item in objects],
-        [item.findtext("name").strip()[:100] for item in objects],
+        [(item.findtext("name") or "").strip()[:100] or None for item in objects],
         [int((item.findtext("difficult") or "0").strip() == "1") for item in objects],
     )
 
@@ -188,7 +177,7 @@ def _whole(text: str | None) -> int | None:
 
 
 def _sets(root: Path, kind: str, stems: list[str]) -> tuple[dict[str, list[str]], str]:
-    """(split -> stems, a remark) from ImageSets/<kind>/{train,val,test,trainval}.txt; empty where there is no such folder."""
+    """(split -> stems, a remark) from ImageSets/<kind>/{train,val,test,trainval}.txt; empty without such a folder."""
     folder = next(
         (f for f in folders(root, root, 3) if f.name.lower() == kind.lower() and f.parent.name.lower() == "imagesets"),
         None,
@@ -199,14 +188,10 @@ def _sets(root: Path, kind: str, stems: list[str]) -> tuple[dict[str, list[str]]
     for name, split in (("train", "train"), ("val", "validation"), ("test", "test"), ("trainval", "trainval")):
         file = folder / f"{name}.txt"
         if file.is_file() and file.stat().st_size < 64 * MAX_XML:
-            lines = [
-                line.split()[0]
-                for line in inside(file, root).read_text("utf-8", "replace").splitlines()
-                if line.strip()
-            ]
-            listed[split] = [Path(line).stem if line.lower().endswith(EXTENSIONS) else line for line in lines]
-            lost += sum(stem not in known for stem in listed[split])
-            listed[split] = [stem for stem in listed[split] if stem in known]
+            lines = inside(file, root).read_text("utf-8", "replace").splitlines()
+            named = list(dict.fromkeys(_stem(line.strip(), known) for line in lines if line.strip()))
+            lost += sum(stem not in known for stem in named)
+            listed[split] = [stem for stem in named if stem in known]
     if "train" in listed:
         listed.pop("trainval", None)
     elif "trainval" in listed:
@@ -220,34 +205,41 @@ def _sets(root: Path, kind: str, stems: list[str]) -> tuple[dict[str, list[str]]
     )
 
 
-def _masks(root: Path) -> Table:
-    """SegmentationClass: palette PNGs, 0 the background, 255 the outlines between objects."""
+def _stem(line: str, known: set[str]) -> str:
+    """The stem that a line names: all of it, which may hold spaces, its first word (a flag may follow), or a path."""
+    for name in (line, line.split()[0]):
+        path = Path(name)
+        for stem in (name, path.stem if path.suffix.lower() in EXTENSIONS else path.name):
+            if stem in known:
+                return stem
+    return line.split()[0]
+
+
+def masks(root: Path) -> tuple[dict[str, list[tuple[Path, Path]]], list[str]]:
+    """(split -> (image, mask), warnings) of SegmentationClass. Raises Refusal.
+
+    Its masks are palette PNGs: 0 is the background, 255 the outlines between objects.
+    """
+    if root.is_file():
+        raise Refusal(
+            "invalid_input", f"local_dataset_path = {str(root)!r} is a file, and VOC is a folder of XML files"
+        )
     folder = next((f for f in folders(root, root, 3) if f.name.lower() == "segmentationclass"), None)
     if folder is None:
-        raise ToolFailure(
+        raise Refusal(
             "rejected", f"local_dataset_path = {str(root)!r} is VOC without SegmentationClass: it has boxes, no masks"
         )
-    masks = {path.stem: path for path in walk(folder, root, (".png",), depth=1)}
+    targets = {path.stem: path for path in walk(folder, root, (".png",), depth=1)}
     images = {
         path.stem: path
         for path in walk(root, root, EXTENSIONS, depth=4)
         if "segmentation" not in path.parent.name.lower()
     }
-    stems = sorted(masks.keys() & images.keys())
+    stems = sorted(targets.keys() & images.keys())
     if not stems:
-        raise ToolFailure("rejected", f"no mask of {folder} has an image of the same name")
+        raise Refusal("rejected", f"no mask of {folder} has an image of the same name")
     sets, why = _sets(root, "Segmentation", stems)
-    found = sets or {"train": stems}
-
-    def read(split: str) -> Rows:
-        rows = [
-            {
-                key: from_path(inside(paths[stem], root), str(paths[stem].relative_to(root)))
-                for key, paths in (("image", images), ("mask", masks))
-            }
-            for stem in spread(found[split])
-        ]
-        return Rows(rows, complete=len(found[split]) <= N_ROWS, spread=True)
-
-    counts = {split: len(group) for split, group in found.items()}
-    return Table("voc", counts, {"image": IMAGE, "mask": IMAGE}, read, warnings=[why] if why else [])
+    found = {
+        split: [(images[stem], targets[stem]) for stem in group] for split, group in (sets or {"train": stems}).items()
+    }
+    return found, [why] if why else []

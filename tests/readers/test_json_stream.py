@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tunegate.probe.dataset import json_stream
-from tunegate.probe.dataset.json_stream import elements
+from tunegate.readers import json_stream
+from tunegate.readers.json_stream import elements
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(max_size=8),

@@ -1,3 +1,16 @@
+# Copyright (c) 2026, NVIDIA CORPORATION.  All rights reserved.
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
 """The arrays of a large JSON object, one element at a time: annotation files run to gigabytes, and memory does not.
 
 `json` parses each element at C speed; only the frame around them is read here. One element may take MAX_ELEMENT.
@@ -48,7 +61,7 @@ class _Reader:
         return found
 
     def value(self) -> Any:
-        """One whole value. What ends where the chunk ends may go on in the next: it is read again with more of the file."""
+        """One whole value. What ends where the chunk ends may go on: it is read again with more of the file."""
         self.peek()
         while True:
             try:

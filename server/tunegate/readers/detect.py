@@ -1,0 +1,91 @@
+# Copyright (c) 2026, NVIDIA CORPORATION.  All rights reserved.
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+"""Which format a path holds, from names (and the ends of JSON files) alone."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from . import coco, voc
+from .image_folder import METADATA
+from .pairs import IMAGE_FOLDERS, TARGET_FOLDERS
+from .refusal import Refusal
+from .tables import SUFFIXES
+from .tree import EXTENSIONS, entries, folders, has_image, survey
+
+_TARGETS = {name for names in TARGET_FOLDERS.values() for name in names}
+
+
+def detect(path: Path, wanted: str = "a dataset") -> str:
+    """imagefolder, segfolder, coco, voc, csv, jsonl, parquet or arrow. wanted: what a Refusal says to give instead."""
+    if path.is_file():
+        return _detect_file(path)
+    listed = list(entries(path, path))
+    names = {entry.name.lower() for entry in listed}
+    children = [Path(entry.path) for entry in listed if entry.is_dir()]
+    here = {folder: survey(folder) for folder in (path, *children)}
+    if "dataset_dict.json" in names or ("state.json" in names and "dataset_info.json" in names):
+        return "arrow"
+    if voc.looks_like(here):
+        return "voc"
+    if any(coco.is_coco(file) for seen in here.values() for file in seen.files(".json")):
+        return "coco"
+    _refuse_yolo(path, children)
+    if any((folder / name).is_file() for folder in here for name in METADATA) and has_image(path, depth=3):
+        return "imagefolder"
+    if any(seen.folders & set(IMAGE_FOLDERS) and seen.folders & _TARGETS for seen in here.values()):
+        return "segfolder"
+    for suffix, found in SUFFIXES.items():
+        if any(seen.files(suffix) for seen in here.values()):
+            return found
+    if has_image(path, depth=3):
+        return "imagefolder"
+    raise Refusal(
+        "rejected",
+        f"local_dataset_path = {str(path)!r} holds no dataset that is known"
+        + (" (it is empty)" if not listed else "")
+        + f": give {wanted}, or parquet, arrow, csv or jsonl",
+    )
+
+
+def _detect_file(path: Path) -> str:
+    if found := SUFFIXES.get(path.suffix.lower()):
+        return found
+    if path.suffix.lower() == ".json":
+        if coco.is_coco(path):
+            return "coco"
+        raise Refusal(
+            "rejected",
+            f"local_dataset_path = {str(path)!r} is a .json file and not COCO: write it as JSON Lines (one object a "
+            "line, .jsonl)",
+        )
+    raise Refusal(
+        "rejected",
+        f"local_dataset_path = {str(path)!r} is a {path.suffix or 'plain'} file: give a folder, or a "
+        ".parquet, .csv or .jsonl file; unpack archives first",
+    )
+
+
+def _refuse_yolo(path: Path, children: list[Path]) -> None:
+    """images/ beside labels/ with a .txt for each image: nothing in it says the format, names are kept elsewhere."""
+    labels = [folder for folder in (path / "labels", *(child / "labels" for child in children)) if folder.is_dir()]
+    for folder in labels:
+        for inner in folders(folder, path, 1):
+            seen = survey(inner)
+            if seen.files(".txt") and not seen.files(*EXTENSIONS):
+                raise Refusal(
+                    "rejected",
+                    f"local_dataset_path = {str(path)!r} looks like YOLO ({inner.relative_to(path)}/*.txt), which is "
+                    "not read: convert it to COCO JSON, or to VOC XML",
+                )

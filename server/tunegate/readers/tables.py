@@ -1,0 +1,189 @@
+# Copyright (c) 2026, NVIDIA CORPORATION.  All rights reserved.
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+"""Files of rows (csv, jsonl, parquet, arrow): which belong to which split, and the rows of csv and jsonl."""
+
+from __future__ import annotations
+
+import csv
+import json
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from .refusal import Refusal
+from .splits import of_tables, split_of
+from .tree import below, inside, relative, walk
+
+SUFFIXES = {".parquet": "parquet", ".jsonl": "jsonl", ".csv": "csv", ".arrow": "arrow"}
+MAX_LINE = 8_000_000  # bytes of one row of JSON, characters of one cell of CSV: long conversations are megabytes
+SEPARATORS = ",;\t|"
+
+
+@dataclass
+class Files:
+    """Split -> the files of its rows, below root."""
+
+    root: Path
+    splits: dict[str, list[Path]]
+    warnings: list[str] = field(default_factory=list)
+
+
+def files(path: Path, kind: str) -> Files:
+    """The files at `path` (a file or a folder). What their names leave open is a warning. Raises Refusal."""
+    if kind == "arrow" and is_saved(path):
+        return _saved(path)
+    if path.is_file():
+        return Files(path.parent, {"train": [path]})
+    names = sorted(relative(found, path) for found in walk(path, path, (f".{kind}",)))
+    if not names:
+        message = f"local_dataset_path = {str(path)!r} has no .{kind} file: check local_dataset_format"
+        raise Refusal("rejected", message)
+    assigned = of_tables(names)
+    splits: dict[str, list[Path]] = {}
+    for name, split in assigned.items():
+        if split:
+            splits.setdefault(split, []).append(inside(path / name, path))
+    return Files(path, splits, _doubts(assigned))
+
+
+def _doubts(assigned: dict[str, str | None]) -> list[str]:
+    found = []
+    if unused := [name for name, split in assigned.items() if split is None]:
+        found.append(
+            f"{len(unused)} files beside those called train are called like no split and are not used: "
+            f"{', '.join(unused[:5])}"
+        )
+    doubtful = [name for name, split in assigned.items() if split == "train" and split_of(name) != "train"]
+    if any(split not in (None, "train") for split in assigned.values()) and doubtful:
+        found.append(f"{len(doubtful)} files whose names tell no split are trained on: {', '.join(doubtful[:5])}")
+    elif ignored := [name for name in doubtful if split_of(name)]:
+        found.append(f"not every file is called like a split: all are trained on, {', '.join(ignored[:5])} too")
+    return found
+
+
+# --- csv and jsonl
+
+
+def rows_of(path: Path) -> Iterator[dict[str, Any]]:
+    """The rows of one .csv or .jsonl file. Raises Refusal, naming the place."""
+    return _csv_rows(path) if path.suffix.lower() == ".csv" else _jsonl_rows(path)
+
+
+def header(path: Path) -> list[str]:
+    """The columns of a .csv file."""
+    try:
+        with path.open(encoding=_encoding(path), newline="") as file:
+            return next(csv.reader(file, delimiter=_separator(path)), [])
+    except (csv.Error, UnicodeError) as error:
+        raise _unreadable(path, error) from None
+
+
+def image_path(value: Any, file: Path, root: Path) -> Path:
+    """Where the image lies that a cell of the file names: relative to the file, and never out of root."""
+    return inside(below(file.parent, value, root), root)
+
+
+def _csv_rows(path: Path) -> Iterator[dict[str, str]]:
+    csv.field_size_limit(MAX_LINE)
+    try:
+        with path.open(encoding=_encoding(path), newline="") as file:
+            for row in csv.DictReader(file, delimiter=_separator(path)):
+                if None in row or None in row.values():
+                    raise Refusal(
+                        "rejected",
+                        f"{path} does not have the same number of fields in every row (see the one that begins "
+                        f"{str(next(iter(row.values())))[:40]!r}): fix it",
+                    )
+                yield row
+    except (csv.Error, UnicodeError) as error:
+        raise _unreadable(path, error) from None
+
+
+def _unreadable(path: Path, error: Exception) -> Refusal:
+    why = "is not text in UTF-8" if isinstance(error, UnicodeError) else f"is not readable as CSV ({error})"
+    return Refusal("rejected", f"{path} {why}: fix it, or write it again as CSV in UTF-8")
+
+
+def _encoding(path: Path) -> str:
+    """UTF-8 with or without a mark, UTF-16 where the file begins with its mark."""
+    with path.open("rb") as file:
+        return "utf-16" if file.read(2) in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig"
+
+
+def _separator(path: Path) -> str:
+    """The comma where the first line has one, else the first of ; tab | that it has."""
+    try:
+        with path.open(encoding=_encoding(path), newline="") as file:
+            line = re.sub(r'"[^"]*"', "", file.readline(MAX_LINE))
+    except UnicodeError:
+        return ","
+    return next((found for found in SEPARATORS if found in line), ",")
+
+
+def _jsonl_rows(path: Path) -> Iterator[dict[str, Any]]:
+    with path.open("rb") as file:
+        number = 0
+        while line := file.readline(MAX_LINE + 1):
+            number += 1
+            line = line.removeprefix(b"\xef\xbb\xbf") if number == 1 else line
+            if not line.strip():
+                continue
+            try:
+                row = json.loads(line) if len(line) <= MAX_LINE else None
+            except (ValueError, RecursionError):
+                row = None
+            if not isinstance(row, dict):
+                raise Refusal(
+                    "rejected", f"{path}:{number} is not a JSON object of at most {MAX_LINE:,} bytes: fix that line"
+                )
+            yield row
+
+
+# --- arrow
+
+
+def is_saved(path: Path) -> bool:
+    """Whether Dataset.save_to_disk or DatasetDict.save_to_disk wrote the folder."""
+    return (path / "dataset_dict.json").is_file() or (path / "state.json").is_file()
+
+
+def _saved(path: Path) -> Files:
+    """The files that save_to_disk lists; splits keep their names."""
+    splits = {}
+    for split, folder in _saved_splits(path).items():
+        listed = _json(folder / "state.json", path).get("_data_files")
+        listed = listed if isinstance(listed, list) else []
+        names = [entry.get("filename") for entry in listed if isinstance(entry, dict)]
+        splits[split] = [inside(folder / str(name), path) for name in names]
+    return Files(path, splits)
+
+
+def _saved_splits(path: Path) -> dict[str, Path]:
+    if not (path / "dataset_dict.json").is_file():
+        return {"train": path}
+    names = _json(path / "dataset_dict.json", path).get("splits")
+    names = [name for name in names if isinstance(name, str)] if isinstance(names, list) else []
+    return {name: inside(path / name, path) for name in names}
+
+
+def _json(path: Path, root: Path) -> dict[str, Any]:
+    try:
+        value = json.loads(inside(path, root).read_bytes()[:MAX_LINE])
+    except (OSError, ValueError, RecursionError):
+        value = None
+    if not isinstance(value, dict):
+        raise Refusal("rejected", f"{path} is missing or no JSON object: write the dataset again with save_to_disk")
+    return value
