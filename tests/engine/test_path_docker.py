@@ -227,7 +227,7 @@ def test_3d_memory_that_ran_out_is_said_to_have(world, engine):
     more = engine.api.exec_create(container, ["python", "-c", "x = b'1' * 64 * 2**20"])  # the larger one is killed
     engine.api.exec_start(more, detach=True)
     error = agent.call("docker_run", output_dir="run", stage="train", wait_s=100)["error"]
-    assert "for want of memory" in error["message"]
+    assert "out of memory" in error["message"]
     assert error["code"] == "stage_failed" and "resumes from checkpoint-" in error["missing"][1]
     found = agent.call("diagnose", output_dir="run", stage="train")["findings"][0]
     assert found["id"] == "killed-for-memory-in-training" and found["overrides"]["per_device_train_batch_size"] == 8

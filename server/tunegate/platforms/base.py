@@ -25,6 +25,7 @@ class Environment:
     digest: str | None
     notes: list[str]  # for the user; the first says what was chosen and why
     facts: dict[str, Any] = field(default_factory=dict)
+    is_fallback: bool = False  # a better one could not be looked up: the first note is kept with the run
 
 
 @dataclass(frozen=True)

@@ -14,13 +14,13 @@ from tunegate.errors import ToolFailure
 from tunegate.evidence import approvals
 from tunegate.evidence.approvals import Approval
 from tunegate.hardware import fit as model_fit
-from tunegate.hardware import host, ngc
+from tunegate.hardware import host
 from tunegate.hardware.facts import HostFacts
 from tunegate.knowledge import workarounds
 from tunegate.platforms import registry
 from tunegate.project import render
 from tunegate.rundir import Run
-from tunegate.tools.base import Call, Confirm, OutputDir, Result, Workspace, tool, workspace
+from tunegate.tools.base import Call, Confirm, OutputDir, Result, tool, workspace
 
 
 class HostReport(Result):
@@ -153,27 +153,28 @@ def pick_ngc_image(
     fit = _judged(run)
     overruled, decided = _overruled(call, _fit_facts(fit), approval)
     wanted = _wanted(run, image, config.platform)
-    chosen, digest, notes, known = _choose(call.workspace, config.platform, audit, wanted)
+    chosen = registry.of(config).choose_environment(call.workspace.web, audit, wanted)
+    known, notes = dict(chosen.facts), chosen.notes
     sources = known.pop("sources", [])
     facts = {
         **known,
         "platform": config.platform,
-        "ngc_image": chosen,
-        "ngc_image_digest": digest,
+        "ngc_image": chosen.image,
+        "ngc_image_digest": chosen.digest,
         "asked_for": wanted,
         **_fit_facts(fit),
         "overruled": overruled,
         "why": notes[0],
     }
-    logged = notes[:1] if known.get("from") == ngc.FALLBACK_TABLE and notes[0] not in config.notes else []
+    logged = notes[:1] if chosen.is_fallback and notes[0] not in config.notes else []
     before, config = _with_image(run, config, facts, [*logged, *(decided if overruled else [])])
     run.save_config(config)
     call.record_evidence("image", facts, config, sources=sources)
     notes = [*notes, *config.notes[len(before.notes) :]]  # what the workarounds have to say
     return ImageReport(
         notes=[*notes, *decided, *(f"would fit: {change}" for change in fit.would_fit), *fit.notes],
-        ngc_image=chosen,
-        ngc_image_digest=digest,
+        ngc_image=chosen.image,
+        ngc_image_digest=chosen.digest,
         model_fit=fit.verdict,
         terms_gb=fit.terms_gb,
     )
@@ -194,11 +195,3 @@ def _wanted(run: Run, image: str | None, platform: str) -> str | None:
         before = evidence.read(run, "image")
         return before.facts.get("asked_for") if before and before.facts.get("platform") == platform else None
     return None if image.strip() == "newest" else image
-
-
-def _choose(
-    ws: Workspace, platform: str, audit: dict[str, Any], wanted: str | None
-) -> tuple[str | None, str | None, list[str], dict[str, Any]]:
-    """(image, digest, notes, what is known of it); no image where the platform runs no container."""
-    found = registry.PLATFORMS[platform].choose_environment(ws.web, audit, wanted)
-    return found.image, found.digest, found.notes, dict(found.facts)

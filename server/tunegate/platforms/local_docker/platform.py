@@ -33,7 +33,8 @@ class LocalDocker(Platform):
 
     def choose_environment(self, web: Web, audit: dict[str, Any], wanted: str | None) -> Environment:
         choice = ngc.pick(engines.connect(), web, audit, wanted)
-        return Environment(choice.image, choice.digest, choice.notes, choice.facts)
+        fallback = choice.facts.get("from") == ngc.FALLBACK_TABLE
+        return Environment(choice.image, choice.digest, choice.notes, choice.facts, fallback)
 
     def versions(self, image: dict[str, Any]) -> dict[str, str | None]:
         """The image's own torch runs, whatever requirements-local.txt says."""
