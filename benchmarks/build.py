@@ -18,7 +18,10 @@ import tempfile
 import time
 from pathlib import Path
 
-FILES = ("Dockerfile", ".dockerignore", "requirements*.txt", "config.yaml", "*.py", "harness/*")
+from tunegate.rundir import hash_files
+from tunegate.stage_table import MODULES
+
+FILES = ("Dockerfile", ".dockerignore", "requirements*.txt", "config.yaml", *MODULES)
 CHANGES = {
     "cold": "Dockerfile",
     "unchanged": None,
@@ -49,8 +52,9 @@ def by_hand(project: Path, tag: str) -> list[str]:
 def copy(run: Path, to: Path) -> Path:
     """The run's project with its wheels, and a Dockerfile that no cache knows."""
     (to / "wheelhouse").mkdir(parents=True)
-    for path in (path for pattern in FILES for path in run.glob(pattern)):
-        shutil.copy(path, to)
+    for name in hash_files(run, FILES):
+        (to / name).parent.mkdir(exist_ok=True)
+        shutil.copy(run / name, to / name)
     for wheel in Path(os.environ["TUNEGATE_WHEELHOUSE"]).glob("*.whl"):
         shutil.copy(wheel, to / "wheelhouse")
     config = to / "config.yaml"  # a name of its own: the run's image keeps its name

@@ -110,6 +110,7 @@ def _project(path: Path, assets: Path, config: dict, gpus: int) -> Path:
     }  # fmt: skip
     filled = render.with_defaults(RunConfig.model_validate(values), {})
     for name, text in render.render_files(filled, {}).items():
+        (path / name).parent.mkdir(exist_ok=True)
         (path / name).write_text(text)
     (path / "config.yaml").write_text(yaml.safe_dump({**filled.model_dump(), "model_id": str(assets / "model")}))
     return path

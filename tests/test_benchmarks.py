@@ -188,7 +188,7 @@ def test_an_image_built_by_the_server_beside_one_built_by_hand(tmp_path, monkeyp
         engine.on_start = answer
         env = {"DOCKER_HOST": engine.host, "TUNEGATE_WHEELHOUSE": str(tmp_path / "wheels")}
         said = benchmark("build", project.path, env={**env, "PATH": f"{command.parent}:{os.environ['PATH']}"})
-        assert {"train.py", "project.py", "wheelhouse/a-1-py3-none-any.whl"} <= set(engine.context().getnames())
+        assert {"train.py", "harness/project.py", "wheelhouse/a-1-py3-none-any.whl"} <= set(engine.context().getnames())
     for what in ("cold", "unchanged", "one line of a script", "requirements"):
         ratio(rf"^{what} .* s +([\d.]+) +[\d.]+$", said)
 

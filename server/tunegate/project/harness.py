@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ast
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +34,11 @@ def environment(config: RunConfig) -> dict[str, str]:
     return ENVIRONMENT | {
         name: value for values in fixes.environment(config).values() for name, value in values.items()
     }
+
+
+def of_stage(config: RunConfig) -> dict[str, str]:
+    """What a stage is started with, so that no script of it has to start itself anew. The server's own environment goes first."""
+    return {name: os.environ.get(name, value) for name, value in (environment(config) | OF_LOGS).items()}
 
 
 def rendered(config: RunConfig, fingerprint: list[str]) -> dict[str, str]:

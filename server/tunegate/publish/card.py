@@ -93,29 +93,7 @@ def _body(
     )
     before = f"{base[metric]:.4f}" if base else "not measured (skip_baseline)"
     kind = f"Baseline: {base['kind']}, i.e. {BASELINES_SAID.get(base['kind'], base['kind'])}." if base else ""
-    settings = {
-        "epochs": config.n_epochs,
-        "steps": train["global_step"],
-        "learning rate": config.learning_rate,
-        "batch": f"{config.per_device_train_batch_size} x {config.gradient_accumulation_steps}",
-        "schedule": config.lr_scheduler_type,
-        "seed": config.seed,
-        "training rows": f"up to {config.n_train}",
-        "loss": f"{train.get('first_loss')} -> {train.get('last_loss')}",
-    }
-    if config.adapted:
-        modules = config.lora_target_modules
-        shown = modules if isinstance(modules, str) else ", ".join(modules or [])
-        settings |= {
-            "method": config.training_method,
-            "LoRA": f"r {config.lora_r}, alpha {config.lora_alpha:g}, on {shown}; merged",
-        }
-    rows = "\n".join(f"| {key} | {shown} |" for key, shown in settings.items())
-    pins = ", ".join(
-        f"{package} {versions[package]}"
-        for package in ("torch", "transformers", "datasets", "accelerate")
-        if package in versions
-    )
+    rows = "\n".join(f"| {key} | {shown} |" for key, shown in _settings(config, train).items())
     sure = certainty(tuned)
     revision = f" (revision `{config.dataset_revision}`)" if config.dataset_revision else ""
     scripts = f" Edited by hand after rendering: {', '.join(edited)}." if edited else ""
@@ -141,6 +119,33 @@ The numbers are those in `results/`, as the evaluation script wrote them.
 |---|---|
 {rows}
 
-Platform {config.platform}{f", {config.gpu_count}x {config.gpu_name}" if config.gpu_count else ", CPU"}; {pins}. Everything is in `config.yaml`.
+Platform {config.platform}{f", {config.gpu_count}x {config.gpu_name}" if config.gpu_count else ", CPU"}; {_pins(versions)}. Everything is in `config.yaml`.
 Made with tunegate {__version__}.{scripts}
 """
+
+
+def _settings(config: RunConfig, train: dict[str, Any]) -> dict[str, Any]:
+    """Row of the training table -> value."""
+    settings = {
+        "epochs": config.n_epochs,
+        "steps": train["global_step"],
+        "learning rate": config.learning_rate,
+        "batch": f"{config.per_device_train_batch_size} x {config.gradient_accumulation_steps}",
+        "schedule": config.lr_scheduler_type,
+        "seed": config.seed,
+        "training rows": f"up to {config.n_train}",
+        "loss": f"{train.get('first_loss')} -> {train.get('last_loss')}",
+    }
+    if config.adapted:
+        modules = config.lora_target_modules
+        shown = modules if isinstance(modules, str) else ", ".join(modules or [])
+        settings |= {
+            "method": config.training_method,
+            "LoRA": f"r {config.lora_r}, alpha {config.lora_alpha:g}, on {shown}; merged",
+        }
+    return settings
+
+
+def _pins(versions: dict[str, str]) -> str:
+    known = [name for name in ("torch", "transformers", "datasets", "accelerate") if name in versions]
+    return ", ".join(f"{name} {versions[name]}" for name in known)

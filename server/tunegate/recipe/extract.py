@@ -48,7 +48,10 @@ class Fence(NamedTuple):
 
 
 def fences(text: str) -> list[Fence]:
-    """The fenced blocks of a Markdown text; one that is never closed runs to the end, as CommonMark has it."""
+    """The fenced blocks of a Markdown text; one that is never closed runs to the end, as CommonMark has it.
+
+    Not by markdown-it-py, which finds the same ones: 4 MB of list items, which a stranger's page may be, take it 34 s of CPU.
+    """
     found: list[Fence] = []
     inside: list[str] | None = None
     mark, language, start, quoted = "", "", 0, False

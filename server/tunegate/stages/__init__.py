@@ -90,7 +90,7 @@ def _environment(run: Run, config: RunConfig, stage: str) -> dict[str, str]:
     secrets = STAGES[stage].secrets if needs_token(run) else ()
     hub = hub_environment(run.path, bool(secrets))
     return jobs.environment(
-        hub | harness.environment(config) | harness.OF_LOGS | extras.environment(config, stage),
+        hub | harness.of_stage(config) | extras.environment(config, stage),
         (*secrets, *extras.secrets(config, stage)),
     )
 

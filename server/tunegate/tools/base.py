@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import time
 from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
@@ -137,15 +137,6 @@ class Declaration:
     title: str
     annotations: ToolAnnotations
 
-    def given(self, arguments: dict[str, Any]) -> dict[str, Any]:
-        """The arguments without those that have their default, and without how long the call may take."""
-        known = inspect.signature(self.function).parameters
-        return {
-            name: value
-            for name, value in arguments.items()
-            if name not in UNRECORDED and value is not None and (name not in known or value != known[name].default)
-        }
-
 
 TOOLS: list[Declaration] = []
 
@@ -176,33 +167,52 @@ def tool(
             open_world_hint=open_world,
         )
 
-        def begin(ctx: Context, arguments: dict[str, Any]) -> Call:
-            ws, output_dir = workspace(ctx), arguments["output_dir"]
-            if begins_run:
-                run = rundir.locate(ws.root, output_dir or default_output_dir(arguments["model_id"]))
-            else:
-                run = ws.run(output_dir)
-            given = declared.given({key: value for key, value in arguments.items() if key != "approval"})
-            return Call(body.__name__, ctx, ws, run, given, {k: v for k, v in given.items() if k != "confirm"})
-
-        def handle(ctx: Context, **arguments: Any) -> CallToolResult:
-            call = begin(ctx, arguments)
-            if read_only:
-                return _answer(call, body(call, **arguments))
-            with call.recorded():
-                found = body(call, **arguments)
-            return _answer(call, found)
-
-        async def handle_async(ctx: Context, **arguments: Any) -> CallToolResult:
-            call = begin(ctx, arguments)
-            return await anyio.to_thread.run_sync(_answer, call, await body(call, **arguments))
-
-        function = _with_signature(handle_async if inspect.iscoroutinefunction(body) else handle, body)
-        declared = Declaration(function, title, hints)
-        TOOLS.append(declared)
+        waits = inspect.iscoroutinefunction(body)
+        handle = _async_handler(body, begins_run) if waits else _handler(body, begins_run, read_only)
+        function = _with_signature(handle, body)
+        TOOLS.append(Declaration(function, title, hints))
         return function
 
     return declare
+
+
+def _handler(body: Callable, begins_run: bool, read_only: bool) -> Callable[..., CallToolResult]:
+    def handle(ctx: Context, **arguments: Any) -> CallToolResult:
+        call = _begin(body, begins_run, ctx, arguments)
+        with nullcontext() if read_only else call.recorded():
+            found = body(call, **arguments)
+        return _answer(call, found)
+
+    return handle
+
+
+def _async_handler(body: Callable, begins_run: bool) -> Callable[..., Awaitable[CallToolResult]]:
+    async def handle(ctx: Context, **arguments: Any) -> CallToolResult:
+        call = _begin(body, begins_run, ctx, arguments)
+        return await anyio.to_thread.run_sync(_answer, call, await body(call, **arguments))
+
+    return handle
+
+
+def _begin(body: Callable, begins_run: bool, ctx: Context, arguments: dict[str, Any]) -> Call:
+    ws, output_dir = workspace(ctx), arguments["output_dir"]
+    if begins_run:
+        run = rundir.locate(ws.root, output_dir or default_output_dir(arguments["model_id"]))
+    else:
+        run = ws.run(output_dir)
+    given = without_defaults(body, {key: value for key, value in arguments.items() if key != "approval"})
+    line = {key: value for key, value in given.items() if key != "confirm"}
+    return Call(body.__name__, ctx, ws, run, given, line)
+
+
+def without_defaults(function: Callable, arguments: dict[str, Any]) -> dict[str, Any]:
+    """The arguments that say something: without those that have their default, and without how long the call may take."""
+    known = inspect.signature(function).parameters
+    return {
+        name: value
+        for name, value in arguments.items()
+        if name not in UNRECORDED and value is not None and (name not in known or value != known[name].default)
+    }
 
 
 def _with_signature(handle: Callable, body: Callable) -> Callable:

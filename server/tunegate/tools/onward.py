@@ -10,7 +10,7 @@ from mcp.types import CallToolResult
 
 from tunegate.errors import Failure
 from tunegate.tools.answer import content_of, refusal, with_content
-from tunegate.tools.base import TOOLS, default_output_dir
+from tunegate.tools.base import TOOLS, default_output_dir, without_defaults
 
 
 def checked(result: CallToolResult, tool: str, arguments: dict[str, Any], root: Path) -> CallToolResult:
@@ -36,4 +36,8 @@ def _meaning(tool: str, arguments: dict[str, Any], root: Path) -> dict[str, Any]
     """The arguments as the tool understands them: without defaults and approval, and with the run's real directory."""
     declared = next(declared for declared in TOOLS if declared.function.__name__ == tool)
     where = arguments.get("output_dir") or default_output_dir(arguments.get("model_id") or "")
-    return {**declared.given(arguments), "confirm": None, "output_dir": os.path.normpath(root.resolve() / str(where))}
+    return {
+        **without_defaults(declared.function, arguments),
+        "confirm": None,
+        "output_dir": os.path.normpath(root.resolve() / str(where)),
+    }

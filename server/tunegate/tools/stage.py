@@ -22,7 +22,6 @@ from tunegate.tools.base import (
     Confirm,
     OutputDir,
     Result,
-    Workspace,
     follow,
     next_for,
     recorded,
@@ -61,11 +60,10 @@ class Diagnosis(Result):
 def approve_retry(
     ctx: Context, output_dir: str, stage: StageName, stop: bool, confirm: str | None
 ) -> Approval | Elicit[Approval]:
-    return approvals.ask(ctx, lambda: None if stop else _retry(workspace(ctx), output_dir, stage), confirm)
+    return approvals.ask(ctx, lambda: None if stop else _retry(workspace(ctx).run(output_dir), stage), confirm)
 
 
-def _retry(ws: Workspace, output_dir: str, stage: str) -> str | None:
-    run = ws.run(output_dir)
+def _retry(run: Run, stage: str) -> str | None:
     error = stages.repeated_failure(run, stage)
     if error is None or jobs.look(run, stage).state == "running":
         return None
@@ -90,20 +88,19 @@ async def docker_run(
     approval: Annotated[ElicitationResult[Approval], Resolve(approve_retry)] = None,
 ) -> StageReport:
     """Run one stage, or follow it if it is running. Call again while state is 'running'."""
-    ws, run = call.workspace, call.run
-    again = NextCall(tool="docker_run", arguments={"output_dir": str(run.path), "stage": stage}, why=RESUMES)
-    arguments = {"output_dir": output_dir, "stage": stage}
-    begin = iter([] if stop else [lambda given: _begin(ws, run, given, approval)])  # once a call: what ends stays ended
-    if stop and not await anyio.to_thread.run_sync(_stop, run, arguments):
+    run = call.run
+    again = NextCall(tool=call.tool, arguments={"output_dir": str(run.path), "stage": stage}, why=RESUMES)
+    begin = iter([] if stop else [lambda line: _begin(call, line, approval)])  # once a call: what ends stays ended
+    if stop and not await anyio.to_thread.run_sync(_stop, call, stage):
         return _idle(run, stage)
     report = await follow(
         run,
         stage,
         wait_s,
-        lambda: _advance(run, arguments, next(begin, None)),
+        lambda: _advance(call, stage, next(begin, None)),
         lambda: _report_progress(call.ctx, run, stage),
         again,
-        lambda: _reattach(run, arguments, "stop" if stop else "follow"),
+        lambda: _reattach(call, stage, "stop" if stop else "follow"),
     )
     return report or _running(run, stage, stop)
 
@@ -117,7 +114,6 @@ def _running(run: Run, stage: str, stop: bool) -> StageReport:
     )
     seen = stages.progress(run, stage)
     return StageReport(
-        output_dir=str(run.path),
         notes=[*summary.set_aside(run, stage), *([seen.pop("note")] if "note" in seen else [])],
         next=again,
         stage=stage,
@@ -134,23 +130,23 @@ async def _report_progress(ctx: Context, run: Run, stage: str) -> None:
         await ctx.report_progress(seen.get("step", 0), seen.get("max_steps"), line)
 
 
-def _stop(run: Run, arguments: dict[str, Any]) -> bool:
-    with recorded(run, "docker_run", {**arguments, "stop": True}):
-        return life.stop(run, arguments["stage"])
+def _stop(call: Call, stage: str) -> bool:
+    with call.recorded():
+        return life.stop(call.run, stage)
 
 
-def _reattach(run: Run, arguments: dict[str, Any], mode: Literal["follow", "stop"]) -> bool:
-    with recorded(run, "docker_run", arguments):
-        job = jobs.look(run, arguments["stage"])
-        return life.rejoin(run, job, mode) or job.state != "lost"
+def _reattach(call: Call, stage: str, mode: Literal["follow", "stop"]) -> bool:
+    with call.recorded():
+        job = jobs.look(call.run, stage)
+        return life.rejoin(call.run, job, mode) or job.state != "lost"
 
 
-def _advance(run: Run, arguments: dict[str, Any], begin: Callable[[dict], None] | None) -> StageReport | None:
-    """One step of the stage's life. None while it runs."""
-    stage, line = arguments["stage"], dict(arguments)
+def _advance(call: Call, stage: str, begin: Callable[[dict], None] | None) -> StageReport | None:
+    """One step of the stage's life, with a line of its own in the ledger. None while it runs."""
+    run, line = call.run, dict(call.line)
     if jobs.look(run, stage).state == "running":
         return None
-    with recorded(run, "docker_run", line) as wrote:
+    with recorded(run, call.tool, line) as wrote:
         now = life.advance(
             run,
             stage,
@@ -171,25 +167,25 @@ def _idle(run: Run, stage: str) -> StageReport:
 
 def _ended(run: Run, stage: str, now: life.Standing, passed: list[str] | None = None) -> StageReport:
     """passed: notes in place of those of a stage that passed."""
-    notes, following = summary.notes(now.facts) if passed is None else passed, None
+    notes, following = summary.notes(now.facts) if passed is None else passed, {}
     if now.state == "stopped":
         notes = now.facts["problems"][:1] if now.facts else [f"{stage} is not running: there was nothing to stop"]
         arguments = {"output_dir": str(run.path), "stage": stage}
-        following = NextCall(tool="docker_run", arguments=arguments, why=f"when {stage} is to go on")
+        following = {"next": NextCall(tool="docker_run", arguments=arguments, why=f"when {stage} is to go on")}
     return StageReport(
-        output_dir=str(run.path),
         notes=notes,
-        next=following or next_for(run),
         stage=stage,
         state=now.state,
         progress={},
         log=str(jobs.log_path(run, stage)),
         facts=summary.brief(now.facts),
+        **following,
     )
 
 
-def _begin(ws: Workspace, run: Run, arguments: dict[str, Any], approval: Any) -> None:
-    stage, config = arguments["stage"], run.config()
+def _begin(call: Call, line: dict[str, Any], approval: Any) -> None:
+    run, stage = call.run, line["stage"]
+    config = run.config()
     row = stages.STAGES[stage]
     if row.option and not getattr(config, row.option):
         wanted = {"output_dir": str(run.path), "overrides": {row.option: True}}
@@ -220,10 +216,10 @@ def _begin(ws: Workspace, run: Run, arguments: dict[str, Any], approval: Any) ->
                 why=f"{stage} needs {missing[0]}",
             ),
         )
-    notes = approvals.settle(approval, _retry(ws, arguments["output_dir"], stage), arguments)
+    notes = approvals.settle(approval, _retry(run, stage), line)
     if notes:
         run.save_config(config.model_copy(update={"notes": [*config.notes, *notes]}))
-    stages.start(run, config, stage, ws.local_roots)
+    stages.start(run, config, stage, call.workspace.local_roots)
 
 
 def _failed(run: Run, stage: str, facts: dict[str, Any]) -> ToolFailure:

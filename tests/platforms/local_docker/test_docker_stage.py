@@ -17,6 +17,7 @@ from tunegate.clients.docker import containers, engine
 from tunegate.config import RunConfig
 from tunegate.errors import ToolFailure
 from tunegate.platforms.local_docker import docker_stage
+from tunegate.project import harness
 from tunegate.rundir import Run
 
 CONFIG = sealed.CONFIG.model_copy(
@@ -74,7 +75,8 @@ def test_only_stages_that_talk_to_the_hub_have_a_network(fake, run, monkeypatch,
         assert planned(run, stage).network == hub
     for stage in ("check_api", "eval", "infer"):
         assert planned(run, stage).network == "none"
-    assert planned(run, "train").env == ({"HF_ENDPOINT": endpoint} if endpoint else {})
+    ours = harness.of_stage(CONFIG)
+    assert planned(run, "train").env == ours | ({"HF_ENDPOINT": endpoint} if endpoint else {})
 
 
 def test_gpus_only_for_stages_that_compute_and_only_if_the_run_has_any(fake, run, monkeypatch):
@@ -210,7 +212,7 @@ def test_no_value_of_the_environment_is_written_down(run, monkeypatch):
 def test_the_rest_of_the_plan(fake, run, monkeypatch):
     monkeypatch.setenv("OMP_NUM_THREADS", "3")
     asked = planned(run, "eval")
-    assert asked.labels == labels(run, "eval") and asked.env == {"OMP_NUM_THREADS": "3"}
+    assert asked.labels == labels(run, "eval") and asked.env == harness.of_stage(CONFIG) | {"OMP_NUM_THREADS": "3"}
     assert asked.image == IMAGE_ID and asked.path == "/opt/venv/bin:/bin" and asked.output_dir == run.path
     assert asked.user == containers.user_for(engine.describe(engine.connect()))
 

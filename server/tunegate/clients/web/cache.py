@@ -1,4 +1,8 @@
-"""Pages that were fetched, on disk: revalidated by ETag while their host answers, and read again when it does not."""
+"""Pages that were fetched, on disk: revalidated by ETag while their host answers, and read again when it does not.
+
+Not by hishel: it keeps what a host's Cache-Control allows, or everything without asking again; never a copy for the day when
+the host is down. Nor does it check what it reads back, or write past planted links.
+"""
 
 from __future__ import annotations
 

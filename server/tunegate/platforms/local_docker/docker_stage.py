@@ -86,8 +86,7 @@ def given(run: Run, config: RunConfig, stage: str, roots: tuple[Path, ...]) -> d
         "name": f"tunegate-{config.short_name}-{stage}",
         "gpus": gpus,
         "network": network,
-        "env": harness.environment(config)
-        | harness.OF_LOGS
+        "env": harness.of_stage(config)
         | ({"PYTORCH_CUDA_ALLOC_CONF": "expandable_segments:True"} if gpus != "none" else {}),
         "pass_on": ["HF_ENDPOINT", "OMP_NUM_THREADS", *extras.environment(config, stage)],
         "secrets": secrets,

@@ -88,19 +88,15 @@ def probe_model(
 
     deep_in: a run's directory, for asking the real AutoConfig too (deep.py), which raises its own failures.
 
-    Raises ToolFailure: invalid_input, not_found, access_denied, unavailable (hub.py); out_of_scope; ambiguous (several
+    Raises ToolFailure: invalid_input, not_found, access_denied, unavailable (clients/hub/refusals.py); out_of_scope; ambiguous (several
     tasks are possible and no `task`); rejected (no config that transformers reads, custom code).
     """
     if task is not None and task not in tasks.SUPPORTED:
         raise detect.out_of_scope(f"task = {task[:60]!r}")
     hub = hub.recording()
-    info = hub.model_info(model_id, revision)
-    hub.check_access("model", info)
-    config = _config(hub, info)
-    names = [name for name in items(config.get("architectures")) if identifier(name)][:5]
     warnings, damage = [], []
-    custom_code.check(info, config, warnings)
-    formats.refuse_converted(hub, info, config, weights.has_model(info))
+    info, config = _recognised(hub, model_id, revision, warnings)
+    names = [name for name in items(config.get("architectures")) if identifier(name)][:5]
     chosen, source = detect.decide_task(info, config, names, task)
     quantisation = quantised.of_config(config)
     read = processors.read(hub, info, chosen, warnings)
@@ -129,6 +125,16 @@ def probe_model(
         bytes_fetched=hub.trail.bytes_fetched,
     )
     return _deep(facts, config, deep_in) if deep_in and facts.verdict == "accept" else facts
+
+
+def _recognised(hub: Hub, model_id: str, revision: str, warnings: list[str]) -> tuple[RepoInfo, dict[str, Any]]:
+    """The repository and its config, if transformers can read both without a stranger's code. Raises ToolFailure."""
+    info = hub.model_info(model_id, revision)
+    hub.check_access("model", info)
+    config = _config(hub, info)
+    custom_code.check(info, config, warnings)
+    formats.refuse_converted(hub, info, config, weights.has_model(info))
+    return info, config
 
 
 def _deep(facts: ModelFacts, config: dict[str, Any], run_dir: Path) -> ModelFacts:
