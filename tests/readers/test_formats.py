@@ -131,6 +131,17 @@ def test_coco_images_that_are_not_there_keep_their_row(tmp_path):
     assert not row["image"].exists() and row["objects"]["category"] == [None]
 
 
+def test_images_of_one_name_in_two_folders_are_a_question(tmp_path):
+    coco_set(
+        tmp_path, images=[{"id": 1, "file_name": "1.png"}], annotations=[], name="annotations/instances_train.json"
+    )
+    with pytest.raises(Refusal, match="2 pictures below") as caught:
+        coco.read(put(tmp_path, "part a/1.png", "part b/1.png"))
+    assert caught.value.code == "ambiguous"
+    assert coco.read(put(tmp_path, "images/1.png")).image("train", 1) == tmp_path / "images/1.png"
+    assert coco.read(put(tmp_path, "part b/train/1.png")).image("train", 1) == tmp_path / "part b/train/1.png"
+
+
 def voc_set(root: Path, stems: list[str], **sets: list[str]) -> Path:
     for stem in stems:
         put(root, f"JPEGImages/{stem}.jpg")
@@ -158,6 +169,15 @@ def test_voc_images_that_are_not_there(tmp_path):
     found = voc.read(tmp_path)
     assert [one.path.stem for one in found.splits["train"]] == ["a"] and found.names == ("bolt",)
     assert any("name an image that is not there" in w for w in found.warnings)
+
+
+def test_voc_images_of_one_name_in_two_folders(tmp_path):
+    voc_set(tmp_path, ["a"])
+    put(tmp_path, "thumbnails/a.jpg")
+    assert voc.read(tmp_path).splits["train"][0].image == tmp_path / "JPEGImages/a.jpg"
+    (tmp_path / "JPEGImages").rename(tmp_path / "other")
+    with pytest.raises(Refusal, match="2 pictures are called so"):
+        voc.read(tmp_path)
 
 
 # --- tables

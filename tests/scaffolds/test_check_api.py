@@ -40,7 +40,9 @@ PixelTrainer(model=None, train_datset=None)
 
 from functools import partial
 from harness.pixels import Scaling
+from harness.readers.tree import vanished
 from harness.rows import pick
+from .data import lone
 from transformers import LogitsProcessor, TrainerCallback
 
 load_rows(1)
@@ -137,6 +139,8 @@ def test_every_mistake_is_found_and_nothing_else(project):
         "leng",
         "input_colums",
         "data.colate",
+        "vanished",
+        "lone",
     } | {"load_rows(1)", "3)", 'write_json("a")', "leng=1)", "data.collate(rows=[])"}
     sure = {
         "load_metric": "evaluate.load",

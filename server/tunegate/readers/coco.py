@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from .json_stream import elements
+from .pairs import likeliest
 from .refusal import Refusal
 from .splits import split_of
 from .tree import EXTENSIONS, below, folders, inside, relative, spread, walk
@@ -143,20 +144,29 @@ class Lookup:
     def _base(self, one: AnnotationFile) -> Path:
         """The folder that the file names are relative to: the one where most of the first ones are."""
         names = [name for name, *_ in list(one.images.values())[:20]]
-        candidates = [f for f in [one.path.parent, *folders(self.root, self.root, 2)] if f.name != self.masks]
-        near = [f for f in candidates if f.name.lower() in one.path.stem.lower() or split_of(f.name) == self.split]
-        best, hits = self.root, 0
-        for folder in [*near, *candidates]:
-            here = sum(below(folder, name, self.root).is_file() for name in names)
-            if here > hits:
-                best, hits = folder, here
-        if not hits and not any(self._called(name) for name in names):
+        candidates = [
+            f for f in dict.fromkeys([one.path.parent, *folders(self.root, self.root, 2)]) if f.name != self.masks
+        ]
+        hits = {folder: sum(below(folder, name, self.root).is_file() for name in names) for folder in candidates}
+        if not (most := max(hits.values(), default=0)):
+            if any(self._called(name) for name in names):
+                return self.root
             raise Refusal(
                 "rejected",
                 f"none of the first {len(names)} images that {one.path.name} names ({names[0][:80]!r}) lies in "
                 f"{self.root} or its folders: put the images there",
             )
-        return best
+        best = [folder for folder in candidates if hits[folder] == most]
+        near = [f for f in best if f.name.lower() in one.path.stem.lower() or split_of(f.name) == self.split]
+        first = [*near, *(f for f in (one.path.parent, self.root) if f in best)]
+        if not first and len(first := likeliest(best)) > 1:
+            raise Refusal(
+                "ambiguous",
+                f"{one.path.name} names the image {names[0][:80]!r}, and {len(first)} pictures below {self.root} are "
+                f"called so ({', '.join(relative(folder, self.root) for folder in first[:4])}): write its folder into "
+                "the file name",
+            )
+        return first[0]
 
     def find(self, name: str) -> Path:
         """The image called so. Raises Refusal where it lies outside the root."""

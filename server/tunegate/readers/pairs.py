@@ -62,6 +62,13 @@ def read(root: Path, column: str) -> tuple[dict[str, list[tuple[Path, Path]]], l
     return splits, warnings
 
 
+def likeliest(folders: list[Path]) -> list[Path]:
+    """Of folders with files of the same names: those called like folders of images, and of these the outermost."""
+    called = [folder for folder in folders if folder.name.lower() in IMAGE_FOLDERS] or folders
+    depth = min(len(folder.parts) for folder in called)
+    return [folder for folder in called if len(folder.parts) == depth]
+
+
 def _pairs(images: list[Path], targets: list[Path], root: Path, warnings: list[str]) -> list[tuple[Path, Path]]:
     """(image, target), by path without the folder's own name and without endings such as _mask."""
     known = {

@@ -20,6 +20,7 @@ import xml.etree.ElementTree as ElementTree
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from .pairs import likeliest
 from .refusal import Refusal
 from .splits import split_of
 from .tree import EXTENSIONS, Survey, folders, inside, relative, walk
@@ -116,7 +117,17 @@ def _images(root: Path) -> dict[str, list[Path]]:
 
 def _nearest(candidates: list[Path], path: Path) -> Path | None:
     """The image whose folder has most in common with the XML file's: names repeat where the splits are folders."""
-    return max(candidates, key=lambda image: len(os.path.commonpath((image.parent, path.parent))), default=None)
+    shared = {image.parent: len(os.path.commonpath((image.parent, path.parent))) for image in candidates}
+    if not shared:
+        return None
+    best = [folder for folder in shared if shared[folder] == max(shared.values())]
+    if len(best) > 1 and len(best := likeliest(best)) > 1:
+        raise Refusal(
+            "ambiguous",
+            f"{path} names an image, and {len(best)} pictures are called so ({', '.join(map(str, best[:4]))}): give "
+            "each its own name, or put each XML file beside its image",
+        )
+    return next(image for image in candidates if image.parent == best[0])
 
 
 def _in_splits(parsed: list[Annotation], root: Path, warnings: list[str]) -> dict[str, list[Annotation]]:
