@@ -253,7 +253,7 @@ def test_the_plan_is_what_is_rendered(task, method, gpus, own):
     meaning = {None: False, "on_gpu": bool(gpus), "cfg['training_arguments']['activation_checkpointing']": own.get("activation_checkpointing")}  # fmt: skip
     assert before.checkpointing is meaning[said]
     mixed = rendered(files, "bf16")
-    assert before.sample.amp is (own["bf16"] if "bf16" in own else mixed.startswith("on_gpu") and bool(gpus))
+    assert before.sample.amp is (own["bf16"] if "bf16" in own else mixed == "training.supports_bf16()" and bool(gpus))
     assert (
         before.batch == values["per_device_train_batch_size"]
         and before.accumulation == values["gradient_accumulation_steps"]
