@@ -69,7 +69,7 @@ STAGE: Steps = {
     ),
     "toy.py": lambda root: shutil.copy(root / "scaffolds/_shared/report.py", root / "scaffolds/_shared/toy.py"),
     "docker_run's schema": lambda root: run_guards(root, write=True),
-    "reports/toy.json": edit(
+    "deliverables": edit(
         "references/deliverables.md",
         "| `infer.py` →",
         "| `toy.py` → `reports/toy.json` | `toy` | a toy |\n| `infer.py` →",
@@ -118,7 +118,7 @@ TASK: Steps = {
 }
 PLATFORM: Steps = {
     "PlatformName": edit("server/tunegate/config.py", 'Literal["local-process", ', 'Literal["toy", "local-process", '),
-    "platform.py": lambda root: steps(
+    "platforms.toy": lambda root: steps(
         put(
             "server/tunegate/platforms/toy/platform.py",
             (root / "server/tunegate/platforms/local_process/platform.py")

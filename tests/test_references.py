@@ -41,7 +41,7 @@ def test_tasks_auto_classes_and_metrics():
     rows = table("model-discovery.md", "head in the architecture's name")
     assert {row[1]: (row[2], row[3]) for row in rows} == {
         task: (spec.auto_classes[0], spec.metric) for task, spec in tasks.TASKS.items()
-    }
+    }, "references/model-discovery.md"
 
 
 def test_every_task_is_trained_and_no_page_says_otherwise():
@@ -92,7 +92,7 @@ def test_priorities_of_research():
         (rung.priority, rung.name.split()[0]) for rung in rungs.RUNGS
     ]
     where = {task: row[1:] for row in table("research-priorities.md", "task") for task in row[0].split(", ")}
-    assert set(where) == set(tasks.SUPPORTED)
+    assert set(where) == set(tasks.SUPPORTED), "references/research-priorities.md"
     for key, spec in tasks.VARIANTS.items():
         sources = spec.sources
         script, docs = where[key.split("/")[0]]
@@ -143,7 +143,8 @@ def test_rerun_template():
 
 def test_platforms_and_images():
     rows = table("hardware-container.md", "platform")
-    assert {row[0].split()[0] for row in rows} == set(get_args(RunConfig.model_fields["platform"].annotation))
+    known = set(get_args(RunConfig.model_fields["platform"].annotation))
+    assert {row[0].split()[0] for row in rows} == known, "references/hardware-container.md"
     images = table("hardware-container.md", "release")
     assert [row[0] for row in images] == sorted((row[0] for row in images), reverse=True)
     for release, torch, cuda, driver, architectures, runs in images:

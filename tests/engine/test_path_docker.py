@@ -307,6 +307,7 @@ def test_8_a_changed_line_of_code_reuses_the_dependencies(world, tmp_path):
         shutil.copy(run.path / name, tmp_path)
     for path in run.path.glob("*.py"):
         shutil.copy(path, tmp_path)
+    shutil.copytree(run.path / "harness", tmp_path / "harness", ignore=shutil.ignore_patterns("__pycache__"))
     (tmp_path / "train.py").write_text((run.path / "train.py").read_text() + "# one line more\n")
     build = "image_build.build(run := Run(Path(sys.argv[1])), run.config())"
     imports = "import sys; from pathlib import Path; from tunegate.platforms.local_docker import image_build; from tunegate.rundir import Run"

@@ -15,7 +15,7 @@ def test_the_tables_know_the_same_tasks():
         known
         == set(tasks.SUPPORTED)
         == {path.name for path in data_dir("scaffolds").iterdir() if (path / "train.py.j2").is_file()}
-    )
+    ), "TASKS and the folders of scaffolds/ differ"
 
 
 @pytest.mark.parametrize("name", tasks.TASKS)

@@ -10,11 +10,11 @@ from tunegate.tasks.columns import Reshape
 
 def test_the_page_recommends_three_to_five_for_every_task_and_method():
     known = recommend.load()
-    assert set(known) == set(VARIANTS)
+    assert set(known) == set(VARIANTS), "references/dataset-recommendations.md"
     for key in known:
         task, _, method = key.partition("/")
         rows = recommend.recommended(task, method or None, None)
-        assert 3 <= len(rows) <= 5, key
+        assert 3 <= len(rows) <= 5, f"references/dataset-recommendations.md: {key}"
         assert len({row.id for row in known[key]}) == len(known[key])
 
 
