@@ -352,7 +352,7 @@ def test_one_removed_between_two_looks(fake, run, capfdbinary, code, said):
     assert "run train again" in capfdbinary.readouterr().out.decode()
 
 
-@pytest.mark.parametrize(("state", "says"), [({"OOMKilled": True}, "for want of memory"), ({}, "killed from outside")])
+@pytest.mark.parametrize(("state", "says"), [({"OOMKilled": True}, "out of memory"), ({}, "killed from outside")])
 def test_a_kill_is_said_for_what_it_was(fake, run, capfdbinary, state, says):
     thread, codes = following(run)
     fake.end(only(fake), 137, **state)
@@ -381,7 +381,7 @@ def test_an_engine_that_stays_away(fake, run, monkeypatch, capfdbinary):
     fake.running(**labels(run))
     fake.on("GET", "^/containers/.*/logs", cut=True)
     assert docker_stage.main(run, "train", "j1") == 1
-    assert "\nunavailable: reading the job's output" in capfdbinary.readouterr().out.decode()
+    assert "\nunavailable: [engine-gone] reading the job's output" in capfdbinary.readouterr().out.decode()
 
 
 def test_an_engine_that_is_away_when_the_container_is_to_be_forgotten(fake, run):
@@ -508,6 +508,6 @@ def test_a_refusal_is_printed_with_its_code(run, monkeypatch, tmp_path, capfdbin
     monkeypatch.setenv("DOCKER_HOST", f"unix://{tmp_path}/nobody.sock")
     monkeypatch.setattr(docker_stage, "ENGINE_GONE_S", 0.1)
     assert docker_stage.main(run, "eval", "j1") == 1
-    assert capfdbinary.readouterr().out.decode().startswith("unavailable: the Docker engine at unix://")
+    assert capfdbinary.readouterr().out.decode().startswith("unavailable: [engine-gone] the Docker engine at unix://")
     with pytest.raises(ToolFailure):
         docker_stage.end_others(run, "eval", "j1", done=False)
