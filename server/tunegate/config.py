@@ -313,7 +313,7 @@ def parse(text: str, where: str = "config.yaml") -> RunConfig:
         AttributeError,
     ) as error:  # PyYAML lets dates and integers raise their own
         raise ToolFailure(
-            "invalid_config", f"{where} is not valid YAML: {' '.join(str(error).split())}; mend that line"
+            "invalid_config", f"{where} is not valid YAML: {' '.join(str(error).split())}; fix that line"
         ) from None
     if not isinstance(raw, dict):
         raise ToolFailure("invalid_config", f"{where} must be a mapping of keys to values, not {type(raw).__name__}")

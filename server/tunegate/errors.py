@@ -1,6 +1,6 @@
 """Every refusal that a tool can answer with.
 
-Code            what happened                                          who mends it
+Code            what happened                                          who fixes it
 --------------  -----------------------------------------------------  --------------------------
 invalid_input   an argument has the wrong form or value                the agent: call it again
 invalid_config  config.yaml cannot be read as a RunConfig              the agent or user: edit it

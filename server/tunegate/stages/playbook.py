@@ -1,4 +1,4 @@
-"""The error playbook: what a stage's log lines mean, and the smallest change that mends it.
+"""The error playbook: what a stage's log lines mean, and the smallest change that fixes it.
 
 references/error-playbook.md is the page that people read and the only place where the rows lie. Nothing here guesses:
 a log that no row knows has no finding.
@@ -94,7 +94,7 @@ class Finding(BaseModel):
     id: str
     symptom: str
     cause: str
-    fix: str = Field(description="the smallest change that mends it")
+    fix: str = Field(description="the smallest change that fixes it")
     overrides: dict[str, Scalar | dict[str, Scalar]] = Field(
         default_factory=dict, description="that change as render_project's overrides; empty: it is made elsewhere"
     )

@@ -85,7 +85,7 @@ def _checked(small: dict[str, bytes], check: Checker) -> None:
     if problems := [*problems, *check(texts)]:
         raise ToolFailure(
             "stage_failed",
-            "nothing was built: " + "; ".join(problems[:5]) + ". Mend it, or call render_project, then build again",
+            "nothing was built: " + "; ".join(problems[:5]) + ". Fix it, or call render_project, then build again",
         )
 
 

@@ -147,7 +147,7 @@ def _refused(doing: str, error) -> ToolFailure:
     if found := known(said):
         return _known_failure(found, doing)
     if "dockerfile" in said.lower():
-        return ToolFailure("stage_failed", f"{doing}: {said}. Mend the Dockerfile, or call render_project")
+        return ToolFailure("stage_failed", f"{doing}: {said}. Fix the Dockerfile, or call render_project")
     if error.status_code == 404:
         return ToolFailure("not_found", f"{doing}: the engine has no such thing ({said}): call again")
     if error.is_client_error():

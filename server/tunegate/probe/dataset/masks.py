@@ -108,7 +108,7 @@ def judge_masks(
         raise ToolFailure(
             "rejected",
             f"column {column!r}: a mask has the value {top}, and there are {len(names)} class names (0 to {len(names) - 1}): "
-            "mend the names or the masks",
+            "fix the names or the masks",
         )
     return _facts(found, coding, ignore, reduce, why)
 
