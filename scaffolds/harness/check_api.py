@@ -357,7 +357,7 @@ class File:
         if allowed and value.value not in allowed:
             self.problem(
                 value.lineno,
-                f"{call}: {name} = {value.value!r} is none of {', '.join(map(str, allowed))}"[:300],
+                f"{call}: {name} = {value.value!r} is not one of {', '.join(map(str, allowed))}"[:300],
                 call,
                 name,
                 close(value.value, allowed),

@@ -60,5 +60,5 @@ def check_config(path, arguments_class):
                 "call": arguments_class.__name__,
                 "keyword": key,
                 "suggestion": close(value, allowed),
-                "message": f"{key} = {value!r} is none of {', '.join(allowed)}"[:300],
+                "message": f"{key} = {value!r} is not one of {', '.join(allowed)}"[:300],
             }

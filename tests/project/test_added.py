@@ -1,4 +1,4 @@
-"""What lies in a run and was not rendered: modules to check, shadows that close the gate, files that are none of the project's."""
+"""What lies in a run and was not rendered: modules to check, shadows that close the gate, files that are not among the project's."""
 
 from __future__ import annotations
 

@@ -62,7 +62,7 @@ def subjects(out, options):
 
 
 def subject(mail):
-    """A mail's subject line without what gives its kind away (the names of lists, Re:); None where there is none of use."""
+    """A mail's subject line without what gives its kind away (the names of lists, Re:); None where there is not one of use."""
     raw = email.message_from_string(mail)["subject"]
     try:
         raw = str(email.header.make_header(email.header.decode_header(raw or "")))

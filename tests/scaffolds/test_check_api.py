@@ -209,4 +209,4 @@ def test_a_word_in_config_that_no_library_knows(project):
     problems = [p for p in project.json("reports/check_api.json")["problems"] if p["file"] == "config.yaml"]
     project.configure(lr_scheduler_type="cosine", training_arguments={"warmup_ratio": 0.1, "max_grad_norm": 0.5})
     assert [p["keyword"] for p in problems] == ["lr_scheduler_type", "optim"]
-    assert all(p["line"] > 1 and "is none of" in p["message"] for p in problems)
+    assert all(p["line"] > 1 and "is not one of" in p["message"] for p in problems)

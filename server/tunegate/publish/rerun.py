@@ -215,7 +215,7 @@ def clean_copy(run_path: Path) -> Path:
     for path in {path for pattern in PROJECT for path in run_path.glob(pattern)}:
         if (
             path.is_file() and not path.is_symlink()
-        ):  # a link is none of the files whose hashes the job was started with
+        ):  # a link is not one of the files whose hashes the job was started with
             nofollow.write(copy / path.relative_to(run_path), path.read_bytes())
     return copy
 

@@ -23,7 +23,7 @@ def tag_of(info: RepoInfo) -> str | None:
 
 
 def is_foreign(tag: str | None) -> bool:
-    """Whether the tag names a task that is none of ours, in any words."""
+    """Whether the tag names a task that is not one of ours, in any words."""
     known = {
         *tasks.SUPPORTED,
         *HEADLESS_TAGS,

@@ -76,7 +76,7 @@ def _labelled(report: dict, kind: str, rows: list[dict]) -> list[str]:
     """The kind is one that there is, and `format-limited` is what the predictions show."""
     label, allowed = report.get("kind"), BASELINE_KINDS if kind == "baseline" else ("fine-tuned",)
     if label not in allowed:
-        return [f"reports/{kind}_results.json: kind = {label!r} is none of {', '.join(allowed)}"]
+        return [f"reports/{kind}_results.json: kind = {label!r} is not one of {', '.join(allowed)}"]
     if label != "random-head" and kind == "baseline" and (label == "format-limited") != metrics.format_limited(rows):
         return [f"reports/{kind}_results.json: kind = {label!r} is not what its predictions show"]
     return []
