@@ -24,7 +24,7 @@ from tunegate.tools.base import Workspace
 COUNT = 'open("runs.txt", "a").write("x")\n'
 PREPARED = PREPARE + "\n"
 WAITS = 'import os, time\nwhile not os.path.exists("go"): time.sleep(0.02)\n'
-KILLED = "import os\nos.kill(os.getppid(), 9)\nos.kill(os.getpid(), 9)\n"  # itself and the process beside it, as the system does for want of memory
+KILLED = "import os\nos.kill(os.getppid(), 9)\nos.kill(os.getpid(), 9)\n"  # itself and the process beside it, as the system does out of memory
 
 
 @pytest.fixture(autouse=True)

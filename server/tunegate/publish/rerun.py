@@ -194,7 +194,7 @@ def judge(run: Run, job: jobs.Job) -> tuple[float | None, list[str]]:
         report = json.loads((run.path / RERUN_REPORT).read_text())
     except (OSError, ValueError):
         code = job.result["exit_code"]
-        why = "was killed, for want of memory or by hand" if code == 137 else "left no report"
+        why = "was killed: out of memory, or by hand" if code == 137 else "left no report"
         return None, [f"the verification {why} (exit code {code}): see {jobs.log_path(run, JOB)}"]
     if job.result["made"] != {RERUN_REPORT: file_sha256(run.path / RERUN_REPORT)}:
         return None, [f"{RERUN_REPORT} was changed after the verification ended: verify again"]
