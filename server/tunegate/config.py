@@ -172,7 +172,7 @@ class RunConfig(BaseModel):
     beta: float | None = key(
         None,
         ge=0,
-        description="dpo, grpo: how dear it is to leave the untuned model",
+        description="dpo, grpo: the cost (KL penalty) of leaving the untuned model",
         rests="training",
         said_in="render_project",
     )

@@ -289,7 +289,7 @@ def test_bytes_do_not_grow_with_the_file(server, hub):
     facts = probe_dataset(hub, dataset_id=put(server, {"train.parquet": body}), task="text-generation")
     assert len(body) > 30_000_000 and facts.bytes_fetched < 5_000_000 and facts.splits == {"train": 3000}
     assert facts.rows_read["train"] == 192 and facts.sample_spread and facts.texts.characters[0] == 600
-    assert "blob" not in facts.sample_rows[0]  # too dear
+    assert "blob" not in facts.sample_rows[0]  # too expensive
 
 
 @pytest.mark.parametrize("suffix", ["jsonl", "csv", "json"])

@@ -68,7 +68,7 @@ def features_of(metadata: Any) -> dict[str, Any]:
 def some_rows(fetch: Fetch, metadata: Any, groups: list[int], columns: list[str] | None = None) -> list[dict[str, Any]]:
     """The first rows of some row groups, in the columns named or in all: those that BUDGET allows, the cheap ones first.
 
-    A row lacks the columns that were too dear.
+    A row lacks the columns that were too large to read.
     """
     pa = pyarrow_or_fail()
     ends = [
