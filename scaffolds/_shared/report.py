@@ -99,7 +99,7 @@ def shown(value):
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 
-# ---- what is told
+# ---- what is reported
 
 
 def about(cfg, meta):

@@ -17,7 +17,7 @@ is.
     python -m harness.check_api              imports, attributes and keywords of every .py, and its copyright header
     python -m harness.check_api --headers    the headers alone (while an image is built)
 
-Every import must resolve, and every keyword of every call whose target can be told without running the project must be
+Every import must resolve, and every keyword of every call whose target can be resolved without running the project must be
 in the installed signature, with no argument too many and none missing. A target that takes **kwargs hides what it
 accepts: such a keyword counts as unverified, unless the installed source reads it by name, a typed dictionary declares
 it, or the table of renames knows better. Words such as an optimizer's name must be among those that the library knows,
@@ -364,7 +364,7 @@ class File:
             )
 
     def check_arguments(self, node, found):
-        """Are there too many, or too few? Not told where a call unpacks something."""
+        """Are there too many, or too few? Not decided where a call unpacks something."""
         if any(isinstance(argument, ast.Starred) for argument in node.args) or found.positional is None:
             return
         call, most = ast.unparse(node.func), len(found.positional)

@@ -168,7 +168,7 @@ def method(cls, name):
 
 def attributes(cls):
     """Every attribute that an instance of cls, a class or the Local of one, can have;
-    None where that cannot be told."""
+    None where that cannot be decided."""
     if isinstance(cls, Local):
         names = {
             node.name

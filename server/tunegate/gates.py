@@ -212,7 +212,7 @@ def _forbidden(view: View) -> list[str]:
 
 
 def edited_files(view: View) -> list[str]:
-    """Rendered files that are no longer as rendered. Allowed, but told: here, in the model card, in the rerun skill."""
+    """Rendered files that are no longer as rendered. Allowed, but reported: here, in the model card, in the rerun skill."""
     rendered = view.facts("project").get("files", {})
     return [name for name, digest in rendered.items() if file_sha256(view.run.path / name) not in (None, digest)]
 

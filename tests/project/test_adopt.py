@@ -321,7 +321,7 @@ def test_the_user_s_value_stands_and_both_are_told():
     said = found(before, train_transforms=[CROP, FLIP])
     after = render.with_defaults(before, said.values)
     assert (after.crop_scale_min, after.horizontal_flip) == (0.9, True)
-    assert adopt.told(said, before, after) == [
+    assert adopt.report(said, before, after) == [
         f"from research: horizontal_flip = true ({URL})",
         f"set otherwise here, so not taken: crop_scale_min = 0.35 ({URL})",
     ]

@@ -38,7 +38,7 @@ class Gpu:
 
 @dataclass
 class Gpus:
-    """What was found. `problem`: why the driver told nothing; None with no GPUs means that there is no driver at all."""
+    """What was found. `problem`: why the driver said nothing; None with no GPUs means that there is no driver at all."""
 
     gpus: list[Gpu] = field(default_factory=list)
     driver: str | None = None  # "580.95.05"

@@ -81,7 +81,7 @@ def from_recipe(config: RunConfig, recipe: dict[str, Any], model: dict[str, Any]
     return found
 
 
-def told(found: Found, before: RunConfig, after: RunConfig) -> list[str]:
+def report(found: Found, before: RunConfig, after: RunConfig) -> list[str]:
     """For the user, in few words: what came from research, what someone had set otherwise, and what was not rendered."""
     taken: dict[str, list[str]] = {}
     kept: dict[str, list[str]] = {}

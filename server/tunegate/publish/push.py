@@ -174,7 +174,7 @@ def _digest(content: bytes | Path, algorithm: str) -> str:
 
 
 def _refused(hub: Hub, repo: str, error: Exception) -> ToolFailure:
-    """By HTTP status; the client's own message may repeat a header, so only its type is told."""
+    """By HTTP status; the client's own message may repeat a header, so only its type is reported."""
     status = getattr(getattr(error, "response", None), "status_code", None)
     page = hub.page("model", repo)
     if status in (401, 403):

@@ -6,7 +6,7 @@ auto_class         X.from_pretrained(...) with X ending in the task's head (…F
 processor_class    X.from_pretrained(...) or X(...) with X an image processor, feature extractor or processor
 processor_kwargs   the keywords of that call
 train_transforms   see pytransforms.py
-eval_transforms    the same, told apart by the names around it (see pysource.split_role)
+eval_transforms    the same, distinguished by the names around it (see pysource.split_role)
 collator           Trainer(data_collator=...), DataLoader(collate_fn=...), else a function named *collate*
 metrics            evaluate.load("..."), load_metric("..."), sklearn.metrics, torchmetrics
 hyperparameters    TrainingArguments(...) and TRL's configs, optimizers and loaders of plain loops, add_argument("--...",

@@ -125,7 +125,7 @@ def foreign_name(auto_class: str) -> str:
 def of_class(name: str, *, has_vision: bool = False) -> tuple[tuple[str, ...], str | None]:
     """(tasks its head serves, None), ((), out-of-scope task) or ((), None) for a backbone without a head.
 
-    Of a model that takes text alone or with images, only image-text-to-text is told: `of_type` has the other.
+    Of a model that takes text alone or with images, only image-text-to-text is named: `of_type` has the other.
     """
     known = _heads().get(name)
     if known is None:

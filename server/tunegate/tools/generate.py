@@ -106,7 +106,7 @@ def _planned(call: Call, overrides: dict[str, Any], approved: list[str]) -> Plan
     before, settings = fixes.with_settings(reviewed, last.get("workarounds", {}))
     found = adopt.from_recipe(before, evidence.read(run, "recipe").facts, evidence.read(run, "model").facts)
     config = render.with_defaults(before, found.values)
-    told = adopt.told(found, before, config)
+    told = adopt.report(found, before, config)
     config, folded = _in_fewer_passes(run, before, config)
     told += folded
     notes = [*approved, *renamed, *told]

@@ -1,6 +1,6 @@
 """The seam to a Docker engine, through the `docker` SDK: the connection, what the engine is, its images and builds.
 
-containers.py has the stages' containers, engine_errors.py what the user is told when an engine refuses.
+containers.py has the stages' containers, engine_errors.py what the user is shown when an engine refuses.
 """
 
 from __future__ import annotations

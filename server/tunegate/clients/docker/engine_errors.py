@@ -1,4 +1,4 @@
-"""What an engine says when it cannot, and what the user is told instead: one table, read from the top."""
+"""What an engine says when it cannot, and what the user is shown instead: one table, read from the top."""
 
 from __future__ import annotations
 

@@ -293,7 +293,7 @@ def _allowed(search: _Search, choice: Choice, facts: Facts) -> Choice:
     return choice
 
 
-# -- what is told
+# -- what is reported
 
 
 def _choice(image: str, digest: str, facts: Facts, why: str, more: dict[str, Any]) -> Choice:

@@ -16,7 +16,7 @@ SIDE = 16  # of the difference hash: 16 x 16 comparisons of neighbours, 256 bits
 # ones at least 68; at 28 px unrelated pictures of clothes come as near as 6: images smaller than SMALLEST are left out.
 NEAR_BITS = 10
 SMALLEST = 48  # pixels, the shorter side
-FLAT = 24  # an image with fewer set or unset bits has too little in it to be told from another
+FLAT = 24  # an image with fewer set or unset bits has too little in it to be distinguished from another
 
 
 class DuplicateFacts(BaseModel):

@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from tunegate.errors import ToolFailure
 from tunegate.probe.dataset.pictures import Picture, decoded
 
-MAX_VALUES = 4096  # different values that are told apart in one mask
+MAX_VALUES = 4096  # different values that are distinguished in one mask
 MAX_SHOWN = 40
 SMEARED = 0.5  # share of a JPEG mask's possible grey values from which compression, not classes, made them
 NEAR = 8  # greys this close to black or to white: where JPEG compressed a flat area

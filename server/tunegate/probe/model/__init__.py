@@ -26,14 +26,14 @@ class ModelFacts(BaseModel):
     model_id: str
     revision: str = Field(description="commit SHA")
     task: str
-    task_source: detect.TaskSource = Field(description="how the task was told")
+    task_source: detect.TaskSource = Field(description="how the task was found")
     auto_class: str
     verdict: Literal["accept", "reject"]
     reasons: list[str] = Field(default_factory=list, description="why it is rejected")
     warnings: list[str] = Field(default_factory=list)
     model_type: str
     architectures: list[str]
-    transformers: str | None = Field(None, description="the release whose mappings told task and auto class")
+    transformers: str | None = Field(None, description="the release whose mappings gave task and auto class")
     needs_timm: bool = Field(False, description="a part is built by the timm package")
     computes_loss: bool = Field(True, description="false: its forward takes no labels, the scaffold computes the loss")
     pipeline_tag: str | None = None

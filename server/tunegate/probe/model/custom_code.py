@@ -1,4 +1,4 @@
-"""A repository's own Python code: told, never run. Code that only repeats what transformers has itself is not needed."""
+"""A repository's own Python code: reported, never run. Code that only repeats what transformers has itself is not needed."""
 
 from __future__ import annotations
 

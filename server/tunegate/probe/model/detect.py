@@ -34,7 +34,7 @@ def is_foreign(tag: str | None) -> bool:
 
 
 def decide_task(info: RepoInfo, config: dict[str, Any], names: list[str], asked: str | None) -> tuple[str, TaskSource]:
-    """(task, how it was told). names: config.json's architectures.
+    """(task, how it was found). names: config.json's architectures.
 
     Raises out_of_scope (a head for another task), invalid_input (`asked` contradicts the head), ambiguous (several tasks
     are possible and nothing tells which).
@@ -115,13 +115,13 @@ def out_of_scope(what: str) -> ToolFailure:
 
 
 def remarks(tag: str | None, names: list[str], task: str, source: TaskSource) -> list[str]:
-    """What the user should know about how the task was told."""
+    """What the user should know about how the task was found."""
     found = []
     if tag and tag not in (task, *HEADLESS_TAGS, *tasks.TASKS[task].same_tags):
         how = {"architecture": "its architecture says", "argument": "you said", "model_type": "its model_type says"}
         found.append(f"the repository is tagged {tag!r}; {how.get(source, 'its head serves')} {task}")
     if not names and source != "argument":
-        found.append(f"config.json names no architecture: {task} was told by its {source}")
+        found.append(f"config.json names no architecture: {task} was read from its {source}")
     if names and task not in architectures.of_class(names[0], has_vision=task == "image-text-to-text")[0]:
         if not (task == "text-generation" and "image-text-to-text" in architectures.of_class(names[0])[0]):
             found.append(f"{names[0]} has no head for {task}: training starts it at random")

@@ -1,4 +1,4 @@
-"""Repositories that are no plain transformers checkpoint: what each is, how it is told, and what to take instead."""
+"""Repositories that are no plain transformers checkpoint: what each is, how it is recognized, and what to take instead."""
 
 from __future__ import annotations
 

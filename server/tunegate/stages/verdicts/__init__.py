@@ -55,7 +55,7 @@ def judge(run: Run, config: RunConfig, job: jobs.Job) -> Verdict:
     except UNREADABLE as error:
         facts, more = {}, [f"the stage left no usable report ({type(error).__name__}: {str(error)[:120]})"]
     if facts.pop("ended", False):
-        problems = problems[1:]  # told already, in whole
+        problems = problems[1:]  # reported already, in whole
     if problems and not facts:
         more = []  # the exit code's reason is the reason
     # What the report says is more telling than the exit code.

@@ -53,7 +53,7 @@ def _evaluation(run: Run, config: RunConfig, kind: str) -> tuple[dict, list[str]
 
 
 def other_truth(metric: str, rows: list[dict], meta: dict) -> str:
-    """What of the truth in the predictions is not what prepare counted in data/eval; "" where it agrees or cannot be told."""
+    """What of the truth in the predictions is not what prepare counted in data/eval; "" where it agrees or cannot be decided."""
     counted = {name: count for name, count in meta.get("eval_histogram", {}).items() if count}
     if metric == "accuracy":
         return "" if Counter(row["label"] for row in rows) == Counter(counted) else "labels"
@@ -119,7 +119,7 @@ def _difference_problems(run: Run, metric: str, change: dict | None, value: floa
 
 
 def _second_metric(report: dict, kind: str, rows: list[dict], metric: str) -> tuple[dict, list[str]]:
-    """What is told beside the primary metric: the controls, and the exact match of a language model that was also asked."""
+    """What is reported beside the primary metric: the controls, and the exact match of a language model that was also asked."""
     facts = {"controls": report["controls"]} if report.get("controls") else {}
     if "exact_match" not in report or metric == "exact_match":
         return facts, []
