@@ -4,7 +4,7 @@
     OUT/<name>/dataset/    rows with the columns, types and picture sizes of the published dataset, composed of MNIST digits (MNIST:
                            the folder of the demo's dataset) on gradients: derived data, for finding out whether a pipeline runs
 
-The published weights and data are on a Hub; this needs none. What is learnt from these says nothing about the real ones.
+The published weights and data are on a Hub; this needs none. What is learned from these says nothing about the real ones.
 `--tiny` makes the same architectures with a few thousand weights, to try a benchmark out on a CPU.
 """
 
@@ -20,7 +20,7 @@ from PIL import Image as Pillow
 from PIL import ImageDraw
 
 N_TRAIN, N_EVAL = 192, 48
-COLOURS = {"red": (230, 60, 60), "green": (60, 200, 80), "blue": (70, 90, 235), "yellow": (235, 220, 60)}
+COLORS = {"red": (230, 60, 60), "green": (60, 200, 80), "blue": (70, 90, 235), "yellow": (235, 220, 60)}
 WEAR = ["Coverall", "Face_Shield", "Gloves", "Goggles", "Mask"]
 
 
@@ -32,7 +32,7 @@ def picture(image, form):
 
 
 def scene(digits, rng, size, most):
-    """(picture, mask of class ids from 1, [(class, box xywh)]): coloured digits on a gradient, apart from each other."""
+    """(picture, mask of class ids from 1, [(class, box xywh)]): colored digits on a gradient, apart from each other."""
     width, height = size
     ramp = (
         np.linspace(rng.uniform(0, 90), rng.uniform(90, 160), width)[None, :, None]
@@ -40,15 +40,15 @@ def scene(digits, rng, size, most):
     )
     canvas, mask, objects = np.repeat(ramp, 3, 2), np.zeros((height, width), np.uint8), []
     for _ in range(rng.randint(1, most)):
-        grey, label = digits[rng.randrange(len(digits))]
+        gray, label = digits[rng.randrange(len(digits))]
         side = rng.randint(min(size) // 5, min(size) // 2)
         left, top = rng.randrange(width - side), rng.randrange(height - side)
-        drawn = np.asarray(Pillow.fromarray(grey).resize((side, side)), float)
+        drawn = np.asarray(Pillow.fromarray(gray).resize((side, side)), float)
         inside = drawn > 96
         if mask[top : top + side, left : left + side].any() or not inside.any():
             continue
-        colour = rng.choice(list(COLOURS.values()))
-        canvas[top : top + side, left : left + side][inside] = (drawn[..., None] / 255 * colour)[inside]
+        color = rng.choice(list(COLORS.values()))
+        canvas[top : top + side, left : left + side][inside] = (drawn[..., None] / 255 * color)[inside]
         mask[top : top + side, left : left + side][inside] = label + 1
         rows, columns = np.where(inside)
         box = [left + columns.min(), top + rows.min(), np.ptp(columns) + 1, np.ptp(rows) + 1]
@@ -57,8 +57,8 @@ def scene(digits, rng, size, most):
 
 
 def cifar10(digits, rng, index):
-    grey, label = digits[rng.randrange(len(digits))]
-    return {"img": picture(Pillow.fromarray(grey).resize((32, 32)).convert("RGB"), "PNG"), "label": label}
+    gray, label = digits[rng.randrange(len(digits))]
+    return {"img": picture(Pillow.fromarray(gray).resize((32, 32)).convert("RGB"), "PNG"), "label": label}
 
 
 def cppe5(digits, rng, index):
@@ -79,10 +79,10 @@ def foodseg(digits, rng, index):
 
 
 def vqa(digits, rng, index):
-    grey, _ = digits[rng.randrange(len(digits))]
-    name = rng.choice(list(COLOURS))
+    gray, _ = digits[rng.randrange(len(digits))]
+    name = rng.choice(list(COLORS))
     image = Pillow.new("RGB", (640, 480), (120, 120, 120))
-    image.paste(COLOURS[name], (200, 120), Pillow.fromarray(grey).resize((240, 240)))
+    image.paste(COLORS[name], (200, 120), Pillow.fromarray(gray).resize((240, 240)))
     ImageDraw.Draw(image).rectangle((10, 10, 60, 40), fill=(40, 40, 40))
     return {"multiple_choice_answer": name, "question": "What color is the number?", "image": picture(image, "JPEG")}
 
@@ -128,7 +128,7 @@ TEMPLATE = (
 
 
 def smolvlm(folder, rows, tiny):
-    """SmolVLM-256M: SigLIP-base at 512 px, SmolLM2-135M. The tokenizer is learnt from the questions; the embedding has its full size."""
+    """SmolVLM-256M: SigLIP-base at 512 px, SmolLM2-135M. The tokenizer is learned from the questions; the embedding has its full size."""
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
     from transformers import (
         Idefics3Config,
@@ -140,13 +140,13 @@ def smolvlm(folder, rows, tiny):
 
     special = ["<|pad|>", "<|im_start|>", "<end_of_utterance>", "<fake_token_around_image>", "<image>", "<global-img>"]
     special += [f"<row_{row}_col_{column}>" for row in range(1, 7) for column in range(1, 7)]
-    learnt = Tokenizer(models.BPE())
-    learnt.pre_tokenizer, learnt.decoder = pre_tokenizers.ByteLevel(add_prefix_space=False), decoders.ByteLevel()
+    learned = Tokenizer(models.BPE())
+    learned.pre_tokenizer, learned.decoder = pre_tokenizers.ByteLevel(add_prefix_space=False), decoders.ByteLevel()
     alphabet = pre_tokenizers.ByteLevel.alphabet()
     trainer = trainers.BpeTrainer(vocab_size=2000, special_tokens=special, initial_alphabet=alphabet)
-    learnt.train_from_iterator([f"{row['question']} {row['multiple_choice_answer']}" for row in rows], trainer)
+    learned.train_from_iterator([f"{row['question']} {row['multiple_choice_answer']}" for row in rows], trainer)
     tokenizer = PreTrainedTokenizerFast(
-        tokenizer_object=learnt, pad_token="<|pad|>", eos_token="<end_of_utterance>", extra_special_tokens=special
+        tokenizer_object=learned, pad_token="<|pad|>", eos_token="<end_of_utterance>", extra_special_tokens=special
     )
     side, seen = (64, 1) if tiny else (512, 64)  # of a tile: pixels, and the tokens that it becomes
     edges = {"size": {"longest_edge": side if tiny else 2048}, "max_image_size": {"longest_edge": side}}

@@ -47,7 +47,7 @@ def test_tasks_auto_classes_and_metrics():
 def test_every_task_is_trained_and_no_page_says_otherwise():
     """When this fails: a task lost its scaffold, or a page was not told that it has one."""
     for path in REFERENCES.glob("*.md"):
-        assert not re.search(r"renders? no\b|only recognised|comes? next", path.read_text(encoding="utf-8")), path.name
+        assert not re.search(r"renders? no\b|only recognized|comes? next", path.read_text(encoding="utf-8")), path.name
 
 
 BUILD = "the image itself: base by digest, dependencies, workarounds, code"

@@ -49,7 +49,7 @@ KINDS = {
 LEFT_OUT = ("notes", "research_sources", "class_names", "output_dir", "column_map", "training_arguments")
 SAMPLE_WIDTH = 720  # pixels, at most, of an embedded picture
 MOST, TALLEST = 4.2, 2.7  # inches of height on a PDF page: of a figure, of a sample
-INK, GREY, BLUE, RED = "#1b1f24", "#6b7280", "#2563eb", "#b45309"
+INK, GRAY, BLUE, RED = "#1b1f24", "#6b7280", "#2563eb", "#b45309"
 
 
 def main():
@@ -269,12 +269,12 @@ def score_figure(report, width=7.2):
     rows = report["scores"][::-1]
     figure, axes = pyplot.subplots(figsize=(width, 0.6 + 0.34 * len(rows)), layout="constrained")
     for i, (name, value, interval) in enumerate(rows):
-        colour = BLUE if name == "tuned" else GREY if name.startswith("baseline") else RED
+        color = BLUE if name == "tuned" else GRAY if name.startswith("baseline") else RED
         if interval:
-            axes.plot(interval, (i, i), color=colour, linewidth=2.5, alpha=0.45, solid_capstyle="round")
-        axes.plot(value, i, "D" if name.startswith("control") else "o", color=colour, markersize=6)
+            axes.plot(interval, (i, i), color=color, linewidth=2.5, alpha=0.45, solid_capstyle="round")
+        axes.plot(value, i, "D" if name.startswith("control") else "o", color=color, markersize=6)
         axes.annotate(
-            f"{value:.4f}", (value, i), (0, 6), textcoords="offset points", ha="center", fontsize=8, color=colour
+            f"{value:.4f}", (value, i), (0, 6), textcoords="offset points", ha="center", fontsize=8, color=color
         )
     axes.set_yticks(range(len(rows)), [textwrap.shorten(name, 40, placeholder="...") for name, *_ in rows])
     axes.set_ylim(-0.6, len(rows) - 0.2)
@@ -399,11 +399,11 @@ body {{ font: 15px/1.5 system-ui, sans-serif; color: {INK}; max-width: 860px; ma
 h1 {{ font-size: 1.5rem; overflow-wrap: anywhere }}
 h2 {{ font-size: 1.1rem; margin-top: 2.2rem }}
 .big {{ font-size: 2.3rem; font-weight: 600; color: {BLUE}; margin: .6rem 0 0 }}
-.small {{ color: {GREY}; margin: 0 0 1rem }}
+.small {{ color: {GRAY}; margin: 0 0 1rem }}
 table {{ border-collapse: collapse; margin: .6rem 0; font-size: .9rem }}
 td, th {{ text-align: left; padding: .25rem .9rem .25rem 0; border-bottom: 1px solid #e5e7eb }}
 td, th {{ overflow-wrap: anywhere; vertical-align: top }}
-td:first-child {{ color: {GREY}; min-width: 9rem }}
+td:first-child {{ color: {GRAY}; min-width: 9rem }}
 img {{ max-width: 100% }}
 .pair img {{ width: 100% }}
 .pair {{ display: grid; grid-template-columns: 1fr 1fr; gap: 1rem; margin: 1rem 0; align-items: start }}
@@ -432,7 +432,7 @@ def as_pdf(report):
         page = Page(pages)
         page.text(report["title"], 15, weight="bold")
         page.text(big, 24, color=BLUE, weight="bold")
-        page.text(small, 9, color=GREY)
+        page.text(small, 9, color=GRAY)
         page.image(png(score_figure(report)))
         page.text("Read this with the numbers", 12, weight="bold")
         for one in report["caveats"]:
@@ -516,7 +516,7 @@ class Page:
             lines = textwrap.wrap(str(value), 84) or [""]
             names = textwrap.wrap(str(what), 30) or [""]
             self.room(0.17 * max(len(lines), len(names)))
-            for column, texts, colour in ((0, names, GREY), (2.2, lines, INK)):
+            for column, texts, color in ((0, names, GRAY), (2.2, lines, INK)):
                 for i, line in enumerate(texts):
                     self.figure.text(
                         (self.MARGIN + column) / self.WIDTH,
@@ -524,7 +524,7 @@ class Page:
                         line,
                         size=8.5,
                         va="top",
-                        color=colour,
+                        color=color,
                     )
             self.at += 0.17 * max(len(lines), len(names)) + 0.02
 

@@ -13,7 +13,7 @@
 # limitations under the License.
 """Images and depth maps to tensors: augmentation for training, the processor's own steps for evaluation.
 
-A row of data/ is an image and its depth in metres as a NumPy file, 0 where it is not known.
+A row of data/ is an image and its depth in meters as a NumPy file, 0 where it is not known.
 """
 
 import io
@@ -29,20 +29,20 @@ from harness.pixels import input_size, to_bytes
 MASKED = -100.0  # a label where no depth is known
 
 
-def metres(cell):
+def meters(cell):
     """A cell of the column depth -> (height, width) float32, 0 where it is not known."""
     return np.load(io.BytesIO(cell)).astype(np.float32)
 
 
 def train_view(dataset, cfg, processor):
     """The dataset, augmented anew each time that a row is read: pixel_values uint8 (3, height, width),
-    labels (height, width) in metres."""
+    labels (height, width) in meters."""
     size = input_size(processor, dataset[0]["image"].size)  # one for all, so that batches can be stacked
 
     def transform(rows):
         pixels, labels = [], []
         for image, cell in zip(rows["image"], rows["depth"], strict=False):
-            image, depth = random_crop(image.convert("RGB"), metres(cell), size, cfg["crop_scale_min"])
+            image, depth = random_crop(image.convert("RGB"), meters(cell), size, cfg["crop_scale_min"])
             if cfg["horizontal_flip"] and random.random() < 0.5:
                 image, depth = image.transpose(Image.Transpose.FLIP_LEFT_RIGHT), depth[:, ::-1]
             pixels.append(to_bytes(image))

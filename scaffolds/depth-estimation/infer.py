@@ -21,13 +21,13 @@ import torch
 from matplotlib import colormaps
 from PIL import Image, ImageDraw, ImageFont
 
-from data import metres
+from data import meters
 from harness import captions, samples
 from harness.project import find_device, load_config, load_split, tuned_folder
 from model import load_tuned, load_tuned_processor
 from run_eval import errors, predict
 
-COLOURS = colormaps["turbo_r"]  # near is red
+COLORS = colormaps["turbo_r"]  # near is red
 
 
 def main():
@@ -35,8 +35,8 @@ def main():
     model, processor = load_tuned(folder).to(find_device(load_config())), load_tuned_processor(folder)
 
     def answer(row):
-        """The image, its predicted depth and the true one, in the same colours, above what these mean in metres."""
-        image, truth = row["image"].convert("RGB"), metres(row["depth"])
+        """The image, its predicted depth and the true one, in the same colors, above what these mean in meters."""
+        image, truth = row["image"].convert("RGB"), meters(row["depth"])
         depth = predict(model, processor, image, None, truth.shape).numpy()
         known = truth[truth > 0]
         near, far = np.percentile(np.concatenate([known, depth.ravel()]), (1, 99))
@@ -44,7 +44,7 @@ def main():
             np.asarray(image.resize(truth.shape[::-1])),
             np.full((len(truth), max(2, len(truth) // 50), 3), 255, np.uint8),
         )
-        panels = np.concatenate([seen, gap, coloured(depth, near, far), gap, coloured(truth, near, far)], 1)
+        panels = np.concatenate([seen, gap, colored(depth, near, far), gap, colored(truth, near, far)], 1)
         found = errors(torch.from_numpy(depth), torch.from_numpy(truth))
         picture = scaled(captions.enlarged(Image.fromarray(panels), 3), near, far)
         lines = [
@@ -55,8 +55,8 @@ def main():
             image,
             captions.captioned(picture, lines),
             {
-                "prediction": {"median_metres": round(float(np.median(depth)), 3)},
-                "label": {"median_metres": round(float(np.median(known)), 3)},
+                "prediction": {"median_meters": round(float(np.median(depth)), 3)},
+                "label": {"median_meters": round(float(np.median(known)), 3)},
                 **{name: round(value, 4) for name, value in found.items()},
             },
         )
@@ -64,18 +64,18 @@ def main():
     samples.write(load_split("eval"), answer)
 
 
-def coloured(depth, near, far):
-    """Metres (height, width) -> (height, width, 3) uint8; black where nothing is known."""
+def colored(depth, near, far):
+    """Meters (height, width) -> (height, width, 3) uint8; black where nothing is known."""
     shares = np.clip((depth - near) / max(far - near, 1e-6), 0, 1)
-    return np.where(depth[..., None] > 0, (COLOURS(shares)[..., :3] * 255).astype(np.uint8), 0).astype(np.uint8)
+    return np.where(depth[..., None] > 0, (COLORS(shares)[..., :3] * 255).astype(np.uint8), 0).astype(np.uint8)
 
 
 def scaled(picture, near, far):
-    """The picture above a bar of the colours, with the metres of its ends and of its middle."""
+    """The picture above a bar of the colors, with the meters of its ends and of its middle."""
     size = max(12, picture.width // 40)
     canvas = Image.new("RGB", (picture.width, picture.height + 3 * size), "white")
     canvas.paste(picture)
-    bar = coloured(np.linspace(max(near, 1e-6), far, picture.width)[None].repeat(size, 0), near, far)
+    bar = colored(np.linspace(max(near, 1e-6), far, picture.width)[None].repeat(size, 0), near, far)
     canvas.paste(Image.fromarray(bar), (0, picture.height + size // 3))
     draw, font = ImageDraw.Draw(canvas), ImageFont.load_default(size)
     for share, anchor in ((0, "la"), (0.5, "ma"), (1, "ra")):

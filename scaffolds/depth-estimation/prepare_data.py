@@ -16,7 +16,7 @@
     python prepare_data.py
 
 The rows are chosen with `seed`. Without an eval_split, the evaluation rows are held out of train_split first, so that
-no row is ever in both. Stored depth becomes metres by `depth_scale`; zero, negative, infinite or no number is not
+no row is ever in both. Stored depth becomes meters by `depth_scale`; zero, negative, infinite or no number is not
 known.
 """
 
@@ -49,7 +49,7 @@ def main():
 
 
 def as_task(dataset, cfg):
-    """Columns image (still encoded) and depth (a NumPy file of metres); `problem` says why a row cannot be used."""
+    """Columns image (still encoded) and depth (a NumPy file of meters); `problem` says why a row cannot be used."""
     dataset = rows.renamed(dataset, cfg, ("image", "depth_map")).cast_column("image", Image(decode=False))
     feature = dataset.features["depth_map"]
     if isinstance(feature, Image) or getattr(feature, "dtype", None) in ("string", "large_string"):
@@ -71,7 +71,7 @@ def tidy(row, scale):
     except Exception:  # Pillow raises a dozen types on damaged files
         return {"depth": b"", "problem": "image or depth map cannot be read"}
     if depth.ndim != 2:
-        return {"depth": b"", "problem": "depth map is a colour picture"}
+        return {"depth": b"", "problem": "depth map is a color picture"}
     depth = np.where(np.isfinite(depth) & (depth > 0), depth, 0).astype(np.float32)
     file = io.BytesIO()
     np.save(file, depth)

@@ -18,7 +18,7 @@
 
 An untuned model of relative depth knows neither scale nor shift: as the baseline, its output is fitted to the truth of
 each image by least squares, which is said in `aligned` and flatters it. The tuned model is taken at its word, in
-metres. Two controls see no image: the training set's median depth everywhere, and its mean at each place of a picture
+meters. Two controls see no image: the training set's median depth everywhere, and its mean at each place of a picture
 (the ground is near at the bottom).
 """
 
@@ -30,12 +30,12 @@ import torch
 from torch.nn import functional
 from torchmetrics.functional import mean_absolute_percentage_error, mean_squared_error
 
-from data import metres
+from data import meters
 from harness import scoring
 from harness.project import find_device, load_config, load_meta, load_split, tuned_folder
 from model import gives_inverse, load_processor, load_published, load_tuned, load_tuned_processor, log_depth
 
-FARTHEST = 1000.0  # metres
+FARTHEST = 1000.0  # meters
 
 
 def main():
@@ -50,7 +50,7 @@ def main():
     aligned = options.baseline and gives_inverse(model)
     places, rows, constant, placed = mean_map(load_split("train")), [], [], []
     for i, row in enumerate(load_split("eval")):
-        truth = torch.from_numpy(metres(row["depth"]))
+        truth = torch.from_numpy(meters(row["depth"]))
         depth = predict(model, processor, row["image"], truth if aligned else None, truth.shape)
         rows.append({"index": i, **errors(depth, truth)})
         constant.append(errors(torch.full_like(truth, meta["median_depth"]), truth)["abs_rel"])
@@ -81,7 +81,7 @@ def tuned():
 
 @torch.inference_mode()
 def predict(model, processor, image, truth, shape):
-    """Metres (height, width) of one image. truth: what the model's own scale is fitted to;
+    """Meters (height, width) of one image. truth: what the model's own scale is fitted to;
     None takes it at its word."""
     pixels = processor(image.convert("RGB"), return_tensors="pt")["pixel_values"].to(model.device)
     output = model(pixel_values=pixels).predicted_depth[:, None].float()
@@ -99,13 +99,13 @@ def mean_map(train, most=500):
     over at most so many training rows."""
     total, known = torch.zeros(32, 32), torch.zeros(32, 32)
     for i in range(0, len(train), -(-len(train) // most)):
-        depth = functional.interpolate(torch.from_numpy(metres(train[i]["depth"]))[None, None], (32, 32))[0, 0]
+        depth = functional.interpolate(torch.from_numpy(meters(train[i]["depth"]))[None, None], (32, 32))[0, 0]
         total, known = total + torch.where(depth > 0, depth, 1).log(), known + (depth > 0)
     return torch.where(known > 0, total / known, total.sum() / known.sum()).exp()
 
 
 def errors(depth, truth):
-    """abs_rel, rmse in metres, and delta1: the share of pixels within a factor of 1.25. Where the truth is known."""
+    """abs_rel, rmse in meters, and delta1: the share of pixels within a factor of 1.25. Where the truth is known."""
     known = truth > 0
     depth, truth = depth[known], truth[known]
     ratio = torch.maximum(depth / truth, truth / depth)

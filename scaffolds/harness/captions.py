@@ -26,7 +26,7 @@ def enlarged(image, panels=1):
     return image.resize((image.width * scale, image.height * scale), Image.Resampling.NEAREST)
 
 
-def captioned(image, lines, colour="black"):
+def captioned(image, lines, color="black"):
     """The image above its lines of text, each wrapped where the image ends."""
     size = max(14, image.width // 20)
     font = ImageFont.load_default(size)
@@ -35,7 +35,7 @@ def captioned(image, lines, colour="black"):
     canvas = Image.new("RGB", (image.width, height), "white")
     canvas.paste(image)
     place, text = (size // 2, image.height + size * 0.3), "\n".join(lines)
-    ImageDraw.Draw(canvas).multiline_text(place, text, fill=colour, font=font, spacing=size * 0.25)
+    ImageDraw.Draw(canvas).multiline_text(place, text, fill=color, font=font, spacing=size * 0.25)
     return canvas
 
 

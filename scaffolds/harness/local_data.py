@@ -59,11 +59,11 @@ def read_image_folder(path, kind, cfg):
     found = image_folder.read(path)
     if isinstance(found, image_folder.Classes):
         features = Features({"image": Value("string"), "label": ClassLabel(names=list(found.names))})
-        return {split: partial(labelled, images, features) for split, images in found.splits.items()}, found.warnings
+        return {split: partial(labeled, images, features) for split, images in found.splits.items()}, found.warnings
     return {split: partial(described, found, split) for split in found.splits}, found.warnings
 
 
-def labelled(images, features):
+def labeled(images, features):
     columns = {"image": [str(image) for _, image in images], "label": [name for name, _ in images]}
     return Dataset.from_dict(columns, features=features)
 

@@ -11,7 +11,7 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""The one way in which this project opens a picture: upright as people see it, in colours that a model can read."""
+"""The one way in which this project opens a picture: upright as people see it, in colors that a model can read."""
 
 import io
 

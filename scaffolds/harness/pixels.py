@@ -79,21 +79,20 @@ def count_objects_once(model):
 
 
 class Scaling:
-    """The processor's rescaling and normalisation: bytes (batch, 3, height, width) -> floats of the same shape.
+    """The processor's rescaling and normalization: bytes (batch, 3, height, width) -> floats of the same shape.
 
     Processors say it in several ways (rescale_offset, mean and standard deviation, or neither), but each channel is a
     straight line of the byte's value: two plain images tell it, a third one makes sure.
     """
 
     def __init__(self, processor):
-        black, grey, white = (plain(processor, (value,) * 3) for value in (0, 128, 255))
+        black, gray, white = (plain(processor, (value,) * 3) for value in (0, 128, 255))
         self.offset, self.scale = black.view(1, 3, 1, 1), ((white - black) / 255).view(1, 3, 1, 1)
         answering = [
-            int((plain(processor, colour) - black).abs().argmax())
-            for colour in ((255, 0, 0), (0, 255, 0), (0, 0, 255))
+            int((plain(processor, color) - black).abs().argmax()) for color in ((255, 0, 0), (0, 255, 0), (0, 0, 255))
         ]
         self.order = [answering.index(channel) for channel in range(3)]  # MobileViT wants blue first
-        if not torch.allclose(black + 128 * (white - black) / 255, grey, atol=1e-4):
+        if not torch.allclose(black + 128 * (white - black) / 255, gray, atol=1e-4):
             raise SystemExit(
                 f"{type(processor).__name__} does more to a pixel than scaling it: this project cannot train with it"
             )
@@ -104,9 +103,9 @@ class Scaling:
         return torch.addcmul(self.offset, pixels.float(), self.scale)
 
 
-def plain(processor, colour):
-    """What the processor makes of a one-coloured image: (3). From its middle, which no padding reaches."""
-    pixels = processor(Image.new("RGB", (64, 64), colour), return_tensors="pt")["pixel_values"]
+def plain(processor, color):
+    """What the processor makes of a one-colored image: (3). From its middle, which no padding reaches."""
+    pixels = processor(Image.new("RGB", (64, 64), color), return_tensors="pt")["pixel_values"]
     return pixels[0, :, pixels.shape[-2] // 2, pixels.shape[-1] // 2].float()
 
 

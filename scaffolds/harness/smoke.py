@@ -53,7 +53,7 @@ from harness.training import prepared
 from model import load_tuned
 
 MASKED = -100
-# what models and collators call what is to be learnt
+# what models and collators call what is to be learned
 TARGETS = (
     "labels",
     "class_labels",
@@ -312,7 +312,7 @@ class FirstStep(TrainerCallback):
 
 
 def _model_inputs(inputs):
-    """A copy of what the model is given, without what is to be learnt. Of GRPO's prompts and answers,
+    """A copy of what the model is given, without what is to be learned. Of GRPO's prompts and answers,
     the two in a row."""
     if "prompt_ids" in inputs:
         parts = {"input_ids": ("prompt_ids", "completion_ids"), "attention_mask": ("prompt_mask", "completion_mask")}

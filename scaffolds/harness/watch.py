@@ -80,7 +80,7 @@ def same_rewards(rows, cfg):
     said = (
         f"all answers to a prompt earned the same in each of {len(rows)} logged steps (reward "
         f"{rows[-1]['reward']:.4g}): "
-        "nothing tells them apart, so nothing is learnt. Read some answers, then rewards.py"
+        "nothing tells them apart, so nothing is learned. Read some answers, then rewards.py"
     )
     return "flat-loss", said, False
 

@@ -43,7 +43,7 @@ def train_view(dataset, cfg, processor):
 
 
 def eval_view(dataset, processor):
-    """The dataset as the model will see images in use: the processor's own resize, crop and normalisation."""
+    """The dataset as the model will see images in use: the processor's own resize, crop and normalization."""
 
     def transform(rows):
         pixels = processor([image.convert("RGB") for image in rows["image"]], return_tensors="pt")["pixel_values"]

@@ -12,7 +12,7 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 """Images and conversations to tensors: the same for training and for evaluation, so that what is measured is what was
-learnt.
+learned.
 
 A row of data/ has images, prompt and answers. Nothing is ever cut off: an image's tokens and its pixels must stay as
 many as each other.
@@ -88,7 +88,7 @@ def encode(images, prompt, answer, processor):
         ended = whole[len(before) :].rstrip("\n")
         if not ended.endswith(
             tuple(token.content for token in processor.tokenizer.added_tokens_decoder.values())
-        ):  # a template that ends no answer: nothing would be learnt to end
+        ):  # a template that ends no answer: nothing would be learned to end
             ended += processor.tokenizer.eos_token
     inputs = dict(processor(text=[before], images=[[image.convert("RGB") for image in images]], return_tensors="pt"))
     return {name: value[0] if name in ("input_ids", *BY_TOKEN) else value for name, value in inputs.items()}, ended

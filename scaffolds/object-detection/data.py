@@ -44,7 +44,7 @@ def train_view(dataset, cfg, processor, model):
 
 
 def augmented(image, boxes, categories, cfg):
-    """Mirrored or not, cropped or not; boxes (n, 4) move along, and those whose centre is cut off leave."""
+    """Mirrored or not, cropped or not; boxes (n, 4) move along, and those whose center is cut off leave."""
     if cfg["horizontal_flip"] and random.random() < 0.5:
         image = image.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
         boxes = np.column_stack([image.width - boxes[:, 0] - boxes[:, 2], boxes[:, 1:]]) if len(boxes) else boxes
@@ -52,8 +52,8 @@ def augmented(image, boxes, categories, cfg):
         return image, boxes, categories
     width, height = (max(1, round(side * random.uniform(cfg["crop_scale_min"], 1))) for side in image.size)
     left, top = random.randint(0, image.width - width), random.randint(0, image.height - height)
-    centres = boxes[:, :2] + boxes[:, 2:] / 2 - (left, top)
-    kept = ((centres > 0) & (centres < (width, height))).all(1)
+    centers = boxes[:, :2] + boxes[:, 2:] / 2 - (left, top)
+    kept = ((centers > 0) & (centers < (width, height))).all(1)
     if not kept.any():  # nothing to learn from there
         return image, boxes, categories
     low = np.clip(boxes[kept, :2] - (left, top), 0, (width, height))
@@ -75,12 +75,12 @@ def size_for(image, processor, padded):
 
 
 def targets(boxes, categories, size):
-    """What the losses of transformers' detectors read: boxes as shares of the image, by their centres."""
+    """What the losses of transformers' detectors read: boxes as shares of the image, by their centers."""
     width, height = size
-    centred = np.column_stack([boxes[:, :2] + boxes[:, 2:] / 2, boxes[:, 2:]]) / (width, height, width, height)
+    centered = np.column_stack([boxes[:, :2] + boxes[:, 2:] / 2, boxes[:, 2:]]) / (width, height, width, height)
     return {
         "class_labels": torch.as_tensor(categories, dtype=torch.long),
-        "boxes": torch.as_tensor(centred, dtype=torch.float32),
+        "boxes": torch.as_tensor(centered, dtype=torch.float32),
     }
 
 
@@ -112,7 +112,7 @@ class Collate:
 
 
 def model_inputs(images, processor, model):
-    """PIL images as the model will see them in use: the processor's own resize, normalisation and padding."""
+    """PIL images as the model will see them in use: the processor's own resize, normalization and padding."""
     images = [image.convert("RGB") for image in images]
     if "height" not in processor.size and not takes_mask(model):
         images = [image.resize(size_for(image, processor, False), Image.Resampling.BILINEAR) for image in images]

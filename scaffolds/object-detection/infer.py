@@ -29,7 +29,7 @@ def main():
     names, dataset = load_meta()["class_names"], load_split("eval")
     model, processor = load_tuned(folder).to(find_device(load_config())), load_tuned_processor(folder)
 
-    colours = [tuple(colour) for colour in overlays.palette(len(names)).tolist()]
+    colors = [tuple(color) for color in overlays.palette(len(names)).tolist()]
 
     def answer(row):
         """What the model found, beside what is there."""
@@ -38,11 +38,11 @@ def main():
         picture = captions.enlarged(image)
         scale = picture.width / image.width
         left = [
-            ([value * scale for value in box], f"{names[label]} {score:.0%}", colours[label])
+            ([value * scale for value in box], f"{names[label]} {score:.0%}", colors[label])
             for label, score, box in reversed(shown)
         ]
         right = [
-            ([value * scale for value in box], names[label], colours[label])
+            ([value * scale for value in box], names[label], colors[label])
             for label, box in zip(row["categories"], row["boxes"], strict=False)
         ]
         lines = [f"left: predicted ({len(shown)}), right: true ({len(right)})"]

@@ -72,7 +72,7 @@ def random_crop(image, mask, size, scale_min, resample):
     """The same random part of both, with at least `scale_min` of their area, resized to `size` (width, height):
     (image, class ids).
 
-    A part without one labelled pixel is drawn again: a batch of these would have no loss.
+    A part without one labeled pixel is drawn again: a batch of these would have no loss.
     """
     for _ in range(10):
         box = random_box(*image.size, scale_min)

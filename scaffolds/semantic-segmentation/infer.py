@@ -31,23 +31,23 @@ def main():
     folder = tuned_folder()
     names, device = load_meta()["class_names"], find_device(load_config())
     model, processor = load_tuned(folder).to(device), load_tuned_processor(folder)
-    colours, plain = overlays.palette(len(names)), [i for i, name in enumerate(names) if name.lower() == "background"]
+    colors, plain = overlays.palette(len(names)), [i for i, name in enumerate(names) if name.lower() == "background"]
 
     def shown(image, classes):
-        """The image under the colours of its classes; the background stays as it is."""
-        return overlays.coloured(image, np.where(np.isin(classes, plain), IGNORED, classes), colours)
+        """The image under the colors of its classes; the background stays as it is."""
+        return overlays.colored(image, np.where(np.isin(classes, plain), IGNORED, classes), colors)
 
     def answer(row):
         """The image under the predicted classes, beside the image under the true ones,
-        above what each colour means."""
+        above what each color means."""
         image, truth = row["image"].convert("RGB"), np.array(row["mask"])
         found = predict(model, processor, image, device)
-        labelled = truth != IGNORED
-        right = float((found == truth)[labelled].mean()) if labelled.any() else None
+        labeled = truth != IGNORED
+        right = float((found == truth)[labeled].mean()) if labeled.any() else None
         both = captions.enlarged(overlays.beside(shown(image, found), shown(image, truth)), 2)
-        areas = np.bincount(found.ravel(), minlength=len(names)) + np.bincount(truth[labelled], minlength=len(names))
+        areas = np.bincount(found.ravel(), minlength=len(names)) + np.bincount(truth[labeled], minlength=len(names))
         both = overlays.legend(
-            both, [(names[i], colours[i]) for i in np.argsort(-areas) if areas[i] and i not in plain][:SHOWN]
+            both, [(names[i], colors[i]) for i in np.argsort(-areas) if areas[i] and i not in plain][:SHOWN]
         )
         lines = ["left: predicted, right: true", *([f"{right:.0%} of the pixels agree"] if right is not None else [])]
         return (

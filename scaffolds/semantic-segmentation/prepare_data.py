@@ -46,7 +46,7 @@ def main():
     held_out, eval_pixels = as_ids((evaluation or train).select(eval_rows), names, cfg)
     if sum(pixels > 0 for pixels in train_pixels.values()) < 2:
         raise SystemExit(
-            f"all labelled pixels of the {len(train_rows)} training rows are one class: nothing to tell apart; choose "
+            f"all labeled pixels of the {len(train_rows)} training rows are one class: nothing to tell apart; choose "
             "other data or a larger n_train"
         )
     rows.write(
@@ -90,7 +90,7 @@ def look(image, mask, coding, ignored):
     try:
         ids = class_ids(image, mask, coding, ignored)
     except Exception as error:
-        return {"problem": str(error) if isinstance(error, ColourMask) else "mask cannot be read", "classes": []}
+        return {"problem": str(error) if isinstance(error, ColorMask) else "mask cannot be read", "classes": []}
     found = np.unique(ids[ids >= 0]).tolist()
     problem = (
         "mask of another size than its image" if ids.shape[::-1] != size else "" if found else "no pixel with a class"
@@ -98,7 +98,7 @@ def look(image, mask, coding, ignored):
     return {"problem": problem, "classes": found[:1000]}
 
 
-class ColourMask(Exception):
+class ColorMask(Exception):
     """A mask that is no mask of ids."""
 
 
@@ -111,7 +111,7 @@ def class_ids(image, mask, coding, ignored):
     values = np.asarray(picture)
     if values.ndim == 3:
         if not (values[..., :3] == values[..., :1]).all():
-            raise ColourMask("mask is a colour picture, not class ids")
+            raise ColorMask("mask is a color picture, not class ids")
         values = values[..., 0]
     values = values.astype(np.int64)
     ids = {"ids_from_1": values - 1, "binary_255": (values > 127).astype(np.int64)}.get(coding, values)

@@ -106,7 +106,7 @@ class RunConfig(BaseModel):
     depth_scale: float | None = key(
         None,
         gt=0,
-        description="metres for one unit of the stored depth; null: not known",
+        description="meters for one unit of the stored depth; null: not known",
         rests="dataset",
         said_in="probe_dataset",
     )

@@ -98,10 +98,10 @@ def test_a_size_is_taken_only_where_the_model_takes_it():
 
 
 def test_other_means_than_the_processor_s_are_a_note_alone():
-    normalise = {"name": "Normalize", "kwargs": {"mean": [0.485, 0.456, 0.406], "std": [0.5, 0.5, 0.5]}}
-    said = found(config(), VIT, train_transforms=[normalise])
+    normalize = {"name": "Normalize", "kwargs": {"mean": [0.485, 0.456, 0.406], "std": [0.5, 0.5, 0.5]}}
+    said = found(config(), VIT, train_transforms=[normalize])
     assert said.values == {} and len(said.left) == 1 and "Normalize's mean [0.485" in said.left[0]
-    assert found(config(), CONVNEXT, train_transforms=[normalise]).left == []
+    assert found(config(), CONVNEXT, train_transforms=[normalize]).left == []
 
 
 STATED = {"learning_rate": 1e-4, "num_train_epochs": 3, "per_device_train_batch_size": 16}

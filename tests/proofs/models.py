@@ -64,7 +64,7 @@ def glpn():
     for layer in [*model.decoder.modules(), *model.head.modules()]:
         if isinstance(layer, torch.nn.Conv2d):
             layer.reset_parameters()
-    # Its processor gives 0 to 1 and cannot centre that, so the first layer does: (x - 0.5) / 0.25.
+    # Its processor gives 0 to 1 and cannot center that, so the first layer does: (x - 0.5) / 0.25.
     first = model.glpn.encoder.patch_embeddings[0].proj
     with torch.no_grad():
         first.weight *= 4

@@ -1,7 +1,7 @@
 """`python scenes.py FORMAT OUT --fashion DIR --photos DIR... [...]`, run in the stage environment: the proofs' data as files.
 
-Real: Fashion-MNIST's photographs of clothes (28 px, grey), and boxes that people drew around tree crowns in aerial photographs.
-Derived: scenes composed of those clothes, coloured and enlarged, on crops of real photographs. Who composed a picture knows every box,
+Real: Fashion-MNIST's photographs of clothes (28 px, gray), and boxes that people drew around tree crowns in aerial photographs.
+Derived: scenes composed of those clothes, colored and enlarged, on crops of real photographs. Who composed a picture knows every box,
 mask, segment and distance in it. Training and evaluation share neither a piece of clothing nor a pixel of a photograph.
 """
 
@@ -59,11 +59,11 @@ class Source:
         )
 
     def piece(self, side):
-        """(class, colours (side, side, 3), its outline (side, side) bool) of a piece of clothing in a colour of its own."""
+        """(class, colors (side, side, 3), its outline (side, side) bool) of a piece of clothing in a color of its own."""
         name = THINGS[self.rng.integers(len(THINGS))]
-        grey = self.clothes[name][self.rng.integers(len(self.clothes[name]))]
-        grey = np.asarray(Image.fromarray(grey).resize((side, side), Image.Resampling.BILINEAR), np.float32)
-        return name, (0.25 + 0.75 * grey / 255)[..., None] * self.rng.uniform(0.35, 1, 3) * 255, grey > 24
+        gray = self.clothes[name][self.rng.integers(len(self.clothes[name]))]
+        gray = np.asarray(Image.fromarray(gray).resize((side, side), Image.Resampling.BILINEAR), np.float32)
+        return name, (0.25 + 0.75 * gray / 255)[..., None] * self.rng.uniform(0.35, 1, 3) * 255, gray > 24
 
     def scene(self, least=28, most=56):
         """(picture, [(class, mask)]): one to three pieces of clothing on a photograph, none covering another."""
@@ -93,10 +93,10 @@ class Source:
             side = int(self.rng.integers(least, most + 1))
             top, left = self.rng.integers(self.size - side + 1, size=2)
             place = np.s_[top : top + side, left : left + side]
-            name, colours, outline = self.piece(side)
+            name, colors, outline = self.piece(side)
             if taken[place].any() or outline.sum() < 40:
                 continue
-            canvas[place][outline], taken[place] = colours[outline], True
+            canvas[place][outline], taken[place] = colors[outline], True
             mask = np.zeros((self.size, self.size), bool)
             mask[place] = outline
             objects.append((name, mask))
@@ -199,12 +199,12 @@ def panoptic(out, options):
 
 
 FOCAL = 1.0  # in sides of the picture
-EYES = 1.5  # metres that the camera is above the ground
-TALL = 1.1  # metres that every piece of clothing measures
+EYES = 1.5  # meters that the camera is above the ground
+TALL = 1.1  # meters that every piece of clothing measures
 
 
 def distances(out, options):
-    """data/<split>.parquet with image and depth_map (16 bit, millimetres): clothes as tall as a child on a plain before a wall.
+    """data/<split>.parquet with image and depth_map (16 bit, millimeters): clothes as tall as a child on a plain before a wall.
 
     The camera stands at a man's eye height; its tilt and the wall's distance differ from picture to picture, so a pixel's place alone does not
     tell its depth.
@@ -230,7 +230,7 @@ def distances(out, options):
 
 
 def view(source):
-    """(picture, depth in millimetres) as a pinhole camera sees them."""
+    """(picture, depth in millimeters) as a pinhole camera sees them."""
     rng, size = source.rng, source.size
     height, horizon, wall = EYES, rng.uniform(0.1, 0.6) * size, rng.uniform(4, 13)
     focal = FOCAL * size
@@ -249,7 +249,7 @@ def view(source):
         rng.uniform(2.0, wall, rng.integers(2, 5)), reverse=True
     ):  # the nearest last: it covers the others
         side, foot = round(focal * TALL / away), horizon + focal * height / away
-        _, colours, outline = source.piece(max(4, side))
+        _, colors, outline = source.piece(max(4, side))
         top, left = round(foot) - side, int(rng.integers(-side // 2, size - side // 2))
         inside = (slice(max(0, top), min(size, top + side)), slice(max(0, left), min(size, left + side)))
         cut = tuple(
@@ -257,17 +257,17 @@ def view(source):
         )
         if inside[0].start < inside[0].stop and inside[1].start < inside[1].stop:
             shown = outline[cut]
-            canvas[inside][shown], depth[inside][shown] = colours[cut][shown], away
+            canvas[inside][shown], depth[inside][shown] = colors[cut][shown], away
     return Image.fromarray(canvas.clip(0, 255).astype(np.uint8)), Image.fromarray((depth * 1000).astype(np.uint16))
 
 
 def sampled(photo, across, along, rng):
-    """A photograph laid on a plane, 16 pixels a metre, repeated; looked up at the plane's metres."""
+    """A photograph laid on a plane, 16 pixels a metre, repeated; looked up at the plane's meters."""
     small = Image.fromarray(photo).resize((photo.shape[1] // 4, photo.shape[0] // 4), Image.Resampling.BOX)
     small = np.asarray(small, np.float32)
     rows, columns = (
-        (16 * metres + rng.uniform(0, 500)).astype(int) % length
-        for metres, length in zip((along, across), small.shape[:2], strict=True)
+        (16 * meters + rng.uniform(0, 500)).astype(int) % length
+        for meters, length in zip((along, across), small.shape[:2], strict=True)
     )
     return small[rows, columns]
 

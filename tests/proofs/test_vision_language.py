@@ -1,4 +1,4 @@
-"""Vision and language: an Idefics3 of 1.1 M from scratch learns to name two colours (all weights), then in the other order (LoRA).
+"""Vision and language: an Idefics3 of 1.1 M from scratch learns to name two colors (all weights), then in the other order (LoRA).
 
 The control asks the same questions with other rows' pictures: what is right then was not seen. The settings were chosen on pictures
 composed with another seed than those that are reported.
@@ -75,6 +75,6 @@ def test_all_weights_then_an_adapter(make, questions, server_env, tmp_path):
     assert found.improved and found.gain > 0.4
     found = prove(lora, server_env, *asked("lora", full / "checkpoints/final", questions("right"), LORA), control)
     assert found.improved and found.gain > 0.4
-    # Two of a colour are named alike in either order: the untuned model saw them, and it is not the form of answers that is learnt.
+    # Two of a color are named alike in either order: the untuned model saw them, and it is not the form of answers that is learned.
     assert found.before > found.control_value + 0.05
     assert evidence.read(Run(lora), "stages/merge").facts["passed"]

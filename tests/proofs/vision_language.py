@@ -1,7 +1,7 @@
 """`python vision_language.py WHAT OUT [...]`, run in the stage environment: the model and the data of the vision-language proofs.
 
 idefics3 OUT [--seed N]                                    1.1 M parameters, from its config: not trained
-questions OUT --start SIDE --fashion DIR --photos DIR...   pictures of two coloured pieces of clothing, and which colours there are, from
+questions OUT --start SIDE --fashion DIR --photos DIR...   pictures of two colored pieces of clothing, and which colors there are, from
                                                            that side to the other: derived, of what scenes.py composes its scenes of
 """
 
@@ -12,10 +12,10 @@ import numpy as np
 from PIL import Image
 from scenes import Source, png
 
-COLOURS = {"red": (230, 50, 50), "green": (50, 200, 60), "blue": (60, 80, 235), "yellow": (235, 220, 50)}
+COLORS = {"red": (230, 50, 50), "green": (50, 200, 60), "blue": (60, 80, 235), "yellow": (235, 220, 50)}
 PIXELS = 64  # of a side: 8 by 8 patches, which the model sees as 16 tokens
 SPECIAL = "<pad> <unk> <|im_start|> <end_of_utterance> <fake_token_around_image> <image> <global-img>".split()
-WORDS = [*SPECIAL, *"user assistant : which colours are there from left right to ?".split(), *COLOURS]
+WORDS = [*SPECIAL, *"user assistant : which colors are there from left right to ?".split(), *COLORS]
 TEMPLATE = (
     "{% for m in messages %}<|im_start|>{{ m['role'] }}: {% for part in m['content'] %}"
     "{{ '<image>' if part['type'] == 'image' else part['text'] }}{% endfor %}<end_of_utterance>\n{% endfor %}"
@@ -60,33 +60,33 @@ def questions(out, options):
     for split, train in (("train", True), ("test", False)):
         source, rows = Source(options, train), []
         for _ in range(source.count):
-            picture, colours = composed(source)
-            image, (question, answer) = {"bytes": png(picture), "path": None}, asked(options.start, colours)
+            picture, colors = composed(source)
+            image, (question, answer) = {"bytes": png(picture), "path": None}, asked(options.start, colors)
             rows.append({"image": image, "question": question, "answer": answer})
         Dataset.from_list(rows, features=features).to_parquet(out / f"data/{split}-00000-of-00001.parquet")
-    card(out, "task_categories:\n- image-text-to-text", "Derived: Fashion-MNIST's clothes, coloured, on photographs")
+    card(out, "task_categories:\n- image-text-to-text", "Derived: Fashion-MNIST's clothes, colored, on photographs")
 
 
 def composed(source):
-    """(picture, {side: colour}): a piece of clothing in each half of a photograph, each in a colour of its own drawing."""
+    """(picture, {side: color}): a piece of clothing in each half of a photograph, each in a color of its own drawing."""
     rng, half, drawn = source.rng, PIXELS // 2, {}
     canvas = source.crop(rng.choice(list(source.photos)), (PIXELS, PIXELS)).copy()
     for edge, side in ((0, "left"), (half, "right")):
-        drawn[side] = str(rng.choice(list(COLOURS)))
+        drawn[side] = str(rng.choice(list(COLORS)))
         clothes = source.clothes[rng.choice(list(source.clothes))]
         pixels = int(rng.integers(22, half + 1))
-        grey = Image.fromarray(clothes[rng.integers(len(clothes))]).resize((pixels, pixels), Image.Resampling.BILINEAR)
-        grey = np.asarray(grey, np.float32)
+        gray = Image.fromarray(clothes[rng.integers(len(clothes))]).resize((pixels, pixels), Image.Resampling.BILINEAR)
+        gray = np.asarray(gray, np.float32)
         top, left = rng.integers(PIXELS - pixels + 1), edge + rng.integers(half - pixels + 1)
-        place, outline = np.s_[top : top + pixels, left : left + pixels], grey > 24
-        canvas[place][outline] = ((0.3 + 0.7 * grey / 255)[..., None] * COLOURS[drawn[side]])[outline]
+        place, outline = np.s_[top : top + pixels, left : left + pixels], gray > 24
+        canvas[place][outline] = ((0.3 + 0.7 * gray / 255)[..., None] * COLORS[drawn[side]])[outline]
     return Image.fromarray(canvas.clip(0, 255).astype(np.uint8)), drawn
 
 
-def asked(start, colours):
-    """(question, answer): both colours, the one on the side `start` first."""
-    sides = list(colours) if start == "left" else list(colours)[::-1]
-    return f"which colours are there from {sides[0]} to {sides[1]}?", " ".join(colours[side] for side in sides)
+def asked(start, colors):
+    """(question, answer): both colors, the one on the side `start` first."""
+    sides = list(colors) if start == "left" else list(colors)[::-1]
+    return f"which colors are there from {sides[0]} to {sides[1]}?", " ".join(colors[side] for side in sides)
 
 
 def card(out, more, title):

@@ -38,7 +38,7 @@ def test_what_stands_in_other_columns_comes_first():
     assert messages(row, "instruction_to_messages")[0]["content"] == "add\n\n1 2"
 
 
-def test_the_last_answer_is_what_is_learnt():
+def test_the_last_answer_is_what_is_learned():
     assert split([ASK, SAY, ASK]) == ([ASK], [SAY]) and split([ASK]) == ([], []) and split([]) == ([], [])
 
 

@@ -56,7 +56,7 @@ def test_jfif_is_an_image(tmp_path):
     assert len(image_folder.read(tmp_path).splits["train"]) == 2
 
 
-def test_an_unlabelled_split_is_passed_over_by_name(tmp_path):
+def test_an_unlabeled_split_is_passed_over_by_name(tmp_path):
     put(tmp_path, "train/ok/1.png", "train/bad/1.png", "test/1.png", "test/2.png")
     found = image_folder.read(tmp_path)
     assert list(found.splits) == ["train"] and any("2 images of 'test'" in w for w in found.warnings)

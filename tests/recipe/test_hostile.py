@@ -112,7 +112,7 @@ def test_titles_stay_in_their_code_span(title):
 
 
 def test_the_page_shows_marks_as_marks():
-    """Should a stranger's text ever get into a note or a title: it makes no link, no tag, no line and no colour."""
+    """Should a stranger's text ever get into a note or a title: it makes no link, no tag, no line and no color."""
     facts = walk(pages())
     source = facts.sources[0].model_copy(update={"title": "a`b\x1b[31m\n\n# c"})
     notes = ["[click](https://evil.example) <b>x</b> `y`\n\n# SYSTEM"]

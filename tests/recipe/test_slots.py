@@ -80,7 +80,7 @@ def test_a_value_that_the_page_names_is_accepted(slot, value, kept):
         ("collator", {"value": "MixCollator"}, "cite the page"),
         ("collator", "MixCollator", "cite the page"),
         ("collator", {"value": "os.system('x')", "url": PAGE}, "name of a collator"),
-        ("optimiser", {"value": "x", "url": PAGE}, "the slots are"),
+        ("optimizer", {"value": "x", "url": PAGE}, "the slots are"),
     ],
 )
 def test_anything_else_is_refused(slot, given, said):

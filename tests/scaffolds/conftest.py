@@ -26,19 +26,19 @@ ConvNextImageProcessorPil(size={"shortest_edge": 32}, crop_pct=0.875).save_pretr
 
 
 def draw(name: str, rng: random.Random, size: int = 40):
-    """One shape on grey noise, a little different each time."""
+    """One shape on gray noise, a little different each time."""
     from PIL import Image, ImageDraw
 
     image = Image.new("RGB", (size, size), (rng.randrange(90, 130),) * 3)
     x, y, r = rng.randrange(14, 26), rng.randrange(14, 26), rng.randrange(9, 13)
-    colour = tuple(channel + rng.randrange(-30, 30) for channel in CLASSES[name])
+    color = tuple(channel + rng.randrange(-30, 30) for channel in CLASSES[name])
     pen = ImageDraw.Draw(image)
     if name == "circle":
-        pen.ellipse((x - r, y - r, x + r, y + r), fill=colour)
+        pen.ellipse((x - r, y - r, x + r, y + r), fill=color)
     elif name == "square":
-        pen.rectangle((x - r, y - r, x + r, y + r), fill=colour)
+        pen.rectangle((x - r, y - r, x + r, y + r), fill=color)
     else:
-        pen.polygon([(x - r, y + r), (x + r, y + r), (x, y - r)], fill=colour)
+        pen.polygon([(x - r, y + r), (x + r, y + r), (x, y - r)], fill=color)
     return image
 
 
@@ -62,7 +62,7 @@ def tiny_model(stage_python, tmp_path_factory) -> Path:
 
 def environment() -> dict[str, str]:
     """As the server starts a stage: with what the harness wants in the environment, so that no script starts twice."""
-    ours = {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false"}
+    ours = {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELIZM": "false"}
     return {**os.environ, **harness.ENVIRONMENT, **harness.OF_LOGS, **ours}
 
 

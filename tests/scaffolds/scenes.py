@@ -16,7 +16,7 @@ SegformerImageProcessorPil(size={"height": 64, "width": 64}, do_reduce_labels=Tr
 
 
 def draw_scene(rng: random.Random, size: int = 64, most: int = 3):
-    """(image, [(class name, mask in mode "L", 255 inside)]): one to `most` shapes on grey, none covering another."""
+    """(image, [(class name, mask in mode "L", 255 inside)]): one to `most` shapes on gray, none covering another."""
     from PIL import Image, ImageChops, ImageDraw
 
     image = Image.new("RGB", (size, size), (rng.randrange(90, 130),) * 3)

@@ -1,4 +1,4 @@
-"""What of a conversation is learnt, where an answer ends, which rows are left out: on tokenizers of every sort, without a training."""
+"""What of a conversation is learned, where an answer ends, which rows are left out: on tokenizers of every sort, without a training."""
 
 from __future__ import annotations
 
@@ -92,11 +92,11 @@ def project(base, stage_python, tmp_path):
     return make
 
 
-def test_what_is_learnt_of_a_conversation_and_where_an_answer_ends(project):
+def test_what_is_learned_of_a_conversation_and_where_an_answer_ends(project):
     made = project("lora", [{"messages": TALK}], column_map={"messages": "messages"})
     found = json.loads(made.ok("-c", LOOK, json.dumps([TEMPLATES, TALK])).splitlines()[-1])
-    learnt, whole = found["chatml"]
-    assert learnt == "I think. odd<|im_end|>even<|im_end|>", "every answer, and no question"
+    learned, whole = found["chatml"]
+    assert learned == "I think. odd<|im_end|>even<|im_end|>", "every answer, and no question"
     assert whole == "".join(f"<|im_start|>{m['role']}\n{m['content']}<|im_end|>\n" for m in TALK).rstrip("\n")
     assert found["forgetful"][0] == "even<|im_end|>", "earlier answers are not what the model would say"
     assert found["endless"][0] == "I think. odd<|im_end|>even<|im_end|>", "an end that the template does not write"
@@ -167,7 +167,7 @@ def test_a_reward_reads_any_column_and_says_which_it_lacks(project, reward):
     assert made.ok("-c", code).splitlines()[-1] == "[1.0]"
 
 
-def test_a_text_is_learnt_from_end_to_end(project):
+def test_a_text_is_learned_from_end_to_end(project):
     rows = [{"text": f"{i} is odd and {i + 1} is even"} for i in range(1, 18, 2)]
     made = project("full", rows, column_map={"text": "text"}, column_reshape="language_modelling", max_new_tokens=4)
     made.ok("prepare_data.py")
@@ -193,7 +193,7 @@ WITH_TOOLS = (
     "{% for m in messages %}<|im_start|>{{ m['role'] }}\n{{ m['content'] }}{% for c in m['tool_calls'] or [] %}"
     "{{ c['function']['name'] }}{{ c['function']['arguments'] | tojson }}{% endfor %}<|im_end|>\n{% endfor %}" + PROMPT
 )
-LEARNT = """
+LEARNED = """
 import json
 from harness.project import load_config, load_split
 from model import load_processor
@@ -221,7 +221,7 @@ def called(i: int) -> dict:
     }
 
 
-def test_tool_calls_are_learnt_and_tools_are_read(project, base):
+def test_tool_calls_are_learned_and_tools_are_read(project, base):
     rows = [called(i) for i in range(8)]
     rows.append(
         {"messages": [*rows[0]["messages"][:1], {"role": "assistant", "content": ""}, *rows[0]["messages"][2:]]}
@@ -232,15 +232,15 @@ def test_tool_calls_are_learnt_and_tools_are_read(project, base):
     template.write_text(WITH_TOOLS)
     try:
         made.ok("prepare_data.py")
-        seen = json.loads(made.ok("-c", LEARNT).splitlines()[-1])
+        seen = json.loads(made.ok("-c", LEARNED).splitlines()[-1])
     finally:
         template.write_text(kept)
-    assert made.json("data/meta.json")["dropped"] == {"a turn without text": 1}, "an empty answer would be learnt"
+    assert made.json("data/meta.json")["dropped"] == {"a turn without text": 1}, "an empty answer would be learned"
     assert len(seen) == 8
-    for read, learnt in seen:
+    for read, learned in seen:
         number = int(read.split("Number ")[1].split("?")[0])
         call = f'add{{"a": {number}}}' if number % 2 else f'get_weather{{"city": "Town {number}"}}'
-        assert learnt == f"{call}<|im_end|>It is {number}.<|im_end|>"
+        assert learned == f"{call}<|im_end|>It is {number}.<|im_end|>"
         assert '"name": "get_weather"' in read and f"result {number}" in read
 
 
@@ -268,8 +268,8 @@ def test_what_stands_beside_a_conversation_is_read(project):
         max_length=200,
     )
     made.ok("prepare_data.py")
-    for read, learnt in json.loads(made.ok("-c", LEARNT).splitlines()[-1]):
-        assert "system\nBe counter" in read and "odd?" in read and learnt == "yes<|im_end|>no<|im_end|>"
+    for read, learned in json.loads(made.ok("-c", LEARNED).splitlines()[-1]):
+        assert "system\nBe counter" in read and "odd?" in read and learned == "yes<|im_end|>no<|im_end|>"
 
 
 def test_how_long_max_length_would_have_to_be(project):

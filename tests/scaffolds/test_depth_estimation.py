@@ -34,7 +34,7 @@ processor.save_pretrained(folder)
 
 @pytest.fixture(scope="module")
 def planes(tmp_path_factory):
-    """Pictures whose brightness is their nearness: images/ and depth/ in 16-bit millimetres, with a corner that is not known."""
+    """Pictures whose brightness is their nearness: images/ and depth/ in 16-bit millimeters, with a corner that is not known."""
     from PIL import Image
 
     folder, rng = tmp_path_factory.mktemp("planes"), random.Random(0)
@@ -45,10 +45,10 @@ def planes(tmp_path_factory):
         depth = Image.new("I;16", (96, 72))
         shade = Image.new("L", (96, 72))
         for x in range(96):
-            millimetres = near + (far - near) * x // 95
+            millimeters = near + (far - near) * x // 95
             for y in range(72):
-                depth.putpixel((x, y), 0 if x < 8 and y < 8 else millimetres)
-                shade.putpixel((x, y), max(0, 255 - millimetres // 32))
+                depth.putpixel((x, y), 0 if x < 8 and y < 8 else millimeters)
+                shade.putpixel((x, y), max(0, 255 - millimeters // 32))
         shade.convert("RGB").save(folder / f"images/{i}.png")
         depth.save(folder / f"depth/{i}.png")
     return folder
@@ -96,7 +96,7 @@ def test_the_whole_run_by_hand(trained):
     assert (
         0 < tuned["controls"]["mean_map"] == baseline["controls"]["mean_map"] < 2
     )  # of the training rows, whatever the model
-    assert 0.5 < trained.json("data/meta.json")["median_depth"] < 8  # metres, not millimetres
+    assert 0.5 < trained.json("data/meta.json")["median_depth"] < 8  # meters, not millimeters
     assert len(list((trained.path / "reports/inference_samples").glob("*_pred.jpg"))) == 5
 
 
@@ -135,6 +135,6 @@ def test_float_maps_in_a_table(stage_python, tmp_path):
     project = make_project(tmp_path / "project", stage_python, task="depth-estimation", local_dataset_path=str(tmp_path / "t"),
                            local_dataset_format="parquet", column_map={"image": "rgb", "depth_map": "depth"}, n_train=6, n_eval=2)  # fmt: skip
     project.ok("prepare_data.py")
-    code = "from data import *; from harness.project import load_split; print([metres(c)[:, 0].tolist() for c in load_split('eval')['depth']][0])"
+    code = "from data import *; from harness.project import load_split; print([meters(c)[:, 0].tolist() for c in load_split('eval')['depth']][0])"
     first = eval(project.ok("-c", code).splitlines()[-1])
     assert first[-1] == 0 and len(set(first[:-1])) == 1 and first[0] in range(1, 9)

@@ -120,7 +120,7 @@ def test_the_whole_run_by_hand(trained):
         )
 
 
-def test_only_the_answer_and_its_end_are_learnt_and_no_image_token_is_lost(trained):
+def test_only_the_answer_and_its_end_are_learned_and_no_image_token_is_lost(trained):
     code = """
 from data import *; from model import load_processor; from harness.project import load_config
 p = load_processor(load_config()); rows = train_view(load_split("train"), p); raw = load_split("train")

@@ -206,7 +206,7 @@ def write_table(folder, rows):
     (folder / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
 
 
-@pytest.mark.parametrize("form", ["colours", "segments", "list of objects", "columns"])
+@pytest.mark.parametrize("form", ["colors", "segments", "list of objects", "columns"])
 def test_forms_of_objects(stage_python, scenes, tmp_path, form):
     """The same objects in each form that the probe accepts."""
     scenes, rows, data = scenes[:20], [], tmp_path / "data"
@@ -214,7 +214,7 @@ def test_forms_of_objects(stage_python, scenes, tmp_path, form):
     for i, (image, objects) in enumerate(scenes):
         image.save(data / f"{i}.png")
         row = {"photo": f"{i}.png"}
-        if form == "colours":
+        if form == "colors":
             class_and_instance(objects).save(data / f"{i}_mask.png")
             row["mask"] = f"{i}_mask.png"
         elif form == "segments":
@@ -229,7 +229,7 @@ def test_forms_of_objects(stage_python, scenes, tmp_path, form):
     write_table(data, rows)
     columns, first = {"image": "photo"}, 0
     values = {"local_dataset_format": "jsonl", "n_train": 100, "n_eval": 4}
-    if form == "colours":
+    if form == "colors":
         values |= {"mask_values": "class_and_instance", "class_names": ["background", *NAMES]}
         columns, first = {**columns, "mask": "mask"}, 1
     elif form == "segments":

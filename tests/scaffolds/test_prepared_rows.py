@@ -162,7 +162,7 @@ def test_masks_and_depth_turn_with_their_picture(mask_lies, stage_python, tmp_pa
     project = prepared(
         tmp_path / "b", stage_python, "depth-estimation", tmp_path / "data", "segfolder", depth_scale=0.001
     )
-    depths = "[metres(r['depth']) for r in rows]"
-    code = f"from data import metres\nfound = [[float((one == (d > 10)).mean()), float(d.max())] for one, d in zip({red}, {depths})]"
+    depths = "[meters(r['depth']) for r in rows]"
+    code = f"from data import meters\nfound = [[float((one == (d > 10)).mean()), float(d.max())] for one, d in zip({red}, {depths})]"
     for share, farthest in seen(project, code):
         assert share > 0.97 and farthest == pytest.approx(20.0)

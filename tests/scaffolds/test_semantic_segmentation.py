@@ -152,7 +152,7 @@ def test_rows_that_cannot_be_used_are_counted(stage_python, scenes, tmp_path):
     assert project.json("data/meta.json")["dropped"] == {
         "image cannot be read": 1,
         "mask of another size than its image": 1,
-        "mask is a colour picture, not class ids": 1,
+        "mask is a color picture, not class ids": 1,
         "no pixel with a class": 1,
     }
 

@@ -50,7 +50,7 @@ def test_detr_trains_in_two_processes_and_its_boxes_count_once(coco, stage_pytho
 
 @pytest.mark.slow
 @pytest.mark.parametrize("task", ["instance-segmentation", "panoptic-segmentation"])
-def test_masks_are_learnt_in_two_processes_and_count_once(task, stage_python, tmp_path):
+def test_masks_are_learned_in_two_processes_and_count_once(task, stage_python, tmp_path):
     subprocess.run([stage_python, "-c", MAKE_MASK2FORMER, tmp_path / "model"], check=True, capture_output=True, env=environment())  # fmt: skip
     rng = random.Random(0)
     of_task = instance if task == "instance-segmentation" else panoptic

@@ -164,7 +164,7 @@ def test_a_merged_model_is_the_adapter_and_not_the_published_model(trained):
 
 
 @pytest.mark.slow
-def test_interrupted_it_learnt_the_same_as_without(trained, tmp_path):
+def test_interrupted_it_learned_the_same_as_without(trained, tmp_path):
     """`trained` stopped after step 3 and went on."""
     ignored = shutil.ignore_patterns("checkpoints", "logs", "reports")
     shutil.copytree(trained.path, tmp_path / "twin", ignore=ignored)
@@ -176,7 +176,7 @@ def test_interrupted_it_learnt_the_same_as_without(trained, tmp_path):
         assert [row[key] for row in rows] == pytest.approx([row[key] for row in unbroken], rel=1e-4, abs=1e-6), key
 
 
-def test_only_the_answer_and_its_end_are_learnt(trained):
+def test_only_the_answer_and_its_end_are_learned(trained):
     if trained.method not in ("lora", "full"):
         pytest.skip("TRL masks preference pairs and generations itself")
     code = (
@@ -184,10 +184,10 @@ def test_only_the_answer_and_its_end_are_learnt(trained):
         "t = load_processor(load_config()); r = train_view(load_split('train'), t)[0]\n"
         "print([t.decode([i for i in r['labels'] if i != -100]), t.decode(r['input_ids'])])"
     )
-    learnt, whole = eval(trained.ok("-c", code).splitlines()[-1])
+    learned, whole = eval(trained.ok("-c", code).splitlines()[-1])
     assert (
-        learnt in ("odd<|im_end|>", "even<|im_end|>")
-        and whole.endswith(learnt)
+        learned in ("odd<|im_end|>", "even<|im_end|>")
+        and whole.endswith(learned)
         and whole.startswith("<|im_start|>user")
     )
 

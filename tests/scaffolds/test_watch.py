@@ -1,4 +1,4 @@
-"""watch.py: silent on the curves of real trainings that learnt, and on planted failures as loud as it should be."""
+"""watch.py: silent on the curves of real trainings that learned, and on planted failures as loud as it should be."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tunegate.paths import data_dir
 # {name: {task, training_method, learning_rate, max_steps, keys, rows}}: logs/train.jsonl of real trainings of tiny models; `permuted`
 # had labels that were drawn at random, `demo` is the one of `tunegate demo`.
 CURVES = json.loads(Path(__file__).with_name("curves.json").read_text())
-LEARNT = sorted(set(CURVES) - {"resnet-permuted"})
+LEARNED = sorted(set(CURVES) - {"resnet-permuted"})
 META = {"train_histogram": {"a": 333, "b": 333, "c": 334}}
 
 
@@ -46,8 +46,8 @@ def seen(name: str) -> list[tuple]:
     return found
 
 
-@pytest.mark.parametrize("name", LEARNT)
-def test_no_training_that_learnt_is_ended(name):
+@pytest.mark.parametrize("name", LEARNED)
+def test_no_training_that_learned_is_ended(name):
     assert not [step for step, _, ends in seen(name) if ends]
 
 
@@ -218,6 +218,6 @@ def test_each_of_the_first_steps_is_logged_with_the_mean_of_its_parts(stage_pyth
     assert [row["step"] for row in logged[1]] == [*range(1, 21), 22, 24] == [row["step"] for row in logged[4]]
     assert logged[1][0]["loss"] == pytest.approx(
         logged[4][0]["loss"], rel=0.05
-    )  # batch normalisation sees other batches
+    )  # batch normalization sees other batches
     for row in logged[1]:
         assert row["samples_per_second"] > 0 and row["grad_norm"] > 0 and row["max_steps"] == 250

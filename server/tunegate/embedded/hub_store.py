@@ -162,7 +162,7 @@ def check_path(path: object) -> str:
 
 
 class Store:
-    """The repositories below `root`. Writes are serialised; a reader sees a commit whole or not at all."""
+    """The repositories below `root`. Writes are serialized; a reader sees a commit whole or not at all."""
 
     def __init__(self, root: Path):
         self.root = Path(root).resolve()

@@ -15,7 +15,7 @@ from tunegate.tasks.activations import Sample
 LORA_SHARE = 0.6  # bfloat16 weights above this share of a GPU: recommend LoRA
 FULL_BYTES = {"weights": 4, "gradients": 4, "optimizer": 8}  # float32 weights, AdamW with two float32 moments
 ADAPTER_SHARE, ADAPTER_RANK = 0.01, 16  # adapters of rank 16 on every linear layer, of the base model's parameters
-NF4_BYTES = 0.516  # 4 bits and their doubly quantised scales (QLoRA, arXiv 2305.14314, section 3)
+NF4_BYTES = 0.516  # 4 bits and their doubly quantized scales (QLoRA, arXiv 2305.14314, section 3)
 # On an H100 (benchmarks/memory.md): what the driver takes for a process; what cuBLAS, cuDNN and inputs take of the allocator; the
 # share that the allocator reserves and does not use.
 CONTEXT_GB, WORKSPACE_GB, ESTIMATE_SLACK = 0.82, 0.1, 0.1

@@ -178,7 +178,7 @@ COMMON_STEPS = {
 CROPS = ("RandomResizedCrop", "create_transform")
 FLIPS = ("RandomHorizontalFlip", "HorizontalFlip")
 SIZED = ("Resize", "RandomResizedCrop", "RandomCrop", "CenterCrop", "create_transform")
-# Models that take images of any size, having no learnt embedding for each position.
+# Models that take images of any size, having no learned embedding for each position.
 ANY_SIZE = {
     "convnext", "convnextv2", "resnet", "regnet", "efficientnet", "mobilenet_v1", "mobilenet_v2", "mobilevitv2", "segformer",
     "poolformer", "focalnet", "pvt_v2", "mask2former", "maskformer", "glpn",
@@ -196,7 +196,7 @@ def _train_transforms(found: Found, value: Any, about: Context) -> None:
         _crop(found, step, about)
     _flip(found, steps, crops, about)
     _size(found, steps, about)
-    _normalisation(found, steps, about)
+    _normalization(found, steps, about)
     others = [step for step in steps if step["name"] not in (*COMMON_STEPS, *CROPS, *FLIPS) or _augments(step)]
     _not_rendered(found, "train_transforms", others, about)
 
@@ -294,7 +294,7 @@ def _own_sides(model: dict[str, Any]) -> set[int]:
     return sides
 
 
-def _normalisation(found: Found, steps: list[dict], about: Context) -> None:
+def _normalization(found: Found, steps: list[dict], about: Context) -> None:
     """A note alone: images are scaled as the weights know them, by the model's processor."""
     processor = about.model.get("processor") or {}
     for step in steps:

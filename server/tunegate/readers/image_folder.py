@@ -103,7 +103,7 @@ def _split_folders(root: Path, warnings: list[str]) -> list[tuple[str, Path]]:
 
 def _class_folders(folder: Path, root: Path, warnings: list[str], must: bool) -> dict[str, list[Path]]:
     """Class name -> images in folder/class. Classes without images are left out, and said so, and so is a split of
-    unlabelled images, unless it `must` have classes."""
+    unlabeled images, unless it `must` have classes."""
     classes, loose, total = {}, 0, 0
     for entry in entries(folder, root):
         if not entry.is_dir():

@@ -232,7 +232,7 @@ def _words(metadata: dict[str, Any]) -> set[str]:
 
 
 def _tables(lines: list[tuple[int, str]]) -> list[list[tuple[int, list[str]]]]:
-    """Neighbouring lines with bars -> rows of (line, cells), without the line of dashes."""
+    """Neighboring lines with bars -> rows of (line, cells), without the line of dashes."""
     found: list[list[tuple[int, list[str]]]] = []
     last = 0
     for index, line in lines:

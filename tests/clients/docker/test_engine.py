@@ -160,7 +160,7 @@ def test_cdi_before_the_engine_listed_its_devices(fake, tmp_path):
     assert engine.describe(engine.connect()).gpu_handovers == ["cdi"]
 
 
-def test_podman_is_recognised_and_gets_no_gpu_job(fake):
+def test_podman_is_recognized_and_gets_no_gpu_job(fake):
     fake.version["Components"] = [{"Name": "Podman Engine", "Version": "4.3.1"}]
     fake.info |= {"Runtimes": {"nvidia": {}}, "Rootless": True}
     facts = engine.describe(engine.connect())

@@ -18,7 +18,7 @@ def test_releases_as_columns():
     assert sorted(found) == ["24.09", "25.01", "25.06", "25.12", "26.03", "26.08", "26.09"]
     assert found["26.09"] == Facts("26.09", "2.14.0a0+5a7a1d1", "13.4.0", 595)
     assert found["26.08"].cuda == "13.4.0"  # one cell for two releases
-    assert found["25.06"] == Facts("25.06", "2.8.0a0+5a7a1d3", "12.9.1", 575)  # not the R535 of data-centre GPUs
+    assert found["25.06"] == Facts("25.06", "2.8.0a0+5a7a1d3", "12.9.1", 575)  # not the R535 of data-center GPUs
 
 
 def test_turned_over_it_says_the_same():
@@ -64,7 +64,7 @@ def test_a_table_within_a_cell_is_no_row_of_the_outer_one():
 @pytest.mark.parametrize(
     ("cell", "driver"),
     [
-        ("requires NVIDIA Driver release 580 or later. On data centre GPUs 535.86 (or later R535)", 580),
+        ("requires NVIDIA Driver release 580 or later. On data center GPUs 535.86 (or later R535)", 580),
         ("580.95.05 or newer", 580),
         ("525.60.13+", 525),
         ("see the compatibility guide", None),

@@ -120,7 +120,7 @@ def test_an_older_driver_gets_an_older_cuda_and_is_told_why(pick, nvidia):
     assert asked == [], "the support matrix had ruled them out"
 
 
-def test_on_a_data_centre_gpu_forward_compatibility_is_told_and_not_relied_upon(pick):
+def test_on_a_data_center_gpu_forward_compatibility_is_told_and_not_relied_upon(pick):
     choice = pick(host(driver=550))
     assert choice.image == f"{NAME}:25.06-py3"
     assert any("compatibility package" in note and "image='26.09'" in note for note in choice.notes)

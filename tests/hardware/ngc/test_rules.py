@@ -17,8 +17,8 @@ def facts(**changes) -> Facts:
     return Facts(**{"release": "26.03", "torch": "2.11.0a0+eb65b36", "cuda": "13.2.0", "arch_list": LIST, **changes})
 
 
-def machine(*capabilities: str, driver: int | None = 580, data_centre: bool = False) -> Machine:
-    return Machine("amd64", len(capabilities), driver, capabilities, data_centre)
+def machine(*capabilities: str, driver: int | None = 580, data_center: bool = False) -> Machine:
+    return Machine("amd64", len(capabilities), driver, capabilities, data_center)
 
 
 @pytest.mark.parametrize(
@@ -134,10 +134,10 @@ def test_what_nobody_said_rules_nothing_out_but_cannot_be_pinned():
         ("Quadro P4000", False),
     ],
 )
-def test_data_centre_gpus(name, is_one):
+def test_data_center_gpus(name, is_one):
     host = {"gpu_count": 1, "driver_major": 550, "gpus": [{"name": name, "compute_capability": "8.0"}]}
     found = Machine.of(host, "x86_64")
-    assert found.arch == "amd64" and found.data_centre is is_one
+    assert found.arch == "amd64" and found.data_center is is_one
     assert ngc_rules.needs_forward_compatibility(facts(), found) is is_one
 
 

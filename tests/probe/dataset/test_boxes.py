@@ -14,7 +14,7 @@ COLUMNS = {"image": "image", "bbox": "objects.bbox", "category": "objects.catego
 
 
 def scenes(
-    kind: str, *, normalised: bool = False, rows: int = 30, width: int = 640, height: int = 480, sized: bool = True
+    kind: str, *, normalized: bool = False, rows: int = 30, width: int = 640, height: int = 480, sized: bool = True
 ):
     """Boxes all over the images, written in one format."""
     rng, found = random.Random(3), []
@@ -24,18 +24,18 @@ def scenes(
             w, h = rng.uniform(0.05, 0.5), rng.uniform(0.05, 0.5)
             x, y = rng.uniform(0, 1 - w), rng.uniform(0, 1 - h)
             box = {"xywh": (x, y, w, h), "xyxy": (x, y, x + w, y + h), "cxcywh": (x + w / 2, y + h / 2, w, h)}[kind]
-            scale = (1, 1, 1, 1) if normalised else (width, height, width, height)
+            scale = (1, 1, 1, 1) if normalized else (width, height, width, height)
             boxes.append([value * factor for value, factor in zip(box, scale, strict=True)])
         picture = Picture("x", size=(width, height) if sized else (None, None))
         found.append({"image": picture, "objects": {"bbox": boxes, "category": [0] * 6}})
     return found
 
 
-@pytest.mark.parametrize("normalised", [False, True])
+@pytest.mark.parametrize("normalized", [False, True])
 @pytest.mark.parametrize("kind", BOX_FORMATS)
-def test_the_format_is_told_from_the_values(kind, normalised):
-    facts = judge_boxes(scenes(kind, normalised=normalised), COLUMNS, None, None)
-    assert (facts.format, facts.normalised, facts.boxes, facts.outside) == (kind, normalised, 180, 0)
+def test_the_format_is_told_from_the_values(kind, normalized):
+    facts = judge_boxes(scenes(kind, normalized=normalized), COLUMNS, None, None)
+    assert (facts.format, facts.normalized, facts.boxes, facts.outside) == (kind, normalized, 180, 0)
     assert f"{kind} by 0" in facts.evidence and "180 boxes" in facts.evidence
 
 

@@ -121,7 +121,7 @@ def test_missing_gated_private(server, hub, pets):
         ({"loader.py": b""}, "Python script"),
     ],
 )
-def test_empty_one_class_unlabelled_and_scripts_are_rejected(server, hub, files, says):
+def test_empty_one_class_unlabeled_and_scripts_are_rejected(server, hub, files, says):
     failure = refused(hub, dataset_id=put(server, files))
     assert failure.code == "rejected" and says in failure.message and "choose" in failure.message
 

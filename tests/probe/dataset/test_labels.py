@@ -8,7 +8,7 @@ CLASSES, TEXT = Feature("class", "ClassLabel(2)", ("a", "b")), Feature("string",
 
 def test_labels_are_counted_by_name_and_minus_one_is_none():
     labels = count_labels([0, 1, 1, -1, None, 7], CLASSES, complete=True)
-    assert (labels.counts, labels.unlabelled, labels.seen) == ({"a": 1, "b": 2}, 3, 6)
+    assert (labels.counts, labels.unlabeled, labels.seen) == ({"a": 1, "b": 2}, 3, 6)
     assert count_labels(["", "x", True], TEXT, complete=True).counts == {"x": 1, "True": 1}
 
 

@@ -52,7 +52,7 @@ def test_binary_masks_with_255(mode):
 
 
 def disc(blur: float = 0, levels: int = 256, mode: str = "L") -> Image.Image:
-    """A white disc on black, smoothed, in so many greys."""
+    """A white disc on black, smoothed, in so many grays."""
     image = Image.new("L", (96, 96), 0)
     ImageDraw.Draw(image).ellipse((20, 20, 70, 70), fill=255)
     step = 256 // levels
@@ -70,7 +70,7 @@ def disc(blur: float = 0, levels: int = 256, mode: str = "L") -> Image.Image:
         picture(disc(), "jpeg"),
         picture(disc(mode="RGB"), "jpeg"),
     ],
-    ids=["smoothed", "smoothed in few greys", "as RGB", "JPEG", "JPEG as RGB"],
+    ids=["smoothed", "smoothed in few grays", "as RGB", "JPEG", "JPEG as RGB"],
 )
 def test_black_and_white_masks_with_soft_edges_are_binary(soft, names):
     facts, _ = judge(soft, soft, names=names)
@@ -85,7 +85,7 @@ def test_ids_with_an_ignored_border_are_no_soft_edges():
 
 
 @pytest.mark.parametrize("levels", [(0, 128, 255), (0, 100), (0, 50, 100, 150)])
-def test_a_few_grey_levels_without_names_are_a_question(levels):
+def test_a_few_gray_levels_without_names_are_a_question(levels):
     with pytest.raises(ToolFailure, match=f"only the values {', '.join(map(str, levels))}") as refused:
         judge(mask(*levels))
     assert refused.value.failure.code == "ambiguous"
@@ -99,7 +99,7 @@ def test_palette_masks_hold_their_indices():
     assert judge(picture(image))[0].values == [0, 3, 255]
 
 
-def test_grey_in_rgb_is_read_and_colours_are_refused():
+def test_gray_in_rgb_is_read_and_colors_are_refused():
     assert judge(mask((0,) * 3, (2,) * 3, mode="RGB"))[0].values == [0, 2]
     with pytest.raises(ToolFailure) as caught:
         judge(mask((0, 0, 0), (128, 0, 0), (0, 128, 0), mode="RGB"))
@@ -108,7 +108,7 @@ def test_grey_in_rgb_is_read_and_colours_are_refused():
     assert facts.values == [0, 513] and facts.coding == "segment ids in RGB"
     facts, _ = judge(mask((0, 0, 0), (7, 1, 0), (7, 2, 0), mode="RGB"), coded="instances")
     assert facts.values == [0, 7] and facts.coding == "class in R, instance in G"
-    with pytest.raises(ToolFailure, match="coloured"):
+    with pytest.raises(ToolFailure, match="colored"):
         judge(mask((0, 0, 0), (7, 1, 9), mode="RGB"), coded="instances")
 
 
@@ -154,14 +154,14 @@ def depth(mode: str, *values, kind: str = "png") -> Picture:
 @pytest.mark.parametrize(
     ("cell", "stored", "unit", "scale"),
     [
-        (depth("I;16", 0, 500, 9000), "16-bit integers", "millimetres", 0.001),
+        (depth("I;16", 0, 500, 9000), "16-bit integers", "millimeters", 0.001),
         (depth("I;16", 300, 20000), "16-bit integers", "unknown", None),
         (depth("L", 0, 3, 250), "8-bit integers", "relative", None),
         (depth("RGB", (9, 9, 9), (200, 200, 200)), "8-bit integers", "relative", None),
-        (depth("F", 0.0, 0.5, 9.5, kind="tiff"), "floats", "metres", 1.0),
-        ([[0.0, 1.5], [2.5, float("nan")]], "floats", "metres", 1.0),
+        (depth("F", 0.0, 0.5, 9.5, kind="tiff"), "floats", "meters", 1.0),
+        ([[0.0, 1.5], [2.5, float("nan")]], "floats", "meters", 1.0),
         ([[0.1, 0.9]], "floats", "relative", None),
-        ([[700.0, 4000.0]], "floats", "millimetres", 0.001),
+        ([[700.0, 4000.0]], "floats", "millimeters", 0.001),
     ],
 )
 def test_depth_units_are_judged_by_how_they_are_stored(cell, stored, unit, scale):
@@ -174,8 +174,8 @@ def test_missing_depth_does_not_count_for_the_range():
     assert (facts.minimum, facts.maximum, facts.missing) == (2.0, 4.0, 0.5)
 
 
-def test_coloured_and_constant_depth_are_refused():
-    with pytest.raises(ToolFailure, match="coloured"):
+def test_colored_and_constant_depth_are_refused():
+    with pytest.raises(ToolFailure, match="colored"):
         judge_depth([depth("RGB", (9, 0, 200), (0, 200, 9))], "depth_map", [])
     with pytest.raises(ToolFailure, match="one value or none"):
         judge_depth([[[0.0, 0.0]]], "depth_map", [])

@@ -11,7 +11,7 @@ from tunegate.errors import ToolFailure
 from tunegate.probe.model import probe_model
 
 LLAMA = {"model_type": "llama", "architectures": ["LlamaForCausalLM"]}
-QUANTISED_CARD = b"---\nbase_model: org/base\npipeline_tag: text-generation\n---\n"
+QUANTIZED_CARD = b"---\nbase_model: org/base\npipeline_tag: text-generation\n---\n"
 ADAPTER = json.dumps({"peft_type": "LORA", "base_model_name_or_path": "org/base"}).encode()
 
 
@@ -26,12 +26,12 @@ def refused(server, hub, files, **arguments):
     ("files", "says", "base"),
     [
         ({"adapter_config.json": ADAPTER, "adapter_model.safetensors": WEIGHTS}, "PEFT adapter", "org/base"),
-        ({"adapter_config.json": b"[", "README.md": QUANTISED_CARD}, "PEFT adapter", "org/base"),
+        ({"adapter_config.json": b"[", "README.md": QUANTIZED_CARD}, "PEFT adapter", "org/base"),
         ({"adapter_config.json": b'{"base_model_name_or_path": "/home/me/llama"}'}, "PEFT adapter", None),
         ({"adapter_config.json": b'{"base_model_name_or_path": ["a"]}'}, "PEFT adapter", None),
-        ({"q4_k_m.gguf": b"GGUF", "README.md": QUANTISED_CARD}, "GGUF", "org/base"),
+        ({"q4_k_m.gguf": b"GGUF", "README.md": QUANTIZED_CARD}, "GGUF", "org/base"),
         ({"q4_k_m.gguf": b"GGUF"}, "GGUF", None),
-        ({"model.onnx": b"x", "README.md": QUANTISED_CARD}, "ONNX", "org/base"),
+        ({"model.onnx": b"x", "README.md": QUANTIZED_CARD}, "ONNX", "org/base"),
         ({"model_index.json": b"{}"}, "diffusers", None),
         ({"pytorch_lora_weights.safetensors": WEIGHTS}, "diffusers", None),
         ({"config.json": b'{"_class_name": "UNet2DModel", "_diffusers_version": "0.3"}'}, "diffusers", None),
@@ -57,7 +57,7 @@ def test_no_transformers_checkpoint(server, hub, files, says, base):
 
 
 def llama(**files) -> dict[str, bytes]:
-    return model_files(LLAMA, **{"README__md": QUANTISED_CARD, "tokenizer__json": b"{}", **files})
+    return model_files(LLAMA, **{"README__md": QUANTIZED_CARD, "tokenizer__json": b"{}", **files})
 
 
 def test_an_adapter_beside_a_config_is_still_an_adapter(server, hub):

@@ -199,7 +199,7 @@ def test_a_speech_model_without_config_is_out_of_scope_too(server, hub):
         ),
     ],
 )
-def test_other_tasks_are_recognised(server, hub, config, task):
+def test_other_tasks_are_recognized(server, hub, config, task):
     facts = probe_model(hub, put(server, model_files(config, README__md=b"")))
     assert facts.task == task
     if "text_config" in config or config["model_type"] == "llama":

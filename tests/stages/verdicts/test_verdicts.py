@@ -249,7 +249,7 @@ def test_a_baseline_that_knows_and_does_not_say_it_shortly_is_format_limited(run
     config = CONFIG.model_copy(update={"task": "image-text-to-text"})
     put(run, "data/meta.json", {**META, "class_names": []})
     wordy = [{"index": i, "answer": ["red"], "prediction": "The car is red, I think."} for i in range(4)]
-    wrong = [{"index": i, "answer": ["red"], "prediction": "I cannot tell what colour that car has."} for i in range(4)]
+    wrong = [{"index": i, "answer": ["red"], "prediction": "I cannot tell what color that car has."} for i in range(4)]
     for rows, kind in ((wordy, "format-limited"), (wrong, "zero-shot")):
         put(run, "reports/baseline_predictions.jsonl", lines(*rows))
         for label in ("format-limited", "zero-shot"):

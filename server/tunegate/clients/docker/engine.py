@@ -34,7 +34,7 @@ ANSWER_S = 60.0  # creating or starting a container on a busy disk
 BUILD_SILENCE_S = 1800.0  # committing a layer of many GB says nothing for minutes
 GpuHandover = Literal["nvidia-runtime", "cdi", "none"]
 _STEP = re.compile(r"step \d+/\d+ ?:", re.I)
-_COLOUR = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
+_COLOR = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
 
 
 @dataclass(frozen=True)
@@ -309,4 +309,4 @@ def _lines(event: dict[str, Any]) -> list[str]:
     text = event.get("stream") or ""
     if "status" in event and not event.get("progressDetail"):
         text = f"{event['id']}: {event['status']}" if event.get("id") else event["status"]
-    return [line for line in _COLOUR.sub("", text).replace("\r", "\n").splitlines() if line.strip()]
+    return [line for line in _COLOR.sub("", text).replace("\r", "\n").splitlines() if line.strip()]

@@ -140,13 +140,13 @@ class Hub:
         dataset = str(params.get("dataset", ""))
         query = "&".join(f"{name}={quote(str(value), safe='')}" for name, value in params.items())
         asked = Asked(f"the viewer's {endpoint} of", "dataset", dataset)
-        return self._json(f"{self.viewer_endpoint}/{endpoint}?{query}", asked, authorise=self._viewer_trusted)
+        return self._json(f"{self.viewer_endpoint}/{endpoint}?{query}", asked, authorize=self._viewer_trusted)
 
     def viewer_asset(self, url: str, max_bytes: int) -> bytes:
         """An image that the viewer's rows point to. Its address is signed: it is asked without a token and never recorded."""
         if origin(url) != origin(self.viewer_endpoint):
             raise ToolFailure("unavailable", "the viewer points to another host for its images: they were not fetched")
-        return self._get(url, Asked("an image of the viewer"), max_bytes=max_bytes, authorise=False, quiet=True)
+        return self._get(url, Asked("an image of the viewer"), max_bytes=max_bytes, authorize=False, quiet=True)
 
     def _info(self, repo_type: RepoType, repo_id: str, revision: str) -> RepoInfo:
         check_revision(revision)
@@ -154,8 +154,8 @@ class Hub:
         asked = Asked("", repo_type, repo_id, revision)
         return repo_info(repo_id, self._json(url + ("?blobs=true" if repo_type == "model" else ""), asked), url)
 
-    def _json(self, url: str, asked: Asked, *, authorise: bool = True) -> dict[str, Any]:
-        body = self._get(url, asked, max_bytes=MAX_JSON, authorise=authorise)
+    def _json(self, url: str, asked: Asked, *, authorize: bool = True) -> dict[str, Any]:
+        body = self._get(url, asked, max_bytes=MAX_JSON, authorize=authorize)
         try:
             value = json.loads(body)
         except (ValueError, RecursionError):
@@ -171,7 +171,7 @@ class Hub:
         *,
         max_bytes: int,
         span: tuple[int, int] | None = None,
-        authorise: bool = True,
+        authorize: bool = True,
         quiet: bool = False,
     ) -> bytes:
         """GET with every bound and every error in one place. `quiet`: neither recorded nor explained further."""
@@ -180,7 +180,7 @@ class Hub:
         from huggingface_hub.utils import get_session
 
         # identity: what is bounded is then what arrives, and no body can unpack to more
-        headers = {**self._headers(authorise), "accept-encoding": "identity"}
+        headers = {**self._headers(authorize), "accept-encoding": "identity"}
         if span:
             headers["range"] = f"bytes={span[0]}-{span[0] + span[1] - 1}" if span[0] >= 0 else f"bytes={span[0]}"
         timeout = httpx2.Timeout(self._read_s, connect=CONNECT_S)
@@ -189,7 +189,7 @@ class Hub:
                 if response.status_code == 416 and span:  # the file ends before `start`
                     body = b""
                 elif response.status_code >= 400:
-                    raise self._refused(response.status_code, response.headers, url, asked, authorise, quiet)
+                    raise self._refused(response.status_code, response.headers, url, asked, authorize, quiet)
                 else:
                     body = self._body(response, url, asked, max_bytes, span)
         except OfflineModeIsEnabled:
@@ -212,12 +212,12 @@ class Hub:
             self.trail.add(url, body)
         return body
 
-    def _headers(self, authorise: bool) -> dict[str, str]:
+    def _headers(self, authorize: bool) -> dict[str, str]:
         from huggingface_hub.utils import build_hf_headers
 
         try:
             return build_hf_headers(
-                token=(self._token or None) if authorise else False,
+                token=(self._token or None) if authorize else False,
                 library_name="tunegate",
                 library_version=__version__,
             )
@@ -246,14 +246,14 @@ class Hub:
                 raise ToolFailure("unavailable", f"{url} took longer than {WHOLE_S:.0f} s: try again later")
         return b"".join(chunks)[:wanted]
 
-    def _refused(self, status: int, headers: Any, url: str, asked: Asked, authorise: bool, quiet: bool) -> ToolFailure:
+    def _refused(self, status: int, headers: Any, url: str, asked: Asked, authorize: bool, quiet: bool) -> ToolFailure:
         page = self.page(asked.repo_type, asked.repo_id) if asked.repo_type else self.endpoint
         has_token = self.token_present()
         if said := refusals.of_answer(status, headers, url, asked, page, has_token=has_token):
             return said
         if asked.repo_type and not asked.what and not quiet and self._is_other_type(asked):
             return refusals.other_type(asked)
-        return refusals.absent(status, self.endpoint, asked, page, token_sent=authorise and has_token)
+        return refusals.absent(status, self.endpoint, asked, page, token_sent=authorize and has_token)
 
     def _is_other_type(self, asked: Asked) -> bool:
         """Whether the id is taken by a repository of the other type."""

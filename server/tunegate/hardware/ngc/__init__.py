@@ -287,7 +287,7 @@ def _allowed(search: _Search, choice: Choice, facts: Facts) -> Choice:
         )
     choice.facts["forward_compatibility"] = True
     choice.notes.append(
-        f"{why}: on this data-centre GPU the image's compatibility package may bridge that. The smoke stage will show it; if it "
+        f"{why}: on this data-center GPU the image's compatibility package may bridge that. The smoke stage will show it; if it "
         "does not, update the driver"
     )
     return choice
@@ -338,7 +338,7 @@ def _told(choice: Choice, search: _Search, host: Mapping[str, Any]) -> Choice:
     bridged = sorted(set(search.bridged) & set(newer), reverse=True)
     if bridged:
         choice.notes.append(
-            "on a data-centre GPU CUDA's compatibility package may bridge an older driver; that is not relied upon. "
+            "on a data-center GPU CUDA's compatibility package may bridge an older driver; that is not relied upon. "
             f"image={bridged[0]!r} tries it, if the user wants that"
         )
     choice.notes += search.notes

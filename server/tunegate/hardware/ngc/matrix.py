@@ -24,7 +24,7 @@ _A_CUDA = r"(1[0-9]\.\d(?:\.\d{1,4})*)"
 _A_TORCH = r"(\d\.\d{1,2}\.\d{1,2}(?:(?:a|b|rc)\d{1,2})?(?:\+[0-9A-Za-z]{1,40}(?:\.[0-9A-Za-z]{1,20}){0,3})?)"
 _CUDA, _TORCH = re.compile(rf"\b{_A_CUDA}\b"), re.compile(rf"\b{_A_TORCH}")
 # "requires NVIDIA Driver release 580 or later", "580.95 or newer", "driver version 580+": the first is the general one, those
-# for data-centre GPUs follow it
+# for data-center GPUs follow it
 _DRIVER = re.compile(r"\b([3-9]\d\d)(?:\.\d+)*(?:\.xx)?\s*(?:\+|or (?:later|newer|higher|above))", re.I)
 _MARK = "[®™]?"  # of a trademark, which NVIDIA puts behind some names
 _ATTRIBUTES = (  # which rows count: label -> field, value

@@ -27,7 +27,7 @@ CPU_ONLY = "its torch is built for the CPU only"
 _ARCH = re.compile(r"(\d{1,2})\.(\d)([af]?)(\+PTX)?")
 # GPUs whose driver may be bridged by CUDA's forward-compatibility package; never GeForce
 # (https://docs.nvidia.com/deploy/cuda-compatibility/forward-compatibility.html).
-_DATA_CENTRE = re.compile(
+_DATA_CENTER = re.compile(
     r"\b(Tesla|A(2|10|10G|16|30|40|100|800)|H(20|100|200|800)|L(4|20|40S?)|B[123]00|G[HB][23]00|[PV]100|P40?|T4)\b"
 )
 
@@ -51,7 +51,7 @@ class Machine:
     gpu_count: int = 0
     driver: int | None = None
     capabilities: tuple[str, ...] = ()
-    data_centre: bool = False
+    data_center: bool = False
 
     @classmethod
     def of(cls, host: Mapping[str, Any], arch: str) -> Machine:
@@ -65,7 +65,7 @@ class Machine:
             host.get("gpu_count") or 0,
             host.get("driver_major"),
             tuple(sorted(found)),
-            bool(gpus) and all(_DATA_CENTRE.search(str(gpu.get("name"))) for gpu in gpus),
+            bool(gpus) and all(_DATA_CENTER.search(str(gpu.get("name"))) for gpu in gpus),
         )
 
 
@@ -123,7 +123,7 @@ def oldest_driver(facts: Facts) -> int | None:
 def needs_forward_compatibility(facts: Facts, machine: Machine) -> bool:
     """The driver is too old, and CUDA's compatibility package may bridge that on this GPU: nobody knows before it is tried."""
     oldest = oldest_driver(facts)
-    return bool(machine.gpu_count and machine.driver and oldest and machine.driver < oldest and machine.data_centre)
+    return bool(machine.gpu_count and machine.driver and oldest and machine.driver < oldest and machine.data_center)
 
 
 def _driver(facts: Facts, machine: Machine) -> str | None:

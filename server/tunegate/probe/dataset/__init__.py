@@ -31,8 +31,8 @@ def probe_dataset(hub: Hub, request: DatasetRequest) -> DatasetFacts:
     """Facts of the dataset that was asked for. Nothing is downloaded whole.
 
     Raises ToolFailure: invalid_input, not_found, access_denied, unavailable; out_of_scope (the task); ambiguous (no dataset,
-    several configurations or columns, an undecidable box format); rejected (script, empty, one class, unlabelled, no
-    fitting columns, masks that are colours, turns of unknown roles).
+    several configurations or columns, an undecidable box format); rejected (script, empty, one class, unlabeled, no
+    fitting columns, masks that are colors, turns of unknown roles).
     """
     _check(request)
     hub = hub.recording()

@@ -4,10 +4,10 @@
     ---------  -----------------------------------------  ---------------------------------------------
     xyxy       left, top, right, bottom                   right <= left, bottom <= top, past the image
     xywh       left, top, width, height                   width or height <= 0, left + width past the image
-    cxcywh     centre x, centre y, width, height          half a width left of the centre is outside the image
+    cxcywh     center x, center y, width, height          half a width left of the center is outside the image
 
 Each format is tried on every box of the sample; the one that almost no box breaks, while others are broken, is it.
-Values of which none exceeds 1 are shares of the image (normalised), where any exceeds it they are pixels.
+Values of which none exceeds 1 are shares of the image (normalized), where any exceeds it they are pixels.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class BoxFacts(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
     format: str
-    normalised: bool = Field(description="shares of the image's sides, not pixels")
+    normalized: bool = Field(description="shares of the image's sides, not pixels")
     evidence: str
     rows: int = Field(description="rows looked at")
     boxes: int
@@ -67,14 +67,14 @@ def judge_boxes(rows: list[dict[str, Any]], columns: dict[str, str], asked: str 
             f"{counts['mismatched']} of {len(rows)} rows have another number of {columns['category']!r} than of "
             f"{columns['bbox']!r}: they do not belong together; pass another column_map",
         )
-    normalised = max(max(map(abs, box)) for box, _, _ in found) <= 1.0 + BOX_SLACK
-    broken = {name: sum(_breaks(name, item, normalised) for item in found) for name in BOX_FORMATS}
-    chosen, why = _decide(broken, len(found), normalised, any(w for _, w, _ in found), asked, known)
-    outside = sum(_outside(chosen, item, normalised) for item in found)
-    small = [area for item in found if (area := _area(chosen, item, normalised)) is not None]
+    normalized = max(max(map(abs, box)) for box, _, _ in found) <= 1.0 + BOX_SLACK
+    broken = {name: sum(_breaks(name, item, normalized) for item in found) for name in BOX_FORMATS}
+    chosen, why = _decide(broken, len(found), normalized, any(w for _, w, _ in found), asked, known)
+    outside = sum(_outside(chosen, item, normalized) for item in found)
+    small = [area for item in found if (area := _area(chosen, item, normalized)) is not None]
     return BoxFacts(
         format=chosen,
-        normalised=normalised,
+        normalized=normalized,
         evidence=why,
         rows=len(rows),
         boxes=len(found),
@@ -125,19 +125,19 @@ def corners(name: str, box: Box) -> Box:
     return {"xyxy": box, "xywh": (a, b, a + c, b + d), "cxcywh": (a - c / 2, b - d / 2, a + c / 2, b + d / 2)}[name]
 
 
-def _breaks(name: str, item: Sized, normalised: bool) -> bool:
+def _breaks(name: str, item: Sized, normalized: bool) -> bool:
     left, top, right, bottom = corners(name, item[0])
-    return right <= left or bottom <= top or _outside(name, item, normalised)
+    return right <= left or bottom <= top or _outside(name, item, normalized)
 
 
-def _outside(name: str, item: Sized, normalised: bool) -> bool:
+def _outside(name: str, item: Sized, normalized: bool) -> bool:
     """Past the edge, with a slack of one pixel: the last pixel's index and the width are both in use."""
     left, top, right, bottom = corners(name, item[0])
     box, width, height = item
-    if normalised:
+    if normalized:
         width = height = 1.0
     reach = max(box)
-    slack_x, slack_y = ((side or reach) * BOX_SLACK + (0 if normalised else 1) for side in (width, height))
+    slack_x, slack_y = ((side or reach) * BOX_SLACK + (0 if normalized else 1) for side in (width, height))
     return (
         left < -slack_x
         or top < -slack_y
@@ -146,19 +146,19 @@ def _outside(name: str, item: Sized, normalised: bool) -> bool:
     )
 
 
-def _area(name: str, item: Sized, normalised: bool) -> float | None:
+def _area(name: str, item: Sized, normalized: bool) -> float | None:
     left, top, right, bottom = corners(name, item[0])
     _, width, height = item
-    if normalised and not (width and height):
+    if normalized and not (width and height):
         return None
-    return (right - left) * (bottom - top) * (width * height if normalised else 1)
+    return (right - left) * (bottom - top) * (width * height if normalized else 1)
 
 
 def _decide(
-    broken: dict[str, int], boxes: int, normalised: bool, sized: bool, asked: str | None, known: str | None
+    broken: dict[str, int], boxes: int, normalized: bool, sized: bool, asked: str | None, known: str | None
 ) -> tuple[str, str]:
     """(format, evidence)"""
-    scale = "shares of the image (none exceeds 1)" if normalised else "pixels"
+    scale = "shares of the image (none exceeds 1)" if normalized else "pixels"
     shown = ", ".join(f"{name} by {count}" for name, count in broken.items())
     evidence = f"{boxes} boxes in {scale}, broken as {shown}" + ("" if sized else "; image sizes are not known")
     share = {name: count / boxes for name, count in broken.items()}

@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from tunegate.probe.dataset.pictures import Picture, decoded
 
-SIDE = 16  # of the difference hash: 16 x 16 comparisons of neighbours, 256 bits
+SIDE = 16  # of the difference hash: 16 x 16 comparisons of neighbors, 256 bits
 # Bits of 256 in which near copies differ at most. Measured: photographs, half size or JPEG quality 40, at most 11, unrelated
 # ones at least 68; at 28 px unrelated pictures of clothes come as near as 6: images smaller than SMALLEST are left out.
 NEAR_BITS = 10
@@ -73,15 +73,15 @@ def row_key(row: dict[str, Any], columns: list[str], read: Callable[[dict[str, A
 
 
 def difference_hash(data: bytes | None) -> int | None:
-    """Whether each pixel of the 17 x 16 grey thumbnail is brighter than its right neighbour; None for small, flat or broken images."""
+    """Whether each pixel of the 17 x 16 gray thumbnail is brighter than its right neighbor; None for small, flat or broken images."""
     try:
         image = decoded(data)
         if min(image.size) < SMALLEST:
             return None
-        grey = image.convert("L").resize((SIDE + 1, SIDE), 4)  # 4: box filter, whatever the size
+        gray = image.convert("L").resize((SIDE + 1, SIDE), 4)  # 4: box filter, whatever the size
     except ValueError:
         return None
-    pixels = grey.tobytes()
+    pixels = gray.tobytes()
     found = 0
     for y in range(SIDE):
         row = pixels[y * (SIDE + 1) : (y + 1) * (SIDE + 1)]

@@ -76,7 +76,7 @@ class DatasetFacts(Findings):
         masks = self.masks
         return {
             "box_format": self.boxes.format if self.boxes else None,
-            "boxes_normalised": self.boxes.normalised if self.boxes else None,
+            "boxes_normalised": self.boxes.normalized if self.boxes else None,
             "ignore_index": masks.ignore_index if masks else None,
             "mask_values": ("ids_from_1" if masks.reduce_labels else CODINGS[masks.coding]) if masks else None,
             "depth_scale": self.depth.scale if self.depth else None,

@@ -177,7 +177,7 @@ class Look:
         found = judge_depth([cell for cell in cells if cell is not None], column, self.warnings)
         if found and found.scale is None:
             self.warnings.append(
-                f"depth is not known to be in metres ({found.evidence}): ask the user before metrics in metres are used"
+                f"depth is not known to be in meters ({found.evidence}): ask the user before metrics in meters are used"
             )
         return found
 
@@ -248,7 +248,7 @@ def describe(found: Findings, form: str, reshape: str | None) -> list[str]:
         size = f"{_span(one.width)} x {_span(one.height)} px" if one.width else "sizes not known"
         lines.append(f"images: {one.images} looked at, {one.decoded} decoded, {one.broken} broken; {size}")
     if one := found.boxes:
-        scale = "normalised" if one.normalised else "pixels"
+        scale = "normalized" if one.normalized else "pixels"
         crowds = f", {one.crowds} crowds" if one.crowds else ""
         lines.append(
             f"boxes: {one.format}, {scale}; {one.boxes} in {one.rows} rows ({one.without} without, most {one.most}{crowds}); {one.evidence}"

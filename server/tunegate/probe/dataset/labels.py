@@ -21,19 +21,19 @@ class Labels:
     """Labels counted over rows: `seen` of them, all of the split if `complete`."""
 
     counts: Counter[str] = field(default_factory=Counter)
-    unlabelled: int = 0
+    unlabeled: int = 0
     seen: int = 0
     complete: bool = False
 
 
 def count_labels(values: Iterable[Any], found: Feature, *, complete: bool) -> Labels:
-    """Labels by class name. -1 and None mean unlabelled, as `datasets` writes them."""
+    """Labels by class name. -1 and None mean unlabeled, as `datasets` writes them."""
     labels = Labels(complete=complete)
     for value in values:
         labels.seen += 1
         name = class_name(value, found)
         if name is None:
-            labels.unlabelled += 1
+            labels.unlabeled += 1
         else:
             labels.counts[name] += 1
     return labels
@@ -55,7 +55,7 @@ def class_name(value: Any, found: Feature) -> str | None:
 
 
 def judge_labels(labels: Labels, found: Feature, split: str, warnings: list[str]) -> list[str]:
-    """The class names, as far as they are known. Raises rejected for an empty, unlabelled or one-class split."""
+    """The class names, as far as they are known. Raises rejected for an empty, unlabeled or one-class split."""
     if labels.complete and not labels.seen:
         raise ToolFailure("rejected", f"split {split!r} has no rows: choose another split or dataset")
     if labels.seen and not labels.counts:
@@ -63,8 +63,8 @@ def judge_labels(labels: Labels, found: Feature, split: str, warnings: list[str]
             "rejected",
             f"none of the {labels.seen} rows read of split {split!r} has a label: choose another split or dataset",
         )
-    if labels.unlabelled:
-        warnings.append(f"{labels.unlabelled} of {labels.seen} rows read of split {split!r} have no label")
+    if labels.unlabeled:
+        warnings.append(f"{labels.unlabeled} of {labels.seen} rows read of split {split!r} have no label")
     names = list(found.names) or (sorted(labels.counts, key=natural) if labels.complete else [])
     _refuse_one_class(labels, found, split)
     if len(labels.counts) == 1:

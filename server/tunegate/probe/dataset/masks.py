@@ -13,12 +13,12 @@ from tunegate.probe.dataset.pictures import Picture, decoded
 
 MAX_VALUES = 4096  # different values that are distinguished in one mask
 MAX_SHOWN = 40
-SMEARED = 0.5  # share of a JPEG mask's possible grey values from which compression, not classes, made them
-NEAR = 8  # greys this close to black or to white: where JPEG compressed a flat area
-MAX_BETWEEN = 0.3  # share of grey pixels up to which a black and white mask has merely soft edges
+SMEARED = 0.5  # share of a JPEG mask's possible gray values from which compression, not classes, made them
+NEAR = 8  # grays this close to black or to white: where JPEG compressed a flat area
+MAX_BETWEEN = 0.3  # share of gray pixels up to which a black and white mask has merely soft edges
 MAX_FLAT = 0.1  # share of these that lie in an even area: edges have almost none, regions of a class mostly are
-FEWEST_GREYS = 3  # steps of a smoothed edge; with one or two, grey may as well be a class of its own
-MOST_LEVELS = 8  # different values up to which a mask without names is checked for grey levels
+FEWEST_GRAYS = 3  # steps of a smoothed edge; with one or two, gray may as well be a class of its own
+MOST_LEVELS = 8  # different values up to which a mask without names is checked for gray levels
 DARKEST_LEVEL = 32  # a mask whose values all lie above this (but 0) does not count its classes
 LARGEST_FILTERED = 2000  # pixels a side that are filtered: the middle of larger masks
 NO_PILLOW = "masks and depth maps were not looked into: that needs Pillow, which tunegate depends on: install it again (`pip install pillow`)"
@@ -46,9 +46,9 @@ class DepthFacts(BaseModel):
     minimum: float = Field(description="of the values that are not missing")
     maximum: float
     missing: float = Field(description="share of pixels that are 0, negative or not finite")
-    unit: Literal["metres", "millimetres", "relative", "unknown"]
+    unit: Literal["meters", "millimeters", "relative", "unknown"]
     scale: float | None = Field(
-        description="metres for one unit of the stored values; null: not in metres, or not known"
+        description="meters for one unit of the stored values; null: not in meters, or not known"
     )
     evidence: str
 
@@ -59,7 +59,7 @@ class _Values(BaseModel):
     wrong_size: int = 0
     looked: int = 0
     jpegs: int = 0
-    coloured: int = 0
+    colored: int = 0
     between: int = 0  # pixels that are neither near black nor near white
     flat: int = 0  # of these, the ones whose neighbors all have their value
     problems: list[str] = []
@@ -75,8 +75,8 @@ def judge_masks(
 ) -> MaskFacts | None:
     """Facts of (image, mask) pairs. `coded`: what RGB masks hold, where they are no mistake: `segments` or `instances`.
 
-    Raises rejected for masks that are colours, smeared by JPEG, constant, or out of the class names' range, and ambiguous
-    for a few grey levels without names.
+    Raises rejected for masks that are colors, smeared by JPEG, constant, or out of the class names' range, and ambiguous
+    for a few gray levels without names.
     """
     found = _read(pairs)
     if not found.looked:
@@ -90,7 +90,7 @@ def judge_masks(
         warnings.append(f"{found.wrong_size} of {found.looked} masks have another size than their image")
     if coded == "segments":
         return _facts(found, "segment ids in RGB", None, False, "RGB values are R + 256 G + 65536 B")
-    if coded == "instances" and found.coloured and max(found.counts) < 65536:
+    if coded == "instances" and found.colored and max(found.counts) < 65536:
         found.counts = _red(found.counts)
         why = (
             "R holds the class and G the number of the object, B is 0, as transformers' instance segmentation reads it"
@@ -102,7 +102,7 @@ def judge_masks(
     _refuse(found, column)
     values = sorted(found.counts)
     if coded is None and not names:
-        _refuse_grey_levels(values, column)
+        _refuse_gray_levels(values, column)
     coding, ignore, reduce, why = _meaning(values, len(names))
     if names and (top := max((v for v in values if v != ignore), default=0)) >= len(names) + reduce:
         raise ToolFailure(
@@ -135,7 +135,7 @@ def _read(pairs: list[tuple[Picture | None, Picture]]) -> _Values:
     for image, mask in pairs:
         try:
             opened = decoded(mask.data())
-            colours = _colours(opened)
+            colors = _colors(opened)
         except ValueError as error:
             found.problems.append(
                 NO_PILLOW
@@ -146,21 +146,21 @@ def _read(pairs: list[tuple[Picture | None, Picture]]) -> _Values:
         found.looked += 1
         found.jpegs += opened.format == "JPEG"
         found.wrong_size += bool(image and image.size[0] and image.size != (mask.size if mask.shrunk else opened.size))
-        if colours is None:
+        if colors is None:
             found.many += 1
             continue
-        if any(isinstance(value, tuple) for value in colours):
-            found.coloured += any(len(set(value)) > 1 for value in colours)
-            colours = _ids(colours)
-        counts.update(colours)
-        if any(NEAR < value < 255 - NEAR for value in colours):
-            between, flat = _greys(opened)
+        if any(isinstance(value, tuple) for value in colors):
+            found.colored += any(len(set(value)) > 1 for value in colors)
+            colors = _ids(colors)
+        counts.update(colors)
+        if any(NEAR < value < 255 - NEAR for value in colors):
+            between, flat = _grays(opened)
             found.between, found.flat = found.between + between, found.flat + flat
     found.counts = dict(counts)
     return found
 
 
-def _greys(opened: Any) -> tuple[int, int]:
+def _grays(opened: Any) -> tuple[int, int]:
     """(pixels neither near black nor near white, how many of these lie in an even area) of one mask.
 
     Values that are no shades (a palette's indices, 16 bits) count as even areas: no edge was smoothed there.
@@ -172,38 +172,38 @@ def _greys(opened: Any) -> tuple[int, int]:
     left, top = (max(0, (side - LARGEST_FILTERED) // 2) for side in opened.size)
     band = opened.getchannel(0).crop((left, top, opened.width - left, opened.height - top))
     spread = ImageChops.difference(band.filter(ImageFilter.MaxFilter(3)), band.filter(ImageFilter.MinFilter(3)))
-    grey = band.point([255 * (NEAR < value < 255 - NEAR) for value in range(256)])
-    even = ImageChops.darker(grey, spread.point([255] + [0] * 255))
-    return grey.histogram()[255], even.histogram()[255]
+    gray = band.point([255 * (NEAR < value < 255 - NEAR) for value in range(256)])
+    even = ImageChops.darker(gray, spread.point([255] + [0] * 255))
+    return gray.histogram()[255], even.histogram()[255]
 
 
 def _soft_edged(found: _Values) -> bool:
-    """Whether the masks are black and white, and grey only at the edges, from smoothing or from JPEG."""
+    """Whether the masks are black and white, and gray only at the edges, from smoothing or from JPEG."""
     values = sorted(found.counts)
-    if found.coloured or found.many or values[0] > NEAR or not 255 - NEAR <= values[-1] <= 255:
+    if found.colored or found.many or values[0] > NEAR or not 255 - NEAR <= values[-1] <= 255:
         return False
-    greys = [value for value in values if NEAR < value < 255 - NEAR]
-    if not greys:  # else 0 to 8 and 255 are a few classes and an ignore index
+    grays = [value for value in values if NEAR < value < 255 - NEAR]
+    if not grays:  # else 0 to 8 and 255 are a few classes and an ignore index
         return found.jpegs == found.looked and values != [0, 255]
-    pixels = sum(found.counts[value] for value in greys)
-    smoothed = len(greys) >= FEWEST_GREYS and any(64 <= value < 192 for value in greys)
+    pixels = sum(found.counts[value] for value in grays)
+    smoothed = len(grays) >= FEWEST_GRAYS and any(64 <= value < 192 for value in grays)
     rare = pixels <= MAX_BETWEEN * sum(found.counts.values()) and found.flat <= MAX_FLAT * found.between
     return rare and (smoothed or found.jpegs == found.looked)
 
 
-def _refuse_grey_levels(values: list[int], column: str) -> None:
+def _refuse_gray_levels(values: list[int], column: str) -> None:
     """A few far apart values, as 0, 128 and 255, are shades: read as ids, most classes would be empty and white ignored."""
     levels = [value for value in values if value]
     if values != [0, 255] and len(levels) <= MOST_LEVELS and DARKEST_LEVEL <= levels[0] and levels[-1] <= 255:
         shown = ", ".join(map(str, values))
         raise ToolFailure(
             "ambiguous",
-            f"column {column!r}: the masks hold only the values {shown}, which are grey levels rather than class ids: ask the "
+            f"column {column!r}: the masks hold only the values {shown}, which are gray levels rather than class ids: ask the "
             "user what each stands for, and save the masks with 0, 1, 2, ... (255: no class), or with 0 and 255 alone",
         )
 
 
-def _colours(opened: Any) -> dict[Any, int] | None:
+def _colors(opened: Any) -> dict[Any, int] | None:
     """Value -> pixels; None for more than MAX_VALUES. A palette image's values are its indices: those are the classes."""
     if opened.mode in ("RGBA", "LA", "PA"):
         opened = opened.convert("RGB" if opened.mode == "RGBA" else "L") if opened.mode != "PA" else opened.convert("P")
@@ -213,12 +213,12 @@ def _colours(opened: Any) -> dict[Any, int] | None:
     return None if found is None else {value: count for count, value in found}
 
 
-def _ids(colours: dict[tuple, int]) -> dict[int, int]:
-    """RGB -> one number: the grey value where the three are one, else R + 256 G + 65536 B."""
-    grey = all(len(set(value)) == 1 for value in colours)
+def _ids(colors: dict[tuple, int]) -> dict[int, int]:
+    """RGB -> one number: the gray value where the three are one, else R + 256 G + 65536 B."""
+    gray = all(len(set(value)) == 1 for value in colors)
     found: Counter[int] = Counter()
-    for value, count in colours.items():
-        found[value[0] if grey else value[0] + 256 * value[1] + 65536 * value[2]] += count
+    for value, count in colors.items():
+        found[value[0] if gray else value[0] + 256 * value[1] + 65536 * value[2]] += count
     return found
 
 
@@ -231,11 +231,11 @@ def _red(counts: dict[int, int]) -> dict[int, int]:
 
 def _refuse(found: _Values, column: str) -> None:
     values = sorted(found.counts)
-    if found.coloured:
+    if found.colored:
         raise ToolFailure(
             "rejected",
-            f"column {column!r}: {found.coloured} of {found.looked} masks are coloured (RGB), so their values are colours, "
-            "not class ids: turn each colour into its class id, and save them as single-channel PNG",
+            f"column {column!r}: {found.colored} of {found.looked} masks are colored (RGB), so their values are colors, "
+            "not class ids: turn each color into its class id, and save them as single-channel PNG",
         )
     if found.many:
         raise ToolFailure(
@@ -245,7 +245,7 @@ def _refuse(found: _Values, column: str) -> None:
     if found.jpegs and len(values) > 256 * SMEARED:
         raise ToolFailure(
             "rejected",
-            f"column {column!r}: the masks are JPEG files with {len(values)} grey values: the compression has changed the class "
+            f"column {column!r}: the masks are JPEG files with {len(values)} gray values: the compression has changed the class "
             "ids at every edge; use the original PNG masks",
         )
     if len(values) < 2:
@@ -332,7 +332,7 @@ def _range(cell: Any, column: str) -> tuple[str, float | None, float | None, int
         if any(band.tobytes() != bands[0].tobytes() for band in bands[1:]):
             raise ToolFailure(
                 "rejected",
-                f"column {column!r}: the depth maps are coloured pictures of depth, not depth: use the maps before colouring",
+                f"column {column!r}: the depth maps are colored pictures of depth, not depth: use the maps before coloring",
             )
         opened = bands[0]
     values, kind = _numbers(opened)
@@ -359,16 +359,16 @@ def _unit(kind: str, largest: float) -> tuple[str, float | None, str]:
     seen = f"{kind} up to {largest:g}"
     if kind == "floats":
         if largest <= 1.0:
-            return "relative", None, f"{seen}: shares, not metres"
+            return "relative", None, f"{seen}: shares, not meters"
         if largest <= 250:
-            return "metres", 1.0, f"{seen}: the range of metres"
+            return "meters", 1.0, f"{seen}: the range of meters"
         return (
-            ("millimetres", 0.001, f"{seen}: the range of millimetres")
+            ("millimeters", 0.001, f"{seen}: the range of millimeters")
             if largest <= 100_000
             else ("unknown", None, seen)
         )
     if kind == "8-bit integers":
-        return "relative", None, f"{seen}: 8 bits hold a scaled depth; which metres they stand for is not stored"
+        return "relative", None, f"{seen}: 8 bits hold a scaled depth; which meters they stand for is not stored"
     if 1_000 <= largest <= 15_000:
-        return "millimetres", 0.001, f"{seen}: the range of a depth camera in millimetres"
-    return "unknown", None, f"{seen}: millimetres, or metres x 256 as in KITTI; the dataset's card says which"
+        return "millimeters", 0.001, f"{seen}: the range of a depth camera in millimeters"
+    return "unknown", None, f"{seen}: millimeters, or meters x 256 as in KITTI; the dataset's card says which"

@@ -61,4 +61,4 @@ def message(task: str, method: str | None, model: Any) -> str:
 def _line(row: Recommendation) -> str:
     config = f", dataset_config {row.config}" if row.config else ""
     gated = ", gated" if row.gated else ""
-    return f"{row.id} ({row.rows:,} rows, {row.size}, licence {row.licence}{gated}{config}): {row.why}"
+    return f"{row.id} ({row.rows:,} rows, {row.size}, license {row.licence}{gated}{config}): {row.why}"

@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from tunegate import tasks
 from tunegate.clients.hub import Hub, RepoInfo
 from tunegate.evidence import Source
-from tunegate.probe.model import custom_code, deep, detect, formats, model_config, parts, processors, quantised, weights
+from tunegate.probe.model import custom_code, deep, detect, formats, model_config, parts, processors, quantized, weights
 from tunegate.probe.model.deep import Seen
 from tunegate.probe.model.repo_files import identifier, items, json_file, text
 from tunegate.tasks import activations, architectures
@@ -51,7 +51,7 @@ class ModelFacts(BaseModel):
     )
     weights_bytes: int | None = None
     bytes_by_dtype: dict[str, int] = Field(default_factory=dict)
-    quantisation: str | None = Field(None, description="method and bits, where the weights are quantised")
+    quantization: str | None = Field(None, description="method and bits, where the weights are quantized")
     n_files: int
     hidden_size: int | None = None
     intermediate_size: int | None = None
@@ -95,15 +95,15 @@ def probe_model(
         raise detect.out_of_scope(f"task = {task[:60]!r}")
     hub = hub.recording()
     warnings, damage = [], []
-    info, config = _recognised(hub, model_id, revision, warnings)
+    info, config = _recognized(hub, model_id, revision, warnings)
     names = [name for name in items(config.get("architectures")) if identifier(name)][:5]
     chosen, source = detect.decide_task(info, config, names, task)
-    quantisation = quantised.of_config(config)
+    quantization = quantized.of_config(config)
     read = processors.read(hub, info, chosen, warnings)
     part_of = partial(parts.of_tensor, task=chosen, model_type=config["model_type"])
-    found = weights.read(hub, info, part_of, quantisation, warnings, damage)
+    found = weights.read(hub, info, part_of, quantization, warnings, damage)
     reasons = [
-        *_unsuitable(info, config["model_type"], chosen, quantisation, method),
+        *_unsuitable(info, config["model_type"], chosen, quantization, method),
         *damage,
         *processors.missing(info, chosen, read),
     ]
@@ -116,7 +116,7 @@ def probe_model(
         warnings=warnings,
         architectures=names,
         **_about(info, config, chosen, names),
-        quantisation=quantisation.label if quantisation else None,
+        quantization=quantization.label if quantization else None,
         **read,
         **found,
         **model_config.facts(config),
@@ -127,7 +127,7 @@ def probe_model(
     return _deep(facts, config, deep_in) if deep_in and facts.verdict == "accept" else facts
 
 
-def _recognised(hub: Hub, model_id: str, revision: str, warnings: list[str]) -> tuple[RepoInfo, dict[str, Any]]:
+def _recognized(hub: Hub, model_id: str, revision: str, warnings: list[str]) -> tuple[RepoInfo, dict[str, Any]]:
     """The repository and its config, if transformers can read both without a stranger's code. Raises ToolFailure."""
     info = hub.model_info(model_id, revision)
     hub.check_access("model", info)
@@ -179,8 +179,8 @@ def summary(facts: ModelFacts) -> str:
         facts.task,
         facts.architectures[0] if facts.architectures else facts.model_type,
         size + (f" ({parts_found})" if len(facts.parameters_by_part) > 1 else ""),
-        facts.quantisation,
-        f"licence {facts.licence}" if facts.licence else "no licence named",
+        facts.quantization,
+        f"license {facts.licence}" if facts.licence else "no license named",
     )
     return "; ".join(part for part in told if part)
 
@@ -199,9 +199,9 @@ def _config(hub: Hub, info: RepoInfo) -> dict[str, Any]:
 
 
 def _unsuitable(
-    info: RepoInfo, model_type: str, task: str, quantisation: quantised.Quantisation | None, method: str
+    info: RepoInfo, model_type: str, task: str, quantization: quantized.Quantization | None, method: str
 ) -> list[str]:
-    """Why a model that was recognised cannot be trained here all the same; each reason names what would do instead."""
+    """Why a model that was recognized cannot be trained here all the same; each reason names what would do instead."""
     reasons = []
     if not architectures.known_type(model_type):
         reasons.append(
@@ -218,8 +218,8 @@ def _unsuitable(
             "it wraps a timm checkpoint, and the images that train it lack the timm package: give the same architecture "
             "in transformers' own format, e.g. microsoft/resnet-50"
         )
-    if quantisation and not (quantisation.adapters and method in ("lora", "qlora")):
-        reasons.append(_too_small(info, quantisation, method))
+    if quantization and not (quantization.adapters and method in ("lora", "qlora")):
+        reasons.append(_too_small(info, quantization, method))
     return reasons
 
 
@@ -231,13 +231,13 @@ def _no_segmenter(task: str, model_type: str) -> str:
     return f"{why}; choose one like {instead}" if why else ""
 
 
-def _too_small(info: RepoInfo, quantisation: quantised.Quantisation, method: str) -> str:
-    """Why quantised weights cannot be trained by this method."""
+def _too_small(info: RepoInfo, quantization: quantized.Quantization, method: str) -> str:
+    """Why quantized weights cannot be trained by this method."""
     base = formats.base_model(info)
     instead = f"choose its base model {base!r}" if base else "choose the model that it was made from"
-    if quantisation.adapters:
+    if quantization.adapters:
         instead += "; as it is, only an adapter (qlora) could be trained on it"
-    return f"its weights are quantised ({quantisation.label}), which {method!r} training cannot change: {instead}"
+    return f"its weights are quantized ({quantization.label}), which {method!r} training cannot change: {instead}"
 
 
 def _remarks(info: RepoInfo, config: dict[str, Any], task: str, read: dict[str, Any]) -> list[str]:

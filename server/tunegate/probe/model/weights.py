@@ -7,8 +7,8 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from tunegate.clients.hub import Hub, RepoInfo
-from tunegate.probe.model import formats, parts, quantised
-from tunegate.probe.model.quantised import Quantisation
+from tunegate.probe.model import formats, parts, quantized
+from tunegate.probe.model.quantized import Quantization
 from tunegate.probe.model.repo_files import json_file, whole
 from tunegate.probe.model.safetensors import LENGTH_BYTES, Weights, header_length, parse_header
 
@@ -36,7 +36,7 @@ def read(
     hub: Hub,
     info: RepoInfo,
     part_of: Callable[[str], str],
-    quantisation: Quantisation | None,
+    quantization: Quantization | None,
     warnings: list[str],
     reasons: list[str],
 ) -> dict[str, Any]:
@@ -46,7 +46,7 @@ def read(
     """
     if WEIGHTS_FILE in info.files or WEIGHTS_INDEX in info.files:
         try:
-            return {"weights_format": "safetensors", **_safetensors(hub, info, part_of, quantisation, warnings)}
+            return {"weights_format": "safetensors", **_safetensors(hub, info, part_of, quantization, warnings)}
         except ValueError as error:
             reasons.append(f"its safetensors weights are damaged: {error}; choose another model or revision")
             return {"weights_format": "safetensors"}
@@ -75,7 +75,7 @@ def _safetensors(
     hub: Hub,
     info: RepoInfo,
     part_of: Callable[[str], str],
-    quantisation: Quantisation | None,
+    quantization: Quantization | None,
     warnings: list[str],
 ) -> dict[str, Any]:
     """The counts over all shards. Raises ValueError with the reason if an index or a header is damaged."""
@@ -92,25 +92,25 @@ def _safetensors(
     held = {tensor.name for weights in found.values() for tensor in weights.tensors}
     if lost := [name for tensors in shards.values() for name in tensors if name not in held]:
         warnings.append(f"{WEIGHTS_INDEX} names {len(lost)} tensors that no shard holds, e.g. {lost[0][:80]!r}")
-    return _counts(found.values(), part_of, quantisation, warnings)
+    return _counts(found.values(), part_of, quantization, warnings)
 
 
 def _counts(
-    files: Iterable[Weights], part_of: Callable[[str], str], quantisation: Quantisation | None, warnings: list[str]
+    files: Iterable[Weights], part_of: Callable[[str], str], quantization: Quantization | None, warnings: list[str]
 ) -> dict[str, Any]:
     by_dtype, in_bytes, by_part = {}, {}, {}
     for weights in files:
         for dtype, size in weights.bytes.items():
             in_bytes[dtype] = in_bytes.get(dtype, 0) + size
         for tensor in weights.tensors:
-            held = quantised.elements(tensor, quantisation)
+            held = quantized.elements(tensor, quantization)
             part = part_of(tensor.name)
             by_dtype[tensor.dtype] = by_dtype.get(tensor.dtype, 0) + held
             by_part[part] = by_part.get(part, 0) + held
     if not sum(by_dtype.values()):
         raise ValueError("they hold no tensor")
-    if quantisation:
-        warnings.append(f"its weights are quantised ({quantisation.label}): parameters are counted after unpacking")
+    if quantization:
+        warnings.append(f"its weights are quantized ({quantization.label}): parameters are counted after unpacking")
     return {
         "parameters": sum(by_dtype.values()),
         "parameters_by_dtype": {dtype: count for dtype, count in by_dtype.items() if count},

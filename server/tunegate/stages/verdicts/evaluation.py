@@ -40,7 +40,7 @@ def _evaluation(run: Run, config: RunConfig, kind: str) -> tuple[dict, list[str]
         problems.append(f"reports/{kind}_predictions.jsonl holds other {wrong} than data/eval")
     if len(rows) != n_eval or len({row["index"] for row in rows}) != n_eval:
         problems.append(f"{len(rows)} predictions for {n_eval} evaluation rows: every row must be predicted once")
-    problems += _labelled(report, kind, rows) + _of_these_rows(run, report, kind)
+    problems += _labeled(report, kind, rows) + _of_these_rows(run, report, kind)
     facts = {metric: value, "metric": metric, "n": len(rows), "kind": report.get("kind")}
     facts |= {"seen_in_training": report["seen_in_training"]} if report.get("seen_in_training") else {}
     sure, unsure = _intervals(report, kind, value)
@@ -72,7 +72,7 @@ def other_truth(metric: str, rows: list[dict], meta: dict) -> str:
     return ""
 
 
-def _labelled(report: dict, kind: str, rows: list[dict]) -> list[str]:
+def _labeled(report: dict, kind: str, rows: list[dict]) -> list[str]:
     """The kind is one that there is, and `format-limited` is what the predictions show."""
     label, allowed = report.get("kind"), BASELINE_KINDS if kind == "baseline" else ("fine-tuned",)
     if label not in allowed:

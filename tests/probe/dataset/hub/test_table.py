@@ -27,7 +27,7 @@ def cell(data: bytes) -> dict:
     return {"bytes": data, "path": None}
 
 
-def grey(*values: int, mode: str = "L") -> bytes:
+def gray(*values: int, mode: str = "L") -> bytes:
     image = Image.frombytes(
         mode, (len(values), 1), struct.pack(f"<{len(values)}{'H' if mode == 'I;16' else 'B'}", *values)
     )
@@ -82,7 +82,7 @@ def test_detection(source, server, hub):
     facts = probe_dataset(hub, dataset_id=put(server, {"data/train-0.parquet": detection()}), task="object-detection")
     assert (facts.read_through, facts.column_map["bbox"], facts.column_reshape) == (source, "objects.bbox", None)
     assert facts.class_names == ["cat", "dog", "emu"] and facts.label_histogram == {"cat": 24, "dog": 12}
-    assert (facts.boxes.format, facts.boxes.normalised, facts.boxes.boxes, facts.boxes.rows) == ("xywh", False, 36, 12)
+    assert (facts.boxes.format, facts.boxes.normalized, facts.boxes.boxes, facts.boxes.rows) == ("xywh", False, 36, 12)
     assert facts.for_config()["box_format"] == "xywh" and any("emu" in w for w in facts.warnings)
 
 
@@ -111,7 +111,7 @@ def test_objects_as_columns_and_as_a_list_of_dicts(server, hub):
 
 def masks(rows: int = 9) -> dict[str, bytes]:
     features = {"image": IMAGE, "label": IMAGE}
-    content = [{"image": cell(png(3, 1)), "label": cell(grey(0, 1 + i % 3, 255))} for i in range(rows)]
+    content = [{"image": cell(png(3, 1)), "label": cell(gray(0, 1 + i % 3, 255))} for i in range(rows)]
     return {
         "data/train-0.parquet": table(features, content),
         "id2label.json": b'{"0": "sky", "1": "sea", "2": "sand", "3": "rock"}',
@@ -134,11 +134,11 @@ def test_masks_are_never_read_from_the_viewers_own_copies(server, hub):
 
 def test_depth(source, server, hub):
     features = {"image": IMAGE, "depth_map": IMAGE}
-    rows = [{"image": cell(png(3, 1)), "depth_map": cell(grey(0, 800, 4000 + i, mode="I;16"))} for i in range(6)]
+    rows = [{"image": cell(png(3, 1)), "depth_map": cell(gray(0, 800, 4000 + i, mode="I;16"))} for i in range(6)]
     facts = probe_dataset(
         hub, dataset_id=put(server, {"train.parquet": table(features, rows)}), task="depth-estimation"
     )
-    assert (facts.depth.unit, facts.depth.minimum, facts.depth.maximum) == ("millimetres", 800, 4005)
+    assert (facts.depth.unit, facts.depth.minimum, facts.depth.maximum) == ("millimeters", 800, 4005)
 
 
 @pytest.mark.parametrize(

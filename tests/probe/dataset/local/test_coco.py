@@ -78,7 +78,7 @@ def test_boxes_crowds_and_categories(tmp_path):
     }
     assert facts.column_reshape is None and facts.class_names == ["cat", "dog"]  # in the order of their ids
     assert facts.label_histogram == {"cat": 6, "dog": 7} and facts.label_complete
-    assert (facts.boxes.format, facts.boxes.normalised, facts.boxes.boxes, facts.boxes.crowds, facts.boxes.without) == (
+    assert (facts.boxes.format, facts.boxes.normalized, facts.boxes.boxes, facts.boxes.crowds, facts.boxes.without) == (
         "xywh",
         False,
         13,

@@ -156,7 +156,7 @@ def test_depth_folders(tmp_path):
     assert (facts.local_format, facts.column_map["depth_map"], facts.depth.unit) == (
         "segfolder",
         "depth_map",
-        "millimetres",
+        "millimeters",
     )
     assert facts.for_config()["depth_scale"] == 0.001
     assert "needs a folder" in refused(tmp_path, SEG)

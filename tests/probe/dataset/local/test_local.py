@@ -209,7 +209,7 @@ def test_without_pyarrow_the_message_says_what_to_install(tmp_path, monkeypatch)
         ("segfolder", ["images/1.png", "masks/1.png"], None),
     ],
 )
-def test_formats_of_other_tasks_are_recognised_and_refused(tmp_path, kind, paths, content):
+def test_formats_of_other_tasks_are_recognized_and_refused(tmp_path, kind, paths, content):
     folder(tmp_path, *paths, content=content)
     assert detect(tmp_path) == kind
     failure = refused(tmp_path)

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from tests.tiny import model_files, safetensors
-from tunegate.probe.model import probe_model, quantised
+from tunegate.probe.model import probe_model, quantized
 
 LLAMA = {"model_type": "llama", "architectures": ["LlamaForCausalLM"]}
 CARD = b"---\nbase_model: org/base\nlicense: mit\n---\n"
@@ -42,33 +42,33 @@ GROUPS = {"group_0": {"weights": {"num_bits": 4}}}
         ({"bits": "four"}, {"model.a.weight": ("I8", [6], 6)}, "unknown method", 6, False),
     ],
 )
-def test_a_quantised_repository_is_counted_unpacked_and_not_fully_trained(
+def test_a_quantized_repository_is_counted_unpacked_and_not_fully_trained(
     server, hub, settings, tensors, label, parameters, adapters
 ):
     config = json.dumps(LLAMA | {"quantization_config": settings}).encode()
     files = model_files(config__json=config, model__safetensors=safetensors(tensors), README__md=CARD)
     server.add_repo("model", "me/q", files | {"tokenizer.json": b"{}"})
     facts = probe_model(hub, "me/q")
-    assert (facts.quantisation, facts.parameters, facts.verdict) == (label, parameters, "reject")
-    [reason] = [reason for reason in facts.reasons if "quantised" in reason]
+    assert (facts.quantization, facts.parameters, facts.verdict) == (label, parameters, "reject")
+    [reason] = [reason for reason in facts.reasons if "quantized" in reason]
     assert "'org/base'" in reason and ("qlora" in reason) == adapters
     with_adapter = probe_model(hub, "me/q", method="qlora").reasons
-    assert any("quantised" in reason for reason in with_adapter) != adapters
+    assert any("quantized" in reason for reason in with_adapter) != adapters
 
 
 @pytest.mark.parametrize("value", [None, [], "gptq", 3, {}])
-def test_what_says_nothing_is_not_quantised(value):
-    assert quantised.of_config({"quantization_config": value, "text_config": value}) is None
+def test_what_says_nothing_is_not_quantized(value):
+    assert quantized.of_config({"quantization_config": value, "text_config": value}) is None
 
 
-def test_the_language_model_alone_may_be_quantised():
+def test_the_language_model_alone_may_be_quantized():
     nested = {"text_config": {"quantization_config": {"quant_method": "gptq", "bits": 3}}}
-    assert quantised.of_config(nested).label == "gptq, 3-bit"
+    assert quantized.of_config(nested).label == "gptq, 3-bit"
 
 
 @pytest.mark.parametrize(
     "odd", [{"quant_method": "x\ny"}, {"bits": True}, {"config_groups": {"a": 3}}, {"w_bit": 10**9}]
 )
 def test_odd_settings(odd):
-    found = quantised.of_config({"quantization_config": odd})
+    found = quantized.of_config({"quantization_config": odd})
     assert found.method == "unknown method" and found.bits is None

@@ -1,4 +1,4 @@
-"""Quantised repositories: which method, and how many parameters their packed tensors hold."""
+"""Quantized repositories: which method, and how many parameters their packed tensors hold."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from tunegate.probe.model.safetensors import Tensor
 
 
 @dataclass(frozen=True)
-class Quantisation:
+class Quantization:
     """bits: of one weight, where the config says so. adapters: transformers 5.23 can train adapters on it (is_trainable)."""
 
     method: str
@@ -54,8 +54,8 @@ ADAPTERS = (
 )
 
 
-def of_config(config: dict[str, Any]) -> Quantisation | None:
-    """What config.json's quantization_config says, at the top or of the language model; None when it is not quantised."""
+def of_config(config: dict[str, Any]) -> Quantization | None:
+    """What config.json's quantization_config says, at the top or of the language model; None when it is not quantized."""
     text = config.get("text_config")
     for part in (config, text if isinstance(text, dict) else {}):
         found = part.get("quantization_config")
@@ -64,14 +64,14 @@ def of_config(config: dict[str, Any]) -> Quantisation | None:
     return None
 
 
-def _of(found: dict[str, Any]) -> Quantisation:
+def _of(found: dict[str, Any]) -> Quantization:
     four, eight = found.get("load_in_4bit") is True, found.get("load_in_8bit") is True
     named = found.get("quant_method")
     if not (isinstance(named, str) and re.fullmatch(r"[a-z0-9_-]{1,30}", named)):
         named = "bitsandbytes" if four or eight else "unknown method"
     stated = 4 if four else 8 if eight else found.get("bits", found.get("w_bit"))
     bits = _bits(stated) or METHOD_BITS.get(named) or _compressed_bits(found)
-    return Quantisation(named, bits, named in ADAPTERS)
+    return Quantization(named, bits, named in ADAPTERS)
 
 
 def _bits(value: object) -> int | None:
@@ -88,13 +88,13 @@ def _compressed_bits(found: dict[str, Any]) -> int | None:
     return None
 
 
-def elements(tensor: Tensor, quantisation: Quantisation | None) -> int:
+def elements(tensor: Tensor, quantization: Quantization | None) -> int:
     """How many of the model's parameters one stored tensor holds: 0 for scales, several for each packed integer."""
-    if quantisation is None:
+    if quantization is None:
         return tensor.elements
     if tensor.name.endswith(AUXILIARY) or ".quant_state." in tensor.name:
         return 0
-    bnb4 = quantisation.method == "bitsandbytes" and quantisation.bits == 4 and tensor.dtype == "U8"
-    if (bnb4 or tensor.name.endswith(PACKED)) and quantisation.bits and tensor.dtype in ("U8", "I32"):
-        return tensor.elements * (32 if tensor.dtype == "I32" else 8) // quantisation.bits
+    bnb4 = quantization.method == "bitsandbytes" and quantization.bits == 4 and tensor.dtype == "U8"
+    if (bnb4 or tensor.name.endswith(PACKED)) and quantization.bits and tensor.dtype in ("U8", "I32"):
+        return tensor.elements * (32 if tensor.dtype == "I32" else 8) // quantization.bits
     return tensor.elements
