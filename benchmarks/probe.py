@@ -177,7 +177,7 @@ def beside(server: EmbeddedHub, hub: Hub, lines: list[dict]) -> None:
             told = (failure.code, "")
         middle = time.perf_counter()
         with tempfile.TemporaryDirectory() as folder:
-            seen = deep.look(Path(folder), json.dumps(config).encode(), 300)
+            seen = deep.inspect(Path(folder), json.dumps(config).encode(), 300)
         ended = time.perf_counter()
         loads = {(auto, name) for auto, names in seen.auto.items() for name in names}
         # what is asked of the user or out of scope is loadable: the container says only that

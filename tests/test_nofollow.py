@@ -200,14 +200,14 @@ def test_no_file_of_the_server_is_written_through_a_link(run, outside, link):
         getattr(path, link)(victim)
     before = everything(outside)
     run.save_config(config)
-    progress_log.keep(run)
+    progress_log.update(run)
     sealed.write(run, "model", FACTS["model"])
     _job(run)
     deadline = time.monotonic() + 20
-    while jobs.look(run, "train").state == "running":
+    while jobs.inspect(run, "train").state == "running":
         assert time.monotonic() < deadline
         time.sleep(0.02)
-    assert jobs.look(run, "train").state == "ended"
+    assert jobs.inspect(run, "train").state == "ended"
     assert everything(outside) == before
 
 
@@ -256,7 +256,7 @@ def test_modes_do_not_depend_on_the_umask(tmp_path):
         with rundir.lock(run, "probe_model"):
             pass
         _job(run)
-        while jobs.look(run, "train").state == "running":
+        while jobs.inspect(run, "train").state == "running":
             time.sleep(0.02)
     finally:
         os.umask(before)

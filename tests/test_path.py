@@ -244,7 +244,7 @@ def test_3_a_killed_training_resumes_and_a_killed_server_changes_nothing(world):
     wait_for(lambda: made.exists() and "checkpoints/checkpoint-" in made.read_text(), run)
     kill(str(jobs.directory(run, "train")))
     kill("\0train.py", run.path)
-    wait_for(lambda: jobs.look(run, "train").state == "lost", run)
+    wait_for(lambda: jobs.inspect(run, "train").state == "lost", run)
     assert agent.call("gate_status", output_dir="run")["jobs"] == {"train": "lost"}
 
     async def resume_and_die(client):

@@ -37,10 +37,10 @@ def own_columns(model, class_names):
     columns = {}
     for column, label in model.config.id2label.items():
         for name in [label, *label.replace(";", ",").split(",")]:
-            columns.setdefault(plain(name), int(column))
-    found = [columns.get(plain(name)) for name in class_names]
+            columns.setdefault(normalize_name(name), int(column))
+    found = [columns.get(normalize_name(name)) for name in class_names]
     return found if None not in found and len(set(found)) == len(found) else None
 
 
-def plain(name):
+def normalize_name(name):
     return name.lower().replace("_", " ").strip()

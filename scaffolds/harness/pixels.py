@@ -86,10 +86,11 @@ class Scaling:
     """
 
     def __init__(self, processor):
-        black, gray, white = (plain(processor, (value,) * 3) for value in (0, 128, 255))
+        black, gray, white = (uniform(processor, (value,) * 3) for value in (0, 128, 255))
         self.offset, self.scale = black.view(1, 3, 1, 1), ((white - black) / 255).view(1, 3, 1, 1)
         answering = [
-            int((plain(processor, color) - black).abs().argmax()) for color in ((255, 0, 0), (0, 255, 0), (0, 0, 255))
+            int((uniform(processor, color) - black).abs().argmax())
+            for color in ((255, 0, 0), (0, 255, 0), (0, 0, 255))
         ]
         self.order = [answering.index(channel) for channel in range(3)]  # MobileViT wants blue first
         if not torch.allclose(black + 128 * (white - black) / 255, gray, atol=1e-4):
@@ -103,7 +104,7 @@ class Scaling:
         return torch.addcmul(self.offset, pixels.float(), self.scale)
 
 
-def plain(processor, color):
+def uniform(processor, color):
     """What the processor makes of a one-colored image: (3). From its middle, which no padding reaches."""
     pixels = processor(Image.new("RGB", (64, 64), color), return_tensors="pt")["pixel_values"]
     return pixels[0, :, pixels.shape[-2] // 2, pixels.shape[-1] // 2].float()

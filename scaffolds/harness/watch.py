@@ -56,7 +56,7 @@ def inspect(rows, max_steps, cfg, meta):
     losses = [row["loss"] for row in rows]
     if said := diverged(losses):
         return "diverged", said, True
-    if taught(rows, cfg["learning_rate"]) < ENOUGH or len(rows) < 12:
+    if full_rate_steps(rows, cfg["learning_rate"]) < ENOUGH or len(rows) < 12:
         return None
     half = rows[-1]["step"] >= max_steps / 2
     if cfg["task"] == "image-classification":
@@ -75,7 +75,7 @@ def inspect(rows, max_steps, cfg, meta):
 def same_rewards(rows, cfg):
     """GRPO's loss tells nothing, and its reward may take long to rise."""
     alike = all(row.get("frac_reward_zero_std") == 1 for row in rows)
-    if taught(rows, cfg["learning_rate"]) < ENOUGH or not alike or rows[-1]["reward"] >= 1:
+    if full_rate_steps(rows, cfg["learning_rate"]) < ENOUGH or not alike or rows[-1]["reward"] >= 1:
         return None
     said = (
         f"all answers to a prompt earned the same in each of {len(rows)} logged steps (reward "
@@ -137,7 +137,7 @@ def entropy(counts):
     return -sum(share * math.log(share) for share in shares)
 
 
-def taught(rows, learning_rate):
+def full_rate_steps(rows, learning_rate):
     """How many steps at the full learning rate the steps so far are worth."""
     before = [0, *(row["step"] for row in rows[:-1])]
     steps = [row["step"] - last for row, last in zip(rows, before, strict=True)]

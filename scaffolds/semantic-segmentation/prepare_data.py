@@ -71,7 +71,7 @@ def examine(dataset, cfg):
     unknown ones included."""
     features = Features({"problem": Value("string"), "classes": List(Value("int64"))})
     return dataset.map(
-        look,
+        inspect_mask,
         input_columns=["image", "mask"],
         remove_columns=dataset.column_names,
         features=features,
@@ -80,7 +80,7 @@ def examine(dataset, cfg):
     )
 
 
-def look(image, mask, coding, ignored):
+def inspect_mask(image, mask, coding, ignored):
     try:
         size = pictures.opened(image).size
         if not pictures.is_readable(image):

@@ -242,7 +242,7 @@ def _added_code(view: View) -> Check:
 def _added(view: View) -> added.Added:
     rendered = view.facts("project").get("files", {})
     known = {name: "" for name in rendered if name.endswith(".py")} if not view.facts("stages/check_api") else {}
-    return added.look(view.run, rendered, known | view.facts("stages/check_api").get("checked", {}))
+    return added.inspect(view.run, rendered, known | view.facts("stages/check_api").get("checked", {}))
 
 
 def added_modules(view: View) -> list[str]:
@@ -278,8 +278,8 @@ def steps(view: View) -> list[Step]:
     if view._steps:
         return view._steps
     found = view._steps
-    for number, look in GATES.items():
-        checks = look(view)
+    for number, checks_of in GATES.items():
+        checks = checks_of(view)
         if found and not found[-1].passed:
             first = next(check for check in found[-1].checks if not check.ok)
             checks.append(_check("before", first._remedy, [f"gate {number - 1} ({NAMES[number - 1]}) is closed"], ""))
@@ -344,7 +344,7 @@ def gate_of(view: View, name: str) -> int:
 
 def job_states(run: Run) -> dict[str, str]:
     """Stage -> running | ended (not yet collected) | lost, for the stages that have a job to follow."""
-    found = {stage: jobs.look(run, stage) for stage in stages.STAGES}
+    found = {stage: jobs.inspect(run, stage) for stage in stages.STAGES}
     return {
         stage: job.state
         for stage, job in found.items()

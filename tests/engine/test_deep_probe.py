@@ -15,7 +15,7 @@ pytestmark = pytest.mark.slow  # half a minute of pip
 def test_the_real_autoconfig_in_a_container(engine, ngc_image, wheelhouse, tmp_path, monkeypatch):
     monkeypatch.setenv("TUNEGATE_PROBE_IMAGE", ngc_image.name)
     monkeypatch.setenv("TUNEGATE_WHEELHOUSE", str(wheelhouse))
-    seen = deep.look(tmp_path, CONFIG, wait_s=300)
+    seen = deep.inspect(tmp_path, CONFIG, wait_s=300)
     assert seen.config_class == "ViTConfig" and seen.auto.items() >= AUTO.items()
     assert seen.contradiction("AutoModelForImageClassification", ["ViTForImageClassification"]) is None
     assert [path.name for path in tmp_path.iterdir()] == [".probe"]

@@ -108,7 +108,7 @@ def begin_training(agent: Agent) -> None:
 def kill_follower(run: Run) -> None:
     kill(str(jobs.directory(run, "train")))
     kill(f"tunegate.platforms.local_docker.docker_stage\0{run.path}\0train")
-    wait_for(lambda: jobs.look(run, "train").state == "lost", run)
+    wait_for(lambda: jobs.inspect(run, "train").state == "lost", run)
 
 
 def done(run: Run) -> list[int]:

@@ -52,7 +52,7 @@ def run(tmp_path, monkeypatch) -> Run:
 
 def end(run: Run) -> jobs.Job:
     deadline = time.monotonic() + 20
-    while (job := jobs.look(run, "train")).state == "running":
+    while (job := jobs.inspect(run, "train")).state == "running":
         assert time.monotonic() < deadline
         time.sleep(0.02)
     return job
@@ -67,7 +67,7 @@ def train(run: Run, stop: int = 0, config=CONFIG) -> str:
 
 
 def began(run: Run) -> dict:
-    return jobs.look(run, "train").spec["training"]
+    return jobs.inspect(run, "train").spec["training"]
 
 
 def lay(run: Run, step: int) -> None:
@@ -165,7 +165,7 @@ def test_after_a_kill_of_everything_it_goes_on_from_what_was_sealed_meanwhile(ru
         time.sleep(0.02)
     os.killpg(json.loads((jobs.directory(run, "train") / "process.json").read_text())["pid"], signal.SIGKILL)
     end(run)  # its training gets TERM from the kernel
-    assert jobs.look(run, "train").state == "lost"
+    assert jobs.inspect(run, "train").state == "lost"
     lay(run, 9), lay_final(run)
     (run.path / "WAIT").unlink()
     assert train(run) == "from 6" and undone(run) == 0 and len(began(run)["set_aside"]) == 3

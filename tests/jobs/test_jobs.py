@@ -32,14 +32,14 @@ def start(run: Run, code: str, makes=("out.txt",), secrets=()) -> jobs.Job:
 
 def until(run: Run, *states: str, seconds: float = 20) -> jobs.Job:
     deadline = time.monotonic() + seconds
-    while (job := jobs.look(run, "train")).state not in states:
+    while (job := jobs.inspect(run, "train")).state not in states:
         assert time.monotonic() < deadline, job
         time.sleep(0.02)
     return job
 
 
 def test_a_job_runs_ends_and_reports_what_it_made(run):
-    assert jobs.look(run, "train").state == "none"
+    assert jobs.inspect(run, "train").state == "none"
     assert start(run, "print('hello'); open('out.txt', 'w').write('x')").state == "running"
     job = until(run, "ended")
     assert job.result["exit_code"] == 0 and job.result["made"] == {"out.txt": file_sha256(run.path / "out.txt")}
@@ -66,7 +66,7 @@ def test_a_job_outlives_the_process_that_started_it(run):
     )
     server = subprocess.run([sys.executable, "-c", code])
     assert server.returncode == -signal.SIGKILL
-    assert jobs.look(run, "train").state == "running"
+    assert jobs.inspect(run, "train").state == "running"
     assert until(run, "ended").result["made"]
 
 
@@ -111,7 +111,7 @@ def test_a_spec_written_by_hand_starts_nothing(run):
     until(run, "ended")
     path = jobs.directory(run, "train") / "spec.json"
     path.write_text(json.dumps({**json.loads(path.read_text()), "argv": ["/bin/true"]}))
-    assert jobs.look(run, "train").state == "none"
+    assert jobs.inspect(run, "train").state == "none"
     forged = subprocess.run(
         [sys.executable, "-m", "tunegate.jobs.runner", str(path.parent)], capture_output=True, text=True
     )

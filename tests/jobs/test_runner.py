@@ -205,7 +205,7 @@ time.sleep(30)"""
     wait_for(lambda: (run.path / "ready").exists())
     os.kill(json.loads((jobs.directory(run, "train") / "process.json").read_text())["pid"], signal.SIGKILL)
     wait_for(lambda: (run.path / "saved").exists())
-    wait_for(lambda: jobs.look(run, "train").state == "lost")
+    wait_for(lambda: jobs.inspect(run, "train").state == "lost")
     assert job.spec["container"] is None
 
 
@@ -236,8 +236,8 @@ def test_a_disk_that_is_full_takes_the_reason_and_the_result_from_the_reserve(ru
             resting_on={},
             files={},
         )
-        wait_for(lambda: jobs.look(full, "train").state != "running")
-        job = jobs.look(full, "train")
+        wait_for(lambda: jobs.inspect(full, "train").state != "running")
+        job = jobs.inspect(full, "train")
         assert job.state == "ended" and job.result["exit_code"] == 1 and "big" in job.result["made"]
         assert "No space left on device" in jobs.log_tail(full, "train")[-1]
     finally:

@@ -76,7 +76,7 @@ def record(run: Path, control: str) -> Result:
     """The result that the run's own reports tell, as a printed row and, where TUNEGATE_PROOFS says, a line of JSON."""
     config = Run(run).config()
     baseline, tuned = (json.loads((run / f"reports/{name}_results.json").read_text()) for name in ("baseline", "eval"))
-    metric, job = tuned["primary_metric"], jobs.look(Run(run), "train").result
+    metric, job = tuned["primary_metric"], jobs.inspect(Run(run), "train").result
     found = Result(
         task=config.task + ("" if config.training_method == "full" else f" ({config.training_method})"),
         metric=metric,

@@ -211,7 +211,7 @@ def job(run: Run) -> jobs.Job:
         files=hash_files(run.path, rerun.USES),
     )
     deadline = time.monotonic() + 20
-    while (found := jobs.look(run, rerun.JOB)).state == "running":
+    while (found := jobs.inspect(run, rerun.JOB)).state == "running":
         assert time.monotonic() < deadline
         time.sleep(0.02)
     return found

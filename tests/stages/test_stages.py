@@ -46,7 +46,7 @@ def run(tmp_path) -> Run:
 
 def end(run: Run, stage: str) -> jobs.Job:
     deadline = time.monotonic() + 20
-    while (job := jobs.look(run, stage)).state == "running":
+    while (job := jobs.inspect(run, stage)).state == "running":
         assert time.monotonic() < deadline
         time.sleep(0.02)
     return job
@@ -96,7 +96,7 @@ def test_a_stage_that_passed_is_sealed_with_what_it_used_and_made(run):
     found = play(run, "prepare")
     assert found.facts["passed"] and found.facts["n_eval"] == 4 and passed(run, "prepare")
     assert set(found.files) == {"prepare_data.py", "data/meta.json", "data/train/0.arrow", "data/eval/0.arrow"}
-    assert found.config["dataset_id"] == "org/d" and stages.collected(run, jobs.look(run, "prepare"))
+    assert found.config["dataset_id"] == "org/d" and stages.collected(run, jobs.inspect(run, "prepare"))
     assert jobs.log_tail(run, "prepare") == ["prepared"]
 
 

@@ -149,4 +149,4 @@ def test_a_data_loader_that_hangs_is_told_and_can_be_stopped(call, begin, shapes
     assert "no step was done for" in found["notes"][0] and "stop: true" in found["notes"][0]
     assert found["progress"]["step"] >= 1 and "note" not in found["progress"]
     found, _ = train(call.workspace, stop=True)
-    assert found["state"] == "stopped" and jobs.look(run, "train").result["exit_code"] == 75
+    assert found["state"] == "stopped" and jobs.inspect(run, "train").result["exit_code"] == 75

@@ -181,7 +181,7 @@ def test_a_verification_that_was_killed_is_told_and_can_be_made_again(call):
     push(call)
     error = emit(call, verify=True)["error"]
     assert error["code"] == "stage_failed" and "was killed" in error["message"]
-    assert error["next"] is None and "was killed" in error["ask_user"] and jobs.look(run, rerun.JOB).state == "ended"
+    assert error["next"] is None and "was killed" in error["ask_user"] and jobs.inspect(run, rerun.JOB).state == "ended"
     sealed.rendered(run, {"infer.py": sealed.script("print(1)")})
     assert emit(call, verify=True)["verified"] == "passed"
 
@@ -224,11 +224,11 @@ def test_the_skill_completes_the_run(call, run):
 def test_its_verification_runs_what_it_says(call, run):
     push(call)
     assert emit(call, verify=True, wait_s=0)["verified"] == "running"
-    job = jobs.look(run, rerun.JOB).spec["id"]
+    job = jobs.inspect(run, rerun.JOB).spec["id"]
     found = emit(call, verify=True)
     assert found["verified"] == "passed" and found["rerun"] == 0.89 and found["next"] is None
-    assert jobs.look(run, rerun.JOB).spec["id"] == job  # followed, not started again
-    assert emit(call, verify=True)["rerun"] == 0.89 and jobs.look(run, rerun.JOB).spec["id"] == job
+    assert jobs.inspect(run, rerun.JOB).spec["id"] == job  # followed, not started again
+    assert emit(call, verify=True)["rerun"] == 0.89 and jobs.inspect(run, rerun.JOB).spec["id"] == job
 
 
 def test_a_verification_that_gives_another_number_closes_the_gate(call):

@@ -58,7 +58,7 @@ def runs(run: Run) -> int:
 
 def ended(run: Run, stage: str = "prepare") -> None:
     deadline = time.monotonic() + 20
-    while jobs.look(run, stage).state == "running":
+    while jobs.inspect(run, stage).state == "running":
         assert time.monotonic() < deadline
         time.sleep(0.02)
 
@@ -99,11 +99,11 @@ def test_an_answer_does_not_wait_for_the_stage(call, run):
 
 def test_a_second_start_follows_the_first(call, run):
     prepare(call, WAITS + PREPARED, wait_s=0)
-    job = jobs.look(run, "prepare").spec["id"]
+    job = jobs.inspect(run, "prepare").spec["id"]
     for wait_s in (0, 0.1):
         assert prepare(call, wait_s=wait_s)["state"] == "running"
     (run.path / "go").touch()
-    assert prepare(call)["state"] == "passed" and jobs.look(run, "prepare").spec["id"] == job and runs(run) == 1
+    assert prepare(call)["state"] == "passed" and jobs.inspect(run, "prepare").spec["id"] == job and runs(run) == 1
 
 
 def test_a_failure_names_the_error_and_the_way_to_its_fix(call, run):
@@ -252,7 +252,7 @@ def test_stages_in_order(call, run):
     assert error["code"] == "gate_closed" and error["gate"] == 4 and error["missing"] == ["prepare"]
     assert error["next"]["arguments"]["stage"] == "prepare"
     error = call("docker_run", output_dir="run", stage="train")["error"]
-    assert error["code"] == "gate_closed" and error["gate"] == 4 and jobs.look(run, "train").state == "none"
+    assert error["code"] == "gate_closed" and error["gate"] == 4 and jobs.inspect(run, "train").state == "none"
 
 
 def finished(call, until: str = "stages/eval") -> Run:

@@ -90,12 +90,12 @@ def read_rows(files: list[File], offset: int, length: int) -> tuple[list[dict[st
     return rows, start
 
 
-def plain(value: Any) -> Any:
+def as_json(value: Any) -> Any:
     """As JSON: bytes in base64, dates and decimals as text, no NaN."""
     if isinstance(value, dict):
-        return {key: plain(inner) for key, inner in value.items()}
+        return {key: as_json(inner) for key, inner in value.items()}
     if isinstance(value, list):
-        return [plain(inner) for inner in value]
+        return [as_json(inner) for inner in value]
     if isinstance(value, bytes):
         return base64.b64encode(value).decode()
     if isinstance(value, float):

@@ -324,7 +324,7 @@ def _cell(request: Request, view: DatasetView, where: tuple, kind: Any, value: A
     if hub_tables.is_image(inner) and isinstance(value, list):
         return [_cell(request, view, (*where, at), inner, item) for at, item in enumerate(value)]
     content = hub_tables.image_bytes(value) if hub_tables.is_image(kind) else None
-    return hub_tables.plain(value) if content is None else _image(request, view, where, content)
+    return hub_tables.as_json(value) if content is None else _image(request, view, where, content)
 
 
 def _image(request: Request, view: DatasetView, where: tuple, content: bytes) -> dict[str, Any]:

@@ -25,7 +25,7 @@ BUSY_SHARE = 0.9  # less than this of a GPU's memory free: someone else uses it
 TOOLKIT_PROGRAMS = ("nvidia-ctk", "nvidia-container-cli", "nvidia-container-runtime-hook")
 
 
-def look(facts: HostFacts, seen: Gpus, config: RunConfig, run_path: Path) -> None:
+def inspect(facts: HostFacts, seen: Gpus, config: RunConfig, run_path: Path) -> None:
     """What the engine is, and whether it hands this machine's GPUs to a container: shown by one that is started."""
     missing: set[install_plan.InstallPart] = set()
     known = None

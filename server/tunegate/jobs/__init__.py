@@ -82,7 +82,7 @@ def directory(run: Run, stage: str) -> Path:
     return run.meta / "jobs" / stage
 
 
-def look(run: Run, stage: str) -> Job:
+def inspect(run: Run, stage: str) -> Job:
     """The job's state, from disk alone."""
     where = directory(run, stage)
     sealed = spec(run, stage)

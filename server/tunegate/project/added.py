@@ -30,7 +30,7 @@ class Added:
     ignored: list[str] = field(default_factory=list)
 
 
-def look(run: Run, rendered: dict[str, str], checked: dict[str, str]) -> Added:
+def inspect(run: Run, rendered: dict[str, str], checked: dict[str, str]) -> Added:
     """rendered: the project's files and their digests; checked: the modules that check_api read when it last passed."""
     found = Added()
     imported = _imported(run.path.glob("*.py"))

@@ -43,7 +43,7 @@ class RunState:
     set_aside: list[str] = field(default_factory=list)
 
 
-def keep(run: Run) -> None:
+def update(run: Run) -> None:
     """Write the page anew where the run's config.yaml asks for it. Whatever fails here is only logged: the call itself was done."""
     try:
         if run.config_path.is_file() and run.config().emit_progress_log:

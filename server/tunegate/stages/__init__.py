@@ -34,7 +34,7 @@ def start(run: Run, config: RunConfig, stage: str, roots: tuple[Path, ...] = ())
     """
     row = STAGES[stage]
     _refuse_links(run)
-    earlier = jobs.look(run, stage)
+    earlier = jobs.inspect(run, stage)
     resting_on = evidence.values(config, evidence.KINDS[f"stages/{stage}"].config)
     for folder in compiled(run.path):  # what runs is the source that is hashed here
         nofollow.rmtree(folder)

@@ -39,7 +39,7 @@ def advance(run: Run, stage: str, begin: Callable[[], None] | None, outdated: Ca
 
     outdated: whether something came since it passed that it would have to see.
     """
-    job, config = jobs.look(run, stage), run.config()
+    job, config = jobs.inspect(run, stage), run.config()
     if job.state == "running":
         return Standing("running")
     if job.state == "ended" and not stages.collected(run, job):
@@ -63,7 +63,7 @@ def still_passed(run: Run, config: RunConfig, stage: str) -> bool:
 
 def stop(run: Run, stage: str) -> bool:
     """Ask the stage to stop, if it runs: its job, or what lives on without one. False: nothing of it runs, or waits for its verdict."""
-    job = jobs.look(run, stage)
+    job = jobs.inspect(run, stage)
     if job.state == "running":
         jobs.stop(run, job)
     elif not rejoin(run, job, "stop"):

@@ -34,7 +34,7 @@ def progress_line(stage: str, seen: dict[str, Any]) -> str | None:
 
 def set_aside(run: Run, stage: str) -> list[str]:
     """What lay in checkpoints/ and was not this training's."""
-    return ((jobs.look(run, stage).spec or {}).get("training") or {}).get("set_aside", [])
+    return ((jobs.inspect(run, stage).spec or {}).get("training") or {}).get("set_aside", [])
 
 
 def notes(facts: dict[str, Any]) -> list[str]:

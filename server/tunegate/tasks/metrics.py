@@ -86,7 +86,7 @@ def _mean(score: Callable[[PredictionRow], float]) -> Callable[[list[PredictionR
     return lambda rows: sum(float(score(row)) for row in rows) / len(rows)
 
 
-def plain(text: str) -> str:
+def normalize_answer(text: str) -> str:
     """Without case, outer space, final punctuation and articles: "A red car." -> "red car"."""
     words = " ".join(text.lower().split()).strip(" .,!?;:\"'").split()
     return " ".join(word for word in words if word not in ("a", "an", "the"))
@@ -145,7 +145,9 @@ def average_precision(right: list[bool], objects: int) -> float:
 
 VALUES: dict[str, Callable[[list[PredictionRow]], float]] = {
     "accuracy": _mean(lambda row: row["label"] == row["prediction"]),
-    "exact_match": _mean(lambda row: plain(row["prediction"]) in {plain(answer) for answer in row["answer"]}),
+    "exact_match": _mean(
+        lambda row: normalize_answer(row["prediction"]) in {normalize_answer(answer) for answer in row["answer"]}
+    ),
     "mean_iou": _mean_iou,
     "abs_rel": _mean(lambda row: row["abs_rel"]),
     "map": _mean_average_precision,

@@ -270,7 +270,7 @@ def recorded(run: Run, name: str, arguments: dict[str, Any]) -> Iterator[dict[st
 def _enter(run: Run, name: str, arguments: dict[str, Any], outcome: str, wrote: dict[str, str]) -> None:
     given = {key: value for key, value in arguments.items() if value is not None}
     ledger.append(run, name, given, outcome, wrote)
-    progress_log.keep(run)
+    progress_log.update(run)
 
 
 def require_evidence(run: Run, *names: str, tool: str) -> None:
@@ -310,7 +310,7 @@ async def follow(
     while report is None and time.monotonic() < deadline:
         await tell()
         await anyio.sleep(min(POLL_S, max(0.0, deadline - time.monotonic())))
-        state = jobs.look(run, job).state
+        state = jobs.inspect(run, job).state
         if state == "lost":
             if not await anyio.to_thread.run_sync(next(attempts, lambda: False)):
                 raise killed(run, job, again)

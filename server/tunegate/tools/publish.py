@@ -132,7 +132,7 @@ async def emit_rerun_skill(
 
 def _emit(call: Call, verify: bool) -> RerunReport | None:
     """Write the skill, start its verification or judge it. None while the verification runs."""
-    if jobs.look(call.run, rerun.JOB).state == "running":
+    if jobs.inspect(call.run, rerun.JOB).state == "running":
         return None
     with call.recorded():
         call.require_gate(5)
@@ -143,7 +143,7 @@ def _emit(call: Call, verify: bool) -> RerunReport | None:
 
 def _emit_or_judge(call: Call, verify: bool) -> RerunReport | None:
     run = call.run
-    job = jobs.look(run, rerun.JOB)
+    job = jobs.inspect(run, rerun.JOB)
     found = evidence.read(run, "rerun")
     path, _ = rerun.emit(run)
     done = job.result if job.state == "ended" and job.spec["files"] == hash_files(run.path, rerun.USES) else None

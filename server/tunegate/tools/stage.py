@@ -65,7 +65,7 @@ def approve_retry(
 
 def _retry(run: Run, stage: str) -> str | None:
     error = stages.repeated_failure(run, stage)
-    if error is None or jobs.look(run, stage).state == "running":
+    if error is None or jobs.inspect(run, stage).state == "running":
         return None
     return f"run {stage} again although it failed {stages.SAME_ERROR_LIMIT} times in a row with the same error"
 
@@ -137,14 +137,14 @@ def _stop(call: Call, stage: str) -> bool:
 
 def _reattach(call: Call, stage: str, mode: Literal["follow", "stop"]) -> bool:
     with call.recorded():
-        job = jobs.look(call.run, stage)
+        job = jobs.inspect(call.run, stage)
         return life.rejoin(call.run, job, mode) or job.state != "lost"
 
 
 def _advance(call: Call, stage: str, begin: Callable[[dict], None] | None) -> StageReport | None:
     """One step of the stage's life, with a line of its own in the ledger. None while it runs."""
     run, line = call.run, dict(call.line)
-    if jobs.look(run, stage).state == "running":
+    if jobs.inspect(run, stage).state == "running":
         return None
     with recorded(run, call.tool, line) as wrote:
         now = life.advance(

@@ -74,7 +74,7 @@ def specs(fake) -> list[dict]:
 
 def test_it_sees_its_own_folder_and_nothing_else(fake, play, tmp_path):
     play(answering())
-    seen = deep.look(tmp_path, CONFIG)
+    seen = deep.inspect(tmp_path, CONFIG)
     assert (seen.config_class, seen.image, seen.error) == ("ViTConfig", deep.PROBE_IMAGE, None)
     [spec] = specs(fake)
     [mount] = spec["HostConfig"]["Mounts"]
@@ -83,27 +83,27 @@ def test_it_sees_its_own_folder_and_nothing_else(fake, play, tmp_path):
     assert spec["User"] and "HOME=/workspace/home" in spec["Env"] and not any("TOKEN" in line for line in spec["Env"])
     assert (Path(mount["Source"]) / "repo/config.json").read_bytes() == CONFIG
     assert not fake.containers  # removed
-    assert deep.look(tmp_path, CONFIG) == seen and len(specs(fake)) == 1  # asked once
+    assert deep.inspect(tmp_path, CONFIG) == seen and len(specs(fake)) == 1  # asked once
 
 
 def test_pip_and_the_network_only_where_transformers_is_missing(fake, play, tmp_path, monkeypatch):
     play(answering(without=True))
-    assert deep.look(tmp_path / "a", CONFIG).transformers == "5.23.0"
+    assert deep.inspect(tmp_path / "a", CONFIG).transformers == "5.23.0"
     assert [spec["HostConfig"]["NetworkMode"] for spec in specs(fake)] == ["none", "default"]
     (tmp_path / "wheels").mkdir()
     (tmp_path / "link").symlink_to("wheels")  # of the user's own
     monkeypatch.setenv("TUNEGATE_WHEELHOUSE", str(tmp_path / "link"))
-    assert deep.look(tmp_path / "b", CONFIG)
+    assert deep.inspect(tmp_path / "b", CONFIG)
     [command], mounts = specs(fake)[-1]["Cmd"], specs(fake)[-1]["HostConfig"]["Mounts"]
     assert "--no-index" in command and mounts[1]["ReadOnly"] and mounts[1]["Source"] == str(tmp_path / "wheels")
     assert specs(fake)[-1]["HostConfig"]["NetworkMode"] == "none"
 
 
 def test_a_container_still_at_work_is_followed_by_the_same_call(fake, play, tmp_path):
-    assert deep.look(tmp_path, CONFIG, wait_s=0.05) is None and len(fake.containers) == 1
-    assert deep.look(tmp_path, CONFIG, wait_s=0.05) is None and len(specs(fake)) == 1
+    assert deep.inspect(tmp_path, CONFIG, wait_s=0.05) is None and len(fake.containers) == 1
+    assert deep.inspect(tmp_path, CONFIG, wait_s=0.05) is None and len(specs(fake)) == 1
     play(answering())
-    assert deep.look(tmp_path, CONFIG).model_type == "vit" and len(specs(fake)) == 1
+    assert deep.inspect(tmp_path, CONFIG).model_type == "vit" and len(specs(fake)) == 1
 
 
 @pytest.mark.parametrize(
@@ -117,7 +117,7 @@ def test_a_container_still_at_work_is_followed_by_the_same_call(fake, play, tmp_
 def test_a_container_that_fails(fake, play, tmp_path, act, says):
     play(act)
     with pytest.raises(ToolFailure, match="leave deep out") as caught:
-        deep.look(tmp_path, CONFIG)
+        deep.inspect(tmp_path, CONFIG)
     assert caught.value.code == "stage_failed" and says in str(caught.value) and not fake.containers
 
 
@@ -131,11 +131,11 @@ def test_no_image_and_no_engine(fake, tmp_path, monkeypatch):
     del fake.images[deep.PROBE_IMAGE]
     fake.refuse("POST", "/images/create", 500, NO_NETWORK)
     with pytest.raises(ToolFailure, match="TUNEGATE_PROBE_IMAGE.*leave deep out") as caught:
-        deep.look(tmp_path, CONFIG)
+        deep.inspect(tmp_path, CONFIG)
     assert caught.value.code == "unavailable"
     monkeypatch.setenv("DOCKER_HOST", f"unix://{tmp_path}/none.sock")
     with pytest.raises(ToolFailure, match="leave deep out"):
-        deep.look(tmp_path, CONFIG)
+        deep.inspect(tmp_path, CONFIG)
 
 
 @pytest.mark.parametrize(

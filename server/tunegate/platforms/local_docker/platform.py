@@ -27,7 +27,7 @@ class LocalDocker(Platform):
     python = ("bash", "in_image.sh", "python")
 
     def audit(self, facts: HostFacts, seen: Gpus, config: RunConfig, run_path: Path) -> None:
-        docker_audit.look(facts, seen, config, run_path)
+        docker_audit.inspect(facts, seen, config, run_path)
         if facts.hard_failures:
             facts.without["platform"] = "local-process"
 

@@ -139,7 +139,7 @@ def _recognized(hub: Hub, model_id: str, revision: str, warnings: list[str]) -> 
 
 def _deep(facts: ModelFacts, config: dict[str, Any], run_dir: Path) -> ModelFacts:
     """The facts with what AutoConfig says in a container; a contradiction rejects the model."""
-    seen = deep.look(run_dir, json.dumps(config).encode(), deep.WAIT_S)
+    seen = deep.inspect(run_dir, json.dumps(config).encode(), deep.WAIT_S)
     if seen is None:
         waiting = "the deep probe is still at work in its container: make the same call again to see what it says"
         return facts.model_copy(update={"warnings": [*facts.warnings, waiting]})

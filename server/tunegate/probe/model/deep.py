@@ -58,7 +58,7 @@ class Seen(BaseModel):
         return None
 
 
-def look(run_dir: Path, config_json: bytes, wait_s: float = WAIT_S) -> Seen | None:
+def inspect(run_dir: Path, config_json: bytes, wait_s: float = WAIT_S) -> Seen | None:
     """What AutoConfig makes of these bytes; None while the container is still at work: call again.
 
     Raises ToolFailure: unavailable, access_denied, not_found (no engine, no image), stage_failed (it did not run there).

@@ -30,7 +30,7 @@ def main(key: str, *install: str) -> int:
         return 3
     found = {"key": key, "python": platform.python_version(), "transformers": transformers.__version__}
     try:
-        found |= look()
+        found |= built()
     except Exception as error:  # whatever a config can do to AutoConfig is its verdict
         found["error"] = f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
     with open("result.tmp", "w") as file:
@@ -39,7 +39,7 @@ def main(key: str, *install: str) -> int:
     return 0
 
 
-def look() -> dict:
+def built() -> dict:
     from transformers import AutoConfig
     from transformers.models.auto import modeling_auto
     from transformers.models.auto.auto_factory import _BaseAutoModelClass

@@ -130,7 +130,7 @@ def cell(value, kind):
         return picture(value)
     if name in ("List", "LargeList", "Sequence") and type(kind.feature).__name__ == "Image":
         return [cell(item, kind.feature) for item in value[:20]]
-    return plain(value)
+    return as_json(value)
 
 
 def picture(value) -> dict:
@@ -171,7 +171,7 @@ def smaller(image, data: bytes) -> bytes:
     return out.getvalue()
 
 
-def plain(value, depth: int = 0):
+def as_json(value, depth: int = 0):
     """What JSON can hold of it, and no more than a sample needs."""
     if value is None or isinstance(value, (bool, int, float)):
         return value
@@ -180,9 +180,9 @@ def plain(value, depth: int = 0):
     if depth < MAX_DEPTH and hasattr(value, "tolist"):
         value = value.tolist()
     if depth < MAX_DEPTH and isinstance(value, (list, tuple)):
-        return [plain(item, depth + 1) for item in value[:MAX_ITEMS]]
+        return [as_json(item, depth + 1) for item in value[:MAX_ITEMS]]
     if depth < MAX_DEPTH and isinstance(value, dict):
-        return {str(name)[:100]: plain(item, depth + 1) for name, item in list(value.items())[:100]}
+        return {str(name)[:100]: as_json(item, depth + 1) for name, item in list(value.items())[:100]}
     return f"<{len(value)} bytes>" if isinstance(value, bytes) else str(value)[:200]
 
 
