@@ -66,7 +66,7 @@ def run(tmp_path) -> Run:
 
 @pytest.fixture
 def audit(run, monkeypatch):
-    def inspect(found: Gpus | None = None, config=CONFIG) -> HostFacts:
+    def look(found: Gpus | None = None, config=CONFIG) -> HostFacts:
         monkeypatch.setattr(gpus, "find", lambda: found or Gpus())
         return host.audit(config, run.path, registry.of(config).audit, token_present=True)
 
