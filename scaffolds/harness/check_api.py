@@ -17,11 +17,11 @@ is.
     python -m harness.check_api              imports, attributes and keywords of every .py, and its copyright header
     python -m harness.check_api --headers    the headers alone (while an image is built)
 
-Every import must resolve, and every keyword of every call whose target can be resolved without running the
-project must be in the installed signature, with no argument too many and none missing. A target that takes
-**kwargs hides what it accepts: such a keyword counts as unverified, unless the installed source reads it by name, a typed dictionary declares
-it, or the table of renames knows better. Words such as an optimizer's name must be among those that the library knows,
-in config.yaml too; every name must be bound somewhere, and every attribute of `self` exist.
+Every import must resolve, and every keyword of every call whose target can be resolved without running the project
+must be in the installed signature, with no argument too many and none missing. A target that takes **kwargs hides
+what it accepts: such a keyword counts as unverified, unless the installed source reads it by name, a typed
+dictionary declares it, or the table of renames knows better. Words such as an optimizer's name must be among those
+that the library knows, in config.yaml too; every name must be bound somewhere, and every attribute of `self` exist.
 """
 
 import ast
