@@ -7,6 +7,7 @@ import shutil
 
 import pytest
 
+from tests import sealed
 from tests.sealed import CONFIG, FACTS, build, write
 from tunegate import evidence, gates
 from tunegate.errors import ToolFailure
@@ -138,6 +139,20 @@ def test_a_script_that_is_itself_a_check_may_not_be_edited(run):
     assert 4 in passed(run)
     (run.path / "train.py").write_text(HEADER + "\nprint(1)\n")
     assert 4 not in passed(run)
+
+
+@pytest.mark.parametrize("guarded", [True, False])
+def test_a_link_in_place_of_a_rendered_file_closes_the_gate(run, tmp_path, guarded):
+    """Nobody hashes what it points to."""
+    sealed.rendered(run, {"run_eval.py": HEADER})
+    facts = {**sealed.project(run), "guarded": ["run_eval.py"] if guarded else []}
+    sealed.write(run, "project", facts, run.config())
+    other = tmp_path / "other.py"
+    other.write_text(HEADER)
+    (run.path / "run_eval.py").unlink()
+    (run.path / "run_eval.py").symlink_to(other)
+    check = next(c for c in gates.steps(gates.view(run))[3].checks if c.name == "project_files")
+    assert not check.ok and "run_eval.py is a link" in check.detail
 
 
 def test_preflight_names_the_gpus(run):

@@ -218,11 +218,13 @@ def edited_files(view: View) -> list[str]:
 
 
 def guarded_edits(view: View) -> list[str]:
-    guarded = view.facts("project").get("guarded", [])
+    """Why the project may not run as it lies there: an edit of what measures, or a link, whose target nobody hashes."""
+    facts = view.facts("project")
+    links = [name for name in facts.get("files", {}) if (view.run.path / name).is_symlink()]
+    edited = [name for name in edited_files(view) if name in facts.get("guarded", [])]
     return [
-        f"{name} measures the rest and may not be edited: render again with overwrite=true"
-        for name in edited_files(view)
-        if name in guarded
+        *(f"{name} is a link and not the file that was rendered: render again with overwrite=true" for name in links),
+        *(f"{name} measures the rest and may not be edited: render again with overwrite=true" for name in edited),
     ]
 
 
