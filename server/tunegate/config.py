@@ -51,7 +51,7 @@ def key(default: Any = ..., *, rests: str, said_in: str = "", asks: bool = False
 
     rests: the Basis words, separated by spaces, of what is stale when the value changes (evidence.KINDS names the same words).
     said_in: the Place words of the tools that take it from the user or the agent; empty where a tool finds it.
-    asks: only the user decides it: a change is approved first.
+    asks: once it is settled, only the user changes it: a call that would do so is approved first (evidence/approvals.py).
     """
     words, places = tuple(rests.split()), tuple(said_in.split())
     if unknown := {*words} - {*get_args(Basis)} | {*places} - {*get_args(SaidIn)}:
@@ -195,7 +195,7 @@ class RunConfig(BaseModel):
 
     # where
     output_dir: str | None = key(None, rests="nothing", said_in="probe_model")
-    platform: PlatformName = key("local-docker", rests="platform", said_in="probe_model", asks=True)
+    platform: PlatformName = key("local-docker", rests="platform", said_in="probe_model")
     gpu_count: int | None = key(None, ge=0, rests="hardware")
     gpu_name: str | None = key(None, rests="hardware")
     driver_major: int | None = key(None, ge=0, rests="hardware")
@@ -217,7 +217,7 @@ class RunConfig(BaseModel):
     )
 
     # written by the tools
-    skip_workarounds: list[str] = key(default_factory=list, rests="workarounds", said_in="render_project", asks=True)
+    skip_workarounds: list[str] = key(default_factory=list, rests="workarounds", said_in="render_project")
     applicable_workarounds: list[str] | None = key(None, rests="workarounds")
     research_sources: list[str] = key(default_factory=list, rests="nothing")
     notes: list[str] = key(default_factory=list, rests="nothing")
@@ -250,6 +250,11 @@ def keys_resting(*words: Basis) -> tuple[str, ...]:
 
 def keys_said_in(tool: SaidIn) -> tuple[str, ...]:
     return tuple(name for name in RunConfig.model_fields if tool in declared(name)["said_in"])
+
+
+def keys_asking(tool: SaidIn) -> tuple[str, ...]:
+    """Those of them that only the user changes once they are settled."""
+    return tuple(name for name in keys_said_in(tool) if declared(name)["asks"])
 
 
 def short_name(model_id: str) -> str:

@@ -3,7 +3,7 @@ from __future__ import annotations
 from types import SimpleNamespace
 
 import pytest
-from mcp.server.mcpserver import AcceptedElicitation, CanceledElicitation, DeclinedElicitation, Elicit
+from mcp.server.mcpserver import AcceptedElicitation, CancelledElicitation, DeclinedElicitation, Elicit
 from mcp.types import ClientCapabilities, ElicitationCapability
 
 from tests import sealed
@@ -56,7 +56,7 @@ def test_an_approval_becomes_a_note():
 
 
 @pytest.mark.parametrize(
-    "answer", [AcceptedElicitation(data=Approval(approve=False)), DeclinedElicitation(), CanceledElicitation(), None]
+    "answer", [AcceptedElicitation(data=Approval(approve=False)), DeclinedElicitation(), CancelledElicitation(), None]
 )
 def test_anything_else_is_a_refusal_that_says_what_to_confirm(answer):
     arguments = {}

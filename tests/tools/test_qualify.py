@@ -179,7 +179,7 @@ def test_a_model_that_is_recognized_but_not_trained_is_told_whole(call, server):
     config = {"model_type": "detr", "architectures": ["DetrForSegmentation"]}  # its loss wants boxes beside the masks
     server.add_repo("model", "me/detr", model_files(config))
     error = call("probe_model", model_id="me/detr", output_dir="run")["error"]
-    found = ("panoptic-segmentation; DetrForSegmentation; 10 parameters", "licence apache-2.0")
+    found = ("panoptic-segmentation; DetrForSegmentation; 10 parameters", "license apache-2.0")
     assert error["code"] == "rejected" and all(part in error["message"] for part in found)
     assert not (call.workspace.root / "run").exists()
 

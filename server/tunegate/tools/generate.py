@@ -11,7 +11,7 @@ from pydantic import Field
 
 from tunegate import config as config_module
 from tunegate import evidence, gates
-from tunegate.config import RunConfig, keys_resting, keys_said_in
+from tunegate.config import RunConfig, keys_asking, keys_resting, keys_said_in
 from tunegate.errors import ToolFailure
 from tunegate.evidence import approvals
 from tunegate.evidence.approvals import Approval
@@ -27,7 +27,6 @@ from tunegate.tools.base import Call, Confirm, OutputDir, Result, Workspace, too
 
 # What may be said here. Everything else is found by a tool, or is a substitution that the user decides.
 OVERRIDES = keys_said_in("render_project")
-SUBSTITUTIONS = ("training_method", "monitoring")
 
 
 class ProjectReport(Result):
@@ -45,9 +44,8 @@ def approve_render(
 def _substitution(ws: Workspace, output_dir: str, overrides: dict[str, Any] | None) -> str | None:
     run = ws.run(output_dir)
     _overridden(run.config(), overrides or {})  # nobody is asked to approve what would be refused anyway
-    return approvals.substitution(
-        run, "project", "render_project", {key: (overrides or {}).get(key) for key in SUBSTITUTIONS}
-    )
+    wanted = {key: (overrides or {}).get(key) for key in keys_asking("render_project")}
+    return approvals.substitution(run, "project", "render_project", wanted)
 
 
 @tool("Render the project", destructive=True, open_world=True)

@@ -9,7 +9,7 @@ from mcp.server.mcpserver import Context, Elicit, ElicitationResult, Resolve
 from pydantic import Field
 
 from tunegate import evidence, rundir, tasks
-from tunegate.config import PlatformName, RunConfig, Task
+from tunegate.config import PlatformName, RunConfig, Task, keys_asking
 from tunegate.errors import ToolFailure
 from tunegate.evidence import approvals
 from tunegate.evidence.approvals import Approval
@@ -63,21 +63,34 @@ def approve_model(
     confirm: str | None,
 ) -> Approval | Elicit[Approval]:
     wanted = {"model_id": model_id, "task": task, "training_method": training_method}
-    decided = {"push_to_hub": push_to_hub, "skip_baseline": skip_baseline}
-    return approvals.ask(ctx, lambda: _model_substitution(workspace(ctx), output_dir, wanted, decided), confirm)
+    wanted |= {"push_to_hub": push_to_hub, "skip_baseline": skip_baseline}
+    return approvals.ask(ctx, lambda: _model_substitution(workspace(ctx), output_dir, wanted), confirm)
 
 
-def _model_substitution(
-    ws: Workspace, output_dir: str | None, wanted: dict[str, Any], decided: dict[str, Any]
-) -> str | None:
+def _push_after_all(before: RunConfig | None, value: bool | None) -> str | None:
+    off = before is not None and not before.push_to_hub
+    return "push the model to the Hub after all (push_to_hub was false)" if value and off else None
+
+
+def _no_baseline(before: RunConfig | None, value: bool | None) -> str | None:
+    on = before is None or not before.skip_baseline
+    asks = "measure no baseline (skip_baseline: true): nothing will show what the training changed"
+    return asks if value and on else None
+
+
+DECISIONS = {"push_to_hub": _push_after_all, "skip_baseline": _no_baseline}  # of one direction only
+
+
+def _model_substitution(ws: Workspace, output_dir: str | None, wanted: dict[str, Any]) -> str | None:
     """What of the call is the user's to decide: another model, task or method, a run without a baseline, a push after all."""
     run = rundir.locate(ws.root, output_dir or default_output_dir(wanted["model_id"]))
     before = run.config() if run.config_path.exists() else None
-    asked = [approvals.substitution(run, "model", "probe_model", wanted)]
-    if decided["skip_baseline"] and not (before and before.skip_baseline):
-        asked.append("measure no baseline (skip_baseline: true): nothing will show what the training changed")
-    if decided["push_to_hub"] and before and not before.push_to_hub:
-        asked.append("push the model to the Hub after all (push_to_hub was false)")
+    asked = [
+        DECISIONS[key](before, wanted[key])
+        if key in DECISIONS
+        else approvals.substitution(run, "model", "probe_model", {key: wanted[key]})
+        for key in keys_asking("probe_model")
+    ]
     return "; ".join(filter(None, asked)) or None
 
 
@@ -114,7 +127,7 @@ def probe_model(
         "min_disk_gb": min_disk_gb,
     }
     ws, run = call.workspace, call.run
-    notes = call.settle(approval, _model_substitution(ws, output_dir, wanted, decided))
+    notes = call.settle(approval, _model_substitution(ws, output_dir, wanted | decided))
     facts = _probe(ws, run, model_id, task, revision, training_method, deep)
     config = _model_config(run, facts, training_method, decided, notes)
     run.save_config(config)
