@@ -1,13 +1,13 @@
 """Every refusal that a tool can answer with.
 
-Code            what happened                                          who fixes it
+Code            what happened                                          who can fix it
 --------------  -----------------------------------------------------  --------------------------
 invalid_input   an argument has the wrong form or value                the agent: call it again
 invalid_config  config.yaml cannot be read as a RunConfig              the agent or user: edit it
 outside_root    a path leaves the server's root, or is a symlink       the agent: another path
 not_found       no such model, dataset, revision, file or run          the agent: check the name
-access_denied   the Hub refused: gated, private, or no/invalid token   the user: ask for access
-out_of_scope    the model's task is none that tunegate trains          the user: another model
+access_denied   access denied by the Hub: gated, private or no token   the user: ask for access
+out_of_scope    tunegate does not train the model's task               the user: another model
 rejected        the model or dataset cannot serve this run             the user: decide
 ambiguous       more than one reading is possible                      the user: choose
 gate_closed     an earlier step's evidence is missing or stale         the agent: follow `next`
@@ -16,7 +16,7 @@ run_locked      another call is working on this run                    the agent
 unavailable     an outside service failed or cannot be reached         the agent: try again later
 stage_failed    a stage ran and did not pass                           the agent: `diagnose`
 disk_full       nothing could be written                               the user: free space
-internal        a defect in tunegate                                   us: please report it
+internal        a defect in tunegate                                   tunegate: please report it
 """
 
 from __future__ import annotations

@@ -67,8 +67,8 @@ def _from_child() -> Gpus:
     if answer is None:
         return Gpus(problem=f"NVML gave no answer within {ASK_S:.0f} s: the driver hangs")
     try:
-        told = json.loads(answer[1])
-        return Gpus(**{**told, "gpus": [Gpu(**gpu) for gpu in told["gpus"]]})
+        found = json.loads(answer[1])
+        return Gpus(**{**found, "gpus": [Gpu(**gpu) for gpu in found["gpus"]]})
     except (ValueError, TypeError, KeyError):
         return Gpus(problem=f"NVML could not be asked (exit code {answer[0]})")
 

@@ -1,4 +1,4 @@
-"""What research found and the user asked for, made to fit: the scaffold's knobs and today's keywords. Pure.
+"""What research found and the user asked for, made to fit: the scaffold's config keys and today's keywords. Pure.
 
 A page's value is taken where config.yaml has a key for it; code of a page never is. What is not taken is said, with its URL.
 Hyperparameters are those of one training (recipe/trainings.py), or the scaffold's. The user's own value always stands.

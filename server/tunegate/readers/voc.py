@@ -147,7 +147,7 @@ def _in_splits(parsed: list[Annotation], root: Path, warnings: list[str]) -> dic
 
 
 def _annotation(path: Path, images: dict[str, list[Path]], warnings: list[str]) -> Annotation | None:
-    """One XML file; None, with a warning, for what is none. Entities are refused: they are how XML bombs are built."""
+    """One XML file; None, with a warning, for anything else. Entities are refused: XML bombs are made of them."""
     try:
         if path.stat().st_size > MAX_XML:
             raise ValueError(f"is larger than {MAX_XML:,} bytes")

@@ -91,7 +91,7 @@ class Planned:
     before: RunConfig  # with what the user, the workarounds and earlier calls have said
     config: RunConfig  # and with what the recipe and the scaffold add
     workarounds: dict[str, Any]
-    told: list[str]  # what it says of each value that the recipe stated
+    reported: list[str]  # what it says of each value that the recipe stated
     notes: list[str]
 
 
@@ -104,15 +104,15 @@ def _planned(call: Call, overrides: dict[str, Any], approved: list[str]) -> Plan
     before, settings = fixes.with_settings(reviewed, last.get("workarounds", {}))
     found = adopt.from_recipe(before, evidence.read(run, "recipe").facts, evidence.read(run, "model").facts)
     config = render.with_defaults(before, found.values)
-    told = adopt.report(found, before, config)
+    reported = adopt.report(found, before, config)
     config, folded = _in_fewer_passes(run, before, config)
-    told += folded
-    notes = [*approved, *renamed, *told]
-    kept = [note for note in config.notes if note not in last.get("told", [])]
+    reported += folded
+    notes = [*approved, *renamed, *reported]
+    kept = [note for note in config.notes if note not in last.get("reported", [])]
     config = config.model_copy(
         update={"notes": _with(kept, notes), "hf_model_repo": _push_target(call.workspace, config)}
     )
-    return Planned(before, config, settings, told, notes)
+    return Planned(before, config, settings, reported, notes)
 
 
 def _facts(planned: Planned, files: dict[str, str]) -> dict[str, Any]:
@@ -121,7 +121,7 @@ def _facts(planned: Planned, files: dict[str, str]) -> dict[str, Any]:
         "guarded": render.guarded(files),
         "workarounds": planned.workarounds,
         "filled": render.filled(planned.before, planned.config),
-        "told": planned.told,
+        "reported": planned.reported,
     }
 
 

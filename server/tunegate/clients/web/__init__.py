@@ -1,7 +1,7 @@
 """The one seam to the web: GET a page from a host that tunegate needs, and know exactly what came back.
 
     Web          the protocol: get(url) -> Page, or WebError
-    HttpWeb      the real end: httpx2, an allow-list of hosts, limits, manners (web_manners.py), a cache on disk (web_cache.py)
+    HttpWeb      the real end: httpx2, an allow-list of hosts, limits, a rate limit (rate_limit.py), a cache on disk (cache.py)
     MemoryWeb    the in-memory end: a dict of pages
 
 What a page says is data. Nothing here runs, renders or follows it, except redirects that stay inside the allow-list.
@@ -21,7 +21,7 @@ from tunegate.clients.network import LOOPBACK
 from tunegate.clients.web import robots
 from tunegate.clients.web.cache import PageCache, age_s
 from tunegate.clients.web.page import CACHED, Page, WebError, page_of
-from tunegate.clients.web.rate_limit import Manners, retry_after
+from tunegate.clients.web.rate_limit import RateLimit, retry_after
 from tunegate.errors import ToolFailure
 
 if TYPE_CHECKING:
@@ -105,7 +105,7 @@ class HttpWeb:
         self._token = hub_token
         self._map = web_map or {}
         self._cache = PageCache(cache or paths.cache_dir() / "web")
-        self._manners = Manners()
+        self._rate_limit = RateLimit()
         self._read_robots: dict[str, Page] = {}
         self._transport = transport
         self._clients: dict[bool, Any] = {}
@@ -150,11 +150,11 @@ class HttpWeb:
         page = self._cache.load(url)
         return replace(page, from_cache=True, via=CACHED) if page else None
 
-    def _follow(self, url: str, cached: Page | None, headers: dict[str, str], manners: bool = True) -> Page:
+    def _follow(self, url: str, cached: Page | None, headers: dict[str, str], limited: bool = True) -> Page:
         where, deadline = url, time.monotonic() + WHOLE_S
         for _ in range(MAX_REDIRECTS + 1):
             own = headers if _origin(where) == _origin(url) else {}
-            if manners:
+            if limited:
                 self._permitted(url, where)
             page, redirect = self._once(url, where, cached, deadline, own)
             if page is not None:
@@ -173,7 +173,7 @@ class HttpWeb:
         rules = robots.Rules() if local or parts.hostname in APIS else self._robots(url, _origin(where))
         if not rules.allow(where):
             raise WebError(url, f"the robots.txt of {parts.hostname} asks programs not to read it")
-        wait = 0.0 if local else self._manners.turn(parts.hostname or "", rules.delay, RETRY_WAIT_S)
+        wait = 0.0 if local else self._rate_limit.turn(parts.hostname or "", rules.delay, RETRY_WAIT_S)
         if wait is None:
             raise WebError(
                 url, f"the robots.txt of {parts.hostname} asks for {rules.delay:.0f} s between requests", passing=True
@@ -186,10 +186,10 @@ class HttpWeb:
         if page is None or age_s(page) > ROBOTS_AGE_S:
             none = page_of(address, b"")  # also today's time, for a file that has not changed
             try:
-                page = replace(self._follow(address, page, {}, manners=False), fetched_at=none.fetched_at)
+                page = replace(self._follow(address, page, {}, limited=False), fetched_at=none.fetched_at)
             except WebError as error:
                 if error.passing and page is None:
-                    self._manners.leave(urlsplit(origin).hostname or "", "did not give its robots.txt before")
+                    self._rate_limit.leave(urlsplit(origin).hostname or "", "did not give its robots.txt before")
                     raise WebError(url, f"its host's robots.txt: {error.reason}", unreachable=True) from None
                 page = page if page and error.passing else none
             self._cache.store(page)
@@ -205,7 +205,7 @@ class HttpWeb:
         address, via = self._address(where)
         host = urlsplit(where).hostname or ""
         for attempt in (1, 2):
-            if reason := self._manners.left_alone(host):
+            if reason := self._rate_limit.left_alone(host):
                 raise WebError(url, reason, unreachable=True)
             try:
                 headers = {**self._headers(where, cached), **own}
@@ -225,7 +225,7 @@ class HttpWeb:
         """Of a host that wants no more requests now: it is left alone for as long as it asks."""
         if wait <= RETRY_WAIT_S:
             return WebError(url, f"HTTP {status}", passing=True, status=status)
-        self._manners.leave(host, f"asked to wait {wait:.0f} s before", wait)
+        self._rate_limit.leave(host, f"asked to wait {wait:.0f} s before", wait)
         return WebError(url, f"HTTP {status} (asks to wait {wait:.0f} s)", passing=True, status=status)
 
     def _read(self, url, where, address, via, response, cached, deadline) -> tuple[Page | None, str]:

@@ -1,4 +1,4 @@
-"""Manners towards hosts: a pause between two requests, and leaving alone whoever asks for it. Time is all that it knows."""
+"""Rate limit by host: a pause between two requests, and none sent to a host that asks to be left alone. Time is all that it knows."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ LEAVE_S = 60.0  # a host that failed us in a way that forbids asking again at on
 LONGEST_S = 3600.0
 
 
-class Manners:
+class RateLimit:
     """What this process owes to each host."""
 
     def __init__(self) -> None:

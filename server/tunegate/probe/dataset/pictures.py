@@ -24,7 +24,7 @@ PICTURE_FORMATS = ("PNG", "JPEG", "BMP", "GIF", "WEBP", "TIFF")  # what Pillow m
 
 @dataclass
 class Picture:
-    """One cell of an image column. `load` reads its file; `problem` says why it is none."""
+    """One cell of an image column. `load` reads its file; `problem` says why it cannot be read."""
 
     name: str
     load: Callable[[], bytes | None] = field(repr=False, default=lambda: None)

@@ -175,14 +175,14 @@ def summary(facts: ModelFacts) -> str:
     """One line of what the model is, for people."""
     parts_found = ", ".join(f"{part} {count:,}" for part, count in facts.parameters_by_part.items())
     size = f"{facts.parameters:,} parameters" if facts.parameters is not None else "parameters not countable"
-    told = (
+    parts = (
         facts.task,
         facts.architectures[0] if facts.architectures else facts.model_type,
         size + (f" ({parts_found})" if len(facts.parameters_by_part) > 1 else ""),
         facts.quantization,
         f"license {facts.licence}" if facts.licence else "no license named",
     )
-    return "; ".join(part for part in told if part)
+    return "; ".join(part for part in parts if part)
 
 
 def _config(hub: Hub, info: RepoInfo) -> dict[str, Any]:

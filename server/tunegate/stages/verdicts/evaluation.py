@@ -123,10 +123,10 @@ def _second_metric(report: dict, kind: str, rows: list[dict], metric: str) -> tu
     facts = {"controls": report["controls"]} if report.get("controls") else {}
     if "exact_match" not in report or metric == "exact_match":
         return facts, []
-    told, recomputed = report["exact_match"], metrics.value("exact_match", rows)
-    facts["exact_match"] = told
-    if abs(told - recomputed) > 1e-4:
-        said = f"reports/{kind}_results.json says exact_match = {told}, its own predictions give {recomputed:.4f}"
+    stated, recomputed = report["exact_match"], metrics.value("exact_match", rows)
+    facts["exact_match"] = stated
+    if abs(stated - recomputed) > 1e-4:
+        said = f"reports/{kind}_results.json says exact_match = {stated}, its own predictions give {recomputed:.4f}"
         return facts, [said]
     if change := report.get("exact_match_difference"):
         facts["exact_match_difference"] = {key: change[key] for key in ("value", "low", "high")}
@@ -138,7 +138,7 @@ def _intervals(report: dict, kind: str, value: float) -> tuple[dict, list[str]]:
     low, high = report["interval"]
     facts, problems = {"interval": [low, high]}, []
     if not low <= high or not math.isfinite(high - low):
-        problems.append(f"reports/{kind}_results.json: interval = [{low}, {high}] is none")
+        problems.append(f"reports/{kind}_results.json: interval = [{low}, {high}] is not an interval")
     if change := report.get("difference"):
         facts["difference"] = {key: change[key] for key in ("value", "low", "high")}
         if not change["low"] <= change["high"]:

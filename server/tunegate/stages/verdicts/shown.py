@@ -49,9 +49,9 @@ def report(run: Run, config: RunConfig) -> tuple[dict, list[str]]:
     subject = re.search(rb"/Subject \((.*?)\)\n?\s*(?:/|>>)", paper, re.S)
     for kind in ("eval", *(() if config.skip_baseline else ("baseline",))):
         number = f"{read_json(run, f'reports/{kind}_results.json')[metric]:.4f}"
-        problems += [f"reports/report.html does not tell {metric} {number} ({kind})"] if number not in page else []
-        told = subject and re.search(rf"(?<![\d.]){re.escape(number)}(?!\d)".encode(), subject[1])
-        problems += [] if told else [f"reports/report.pdf does not tell {metric} {number} ({kind})"]
+        problems += [f"reports/report.html does not show {metric} {number} ({kind})"] if number not in page else []
+        named = subject and re.search(rf"(?<![\d.]){re.escape(number)}(?!\d)".encode(), subject[1])
+        problems += [] if named else [f"reports/report.pdf does not show {metric} {number} ({kind})"]
     return {"html_kb": len(page) // 1000, "pdf_kb": len(paper) // 1000}, problems
 
 
