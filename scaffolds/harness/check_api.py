@@ -14,8 +14,7 @@
 """Does this project fit the packages that are installed here? reports/check_api.json. A check: leave this file as it
 is.
 
-    python -m harness.check_api              imports, attributes and keywords of every .py, and its copyright header
-    python -m harness.check_api --headers    the headers alone (while an image is built)
+    python -m harness.check_api    imports, attributes and keywords of every .py, and its copyright header
 
 Every import must resolve, and every keyword of every call whose target can be resolved without running the project
 must be in the installed signature, with no argument too many and none missing. A target that takes **kwargs hides
@@ -30,14 +29,13 @@ import functools
 import hashlib
 import importlib
 import inspect
-import itertools
 import json
 import platform
 import symtable
 import sys
-from pathlib import Path
 
 from harness.config_words import config_problems
+from harness.headers import HEADER, ROOT, code_files
 from harness.signatures import (
     MOVED,
     UNKNOWN,
@@ -65,11 +63,6 @@ from harness.source import (
     reason,
     slip,
     versions,
-)
-
-ROOT = Path(__file__).resolve().parents[1]
-HEADER = "".join(
-    itertools.takewhile(lambda line: line.startswith("#"), Path(__file__).read_text(encoding="utf-8").splitlines(True))
 )
 
 
@@ -405,20 +398,8 @@ def given(node):
 
 
 def main():
-    paths = sorted([*ROOT.glob("*.py"), *ROOT.glob("harness/**/*.py"), *ROOT.glob("tests/*.py")])
+    paths = code_files()
     sys.path.insert(0, str(ROOT))
-    if "--headers" in sys.argv[1:]:
-        wrong = [
-            path.relative_to(ROOT).as_posix()
-            for path in paths
-            if not path.read_text(encoding="utf-8", errors="replace").startswith(HEADER)
-        ]
-        print(
-            f"without the copyright header: {', '.join(wrong)}"
-            if wrong
-            else f"{len(paths)} files begin with the copyright header"
-        )
-        return 1 if wrong else 0
     modules = project_modules(paths)
     files = [File(path, modules, attributes_set(paths)) for path in paths]
     for file in files:

@@ -20,7 +20,7 @@ from tests.engine.conftest import STANDIN
 from tunegate.clients.docker import containers
 from tunegate.clients.docker import engine as engines
 from tunegate.clients.docker.containers import ContainerPlan
-from tunegate.errors import ToolFailure
+from tunegate.errors import ToolFailure, coded
 from tunegate.stages import playbook
 
 BASE = "tunegate-test/tools:1"
@@ -222,9 +222,12 @@ def test_the_engines_own_disk_is_full(small_engine, rootfs, tmp_path, step):
     (tmp_path / "Dockerfile").write_text(f"FROM {BASE}\n{step}\n")
     (tmp_path / "big.whl").write_bytes(os.urandom(58 * 2**20))
     arguments = (small_engine, tmp_path, "tunegate-test/full:1", ["Dockerfile", "big.whl"])
-    code, text = refusal(engines.build, *arguments, check=lambda texts: [], network="none")
-    assert code == "disk_full" and "the engine's disk is full" in text, text
-    found = playbook.diagnose([f"exit code 1: {code}: {text}"], "build", 1)[0]
+    with pytest.raises(ToolFailure) as caught:
+        engines.build(*arguments, check=lambda texts: [], network="none")
+    failure = caught.value
+    assert failure.code == "disk_full" and "the engine's disk is full" in str(failure), failure
+    line = f"exit code 1: {failure.code}: {coded(failure.diagnosis, str(failure))}"
+    found = playbook.diagnose([line], "build", 1)[0]
     assert found.id == "engine-disk-full" and found.needs_approval
 
 

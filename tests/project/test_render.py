@@ -143,7 +143,7 @@ def test_dockerfile_layers_and_the_container_s_torch():
         "# workarounds",
         "# code",
     ]
-    assert "python -m harness.check_api --headers" in text
+    assert "python -m harness.headers" in text
     local = render.render_files(config(), {})["Dockerfile"]
     assert "FROM python:3.12-slim\n" in local
     assert "uses no container" in local

@@ -29,8 +29,8 @@ def python(stage_python, tmp_path):
     def run(task: str, code: str, method: str = "full"):
         values = {"model_id": "local/tiny", "task": task, "training_method": method, "platform": "local-process"}
         files = render.render_files(render.with_defaults(RunConfig.model_validate(values), {}), {})
-        (tmp_path / "harness").mkdir(exist_ok=True)
         for name in (name for name in files if name.startswith("harness/")):
+            (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
             (tmp_path / name).write_text(files[name])
         (tmp_path / "config.yaml").write_text(f"seed: 1\ntask: {task}\ntraining_method: {method}\n")
         done = subprocess.run(

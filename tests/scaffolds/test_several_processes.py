@@ -75,7 +75,7 @@ def test_masks_are_learned_in_two_processes_and_count_once(task, stage_python, t
 def test_one_process_sees_one_gpu(given, seen, tmp_path):
     """Else the Trainer takes DataParallel, which cannot divide labels that are lists of objects; torchrun's processes see them all."""
     project = make_project(tmp_path / "project", sys.executable)
-    code = "import os, project; print(repr(os.environ.get('CUDA_VISIBLE_DEVICES')))"
+    code = "import os, harness; print(repr(os.environ.get('CUDA_VISIBLE_DEVICES')))"
     clean = {key: value for key, value in os.environ.items() if key not in ("CUDA_VISIBLE_DEVICES", "WORLD_SIZE")}
     done = subprocess.run([sys.executable, "-c", code], cwd=project.path, env={**clean, **given}, capture_output=True, text=True)  # fmt: skip
     assert done.stdout.strip() == repr(seen), done.stderr

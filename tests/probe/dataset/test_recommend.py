@@ -29,9 +29,9 @@ def test_a_models_family_comes_first():
         assert family in rows[0].families, (family, wanted)
 
 
-def test_the_message_shows_size_licence_and_the_users_own_data_last():
+def test_the_message_shows_size_license_and_the_users_own_data_last():
     text = recommend.message("object-detection", "full", None)
-    assert text.index("licence") < text.index("own data") and "COCO" in text and len(text) < 1500
+    assert text.index("license") < text.index("own data") and "COCO" in text and len(text) < 1500
     assert "prompt" in recommend.message("text-generation", "dpo", None) or "preference" in recommend.message(
         "text-generation", "dpo", None
     )
