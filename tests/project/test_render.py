@@ -39,7 +39,7 @@ def test_every_file_of_a_project_is_there():
         *("local_data", "outlines"),
         *("__init__", "project", "rows", "training", "watch", "smoke", "check_api", "signatures", "scoring", "metrics"),
         *("source", "config_words", "resumption"),
-        *("texts", "samples", "captions", "pictures", "pixels", "heads", "fast_trainer"),
+        *("texts", "samples", "captions", "pictures", "pixels", "headers", "heads", "fast_trainer"),
         *("rendered.json", "renames.json"),
     }
     assert set(render.guarded(files)) == {name for name in files if name.startswith("harness/")} | {"run_eval.py"}
