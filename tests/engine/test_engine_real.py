@@ -223,7 +223,7 @@ def test_the_engines_own_disk_is_full(small_engine, rootfs, tmp_path, step):
     (tmp_path / "big.whl").write_bytes(os.urandom(58 * 2**20))
     arguments = (small_engine, tmp_path, "tunegate-test/full:1", ["Dockerfile", "big.whl"])
     with pytest.raises(ToolFailure) as caught:
-        engines.build(*arguments, check=lambda texts: [], network="none")
+        list(engines.build(*arguments, check=lambda texts: [], network="none"))
     failure = caught.value
     assert failure.code == "disk_full" and "the engine's disk is full" in str(failure), failure
     line = f"exit code 1: {failure.code}: {coded(failure.diagnosis, str(failure))}"
