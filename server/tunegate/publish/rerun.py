@@ -27,7 +27,7 @@ from tunegate.errors import ToolFailure
 from tunegate.hardware import gpu_handover
 from tunegate.paths import data_dir
 from tunegate.platforms import registry
-from tunegate.project import render
+from tunegate.project import harness, render
 from tunegate.publish import card
 from tunegate.rundir import Run, file_sha256
 from tunegate.stage_table import HUB_SECRETS, MODULES, STAGES
@@ -178,7 +178,7 @@ def command(run: Run) -> list[str]:
 
 def environment(run: Run) -> dict[str, str]:
     with_token = needs_token(run)
-    extra = hub_environment(run.path / ".verify/project", with_token)
+    extra = hub_environment(run.path / ".verify/project", with_token) | harness.of_stage(run.config())
     if urlsplit(os.environ.get("HF_ENDPOINT", "")).hostname in LOOPBACK:
         extra["NETWORK"] = "host"  # in_image.sh: a Hub on loopback
     host = evidence.read(run, "host")
