@@ -118,7 +118,7 @@ def _project(path: Path, assets: Path, config: dict, gpus: int) -> Path:
 
 def _environment(project: Path, turn: Path | None = None) -> dict[str, str]:
     more = {"PYTHONPATH": os.pathsep.join(filter(None, (str(project), os.environ.get("STAGE_PATH"))))}
-    return {**os.environ, "HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELIZM": "false", **more, "TURN": str(turn or "")}
+    return {**os.environ, "HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false", **more, "TURN": str(turn or "")}
 
 
 def _started(options: argparse.Namespace, project: Path, name: str, mode: str) -> subprocess.Popen:

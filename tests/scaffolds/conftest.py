@@ -62,7 +62,7 @@ def tiny_model(stage_python, tmp_path_factory) -> Path:
 
 def environment() -> dict[str, str]:
     """As the server starts a stage: with what the harness wants in the environment, so that no script starts twice."""
-    ours = {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELIZM": "false"}
+    ours = {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false"}
     return {**os.environ, **harness.ENVIRONMENT, **harness.OF_LOGS, **ours}
 
 

@@ -137,7 +137,7 @@ def needs_token(run: Run) -> bool:
 
 def hub_environment(project: Path, with_token: bool) -> dict[str, str]:
     """The Hub client's cache inside the project; if the token is to be used and lies in the user's store, that store's path."""
-    env = {"HF_HOME": str(project / ".cache/huggingface"), "TOKENIZERS_PARALLELIZM": "false"}
+    env = {"HF_HOME": str(project / ".cache/huggingface"), "TOKENIZERS_PARALLELISM": "false"}
     # the client's own store stays readable although HF_HOME is the run's
     if with_token and "HF_TOKEN" not in os.environ:
         home = Path(os.environ.get("HF_HOME") or Path.home() / ".cache/huggingface")

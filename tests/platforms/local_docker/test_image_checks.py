@@ -75,7 +75,7 @@ def test_lines_that_break_a_promise_are_refused(line):
         "RUN apt-get update && apt-get install -y git",
         "RUN python -c 'import torch' && pip install numpydoc",
         "# RUN pip install torch",
-        "ENV TOKENIZERS_PARALLELIZM=false PIP_NO_CACHE_DIR=1",
+        "ENV TOKENIZERS_PARALLELISM=false PIP_NO_CACHE_DIR=1",
         "COPY *.py ./",
         "RUN git clone ssh.example.org:x.git",
     ],
