@@ -45,6 +45,16 @@ def test_a_complete_run_opens_all_six(run):
     gates.require(run, 6, "anything")
 
 
+def test_evidence_is_refused_by_the_gate_that_reads_it(run):
+    view = gates.view(run)
+    found = {name: gates.gate_of(view, name) for name in evidence.KINDS}
+    assert [found[name] for name in ("model", "host", "recipe", "project", "push", "rerun")] == [1, 2, 3, 4, 6, 6]
+    config = view.config
+    assert {n: found[f"stages/{n}"] for n, row in STAGES.items() if row.applies(config)} == {
+        n: row.gate + 1 for n, row in STAGES.items() if row.applies(config)
+    }
+
+
 def test_every_kind_of_evidence_belongs_to_a_gate():
     assert set(GATE_OF) == set(evidence.KINDS) == {*FACTS, *OPTIONAL}
 

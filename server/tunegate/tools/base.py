@@ -323,7 +323,8 @@ def killed(run: Run, job: str, again: NextCall) -> ToolFailure:
     """The refusal for a job that is gone without a result, or whose runner could not even start."""
     said = jobs.runner_error(run, job)
     why = f"could not run ({said})" if said else "was killed before it ended (out of memory, or by hand)"
-    return ToolFailure("stage_failed", f"{job} {why}: make the call again", gate=4, next=again)
+    gate = gates.gate_of(gates.view(run), f"stages/{job}")
+    return ToolFailure("stage_failed", f"{job} {why}: make the call again", gate=gate, next=again)
 
 
 def next_for(run: Run) -> NextCall | None:

@@ -208,7 +208,7 @@ def _begin(call: Call, line: dict[str, Any], approval: Any) -> None:
         raise ToolFailure(
             "gate_closed",
             f"docker_run(stage={stage!r}) refuses: stage {missing[0]} has not passed",
-            gate=4,
+            gate=gates.gate_of(gates.view(run), f"stages/{missing[0]}"),
             missing=missing,
             next=NextCall(
                 tool="docker_run",
@@ -235,7 +235,7 @@ def _failed(run: Run, stage: str, facts: dict[str, Any]) -> ToolFailure:
     return ToolFailure(
         "stage_failed",
         f"{stage} did not pass: {facts['problems'][0]}",
-        gate=4,
+        gate=gates.gate_of(gates.view(run), f"stages/{stage}"),
         missing=facts["problems"],
         next=fix,
     )
