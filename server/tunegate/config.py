@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
@@ -357,9 +358,15 @@ def load(path: Path) -> RunConfig:
     except FileNotFoundError:
         raise ToolFailure("not_found", f"{path} does not exist: start the run with probe_model") from None
     try:
-        return parse(data.decode("utf-8"), str(path))
+        return _parsed(data.decode("utf-8"), str(path)).model_copy(deep=True)
     except UnicodeDecodeError:
         raise ToolFailure("invalid_config", f"{path} is not UTF-8 text: save it as UTF-8") from None
+
+
+@lru_cache(maxsize=16)
+def _parsed(text: str, where: str) -> RunConfig:
+    """PyYAML takes 15 ms for a run's config, and every tool reads it several times."""
+    return parse(text, where)
 
 
 def dump(config: RunConfig) -> str:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import ast
+import contextlib
 import re
 import sys
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path, PurePath
 
 from tunegate import evidence
@@ -94,15 +96,21 @@ def _imported(paths: Iterable[Path]) -> set[str]:
     """The top-level names that these modules import."""
     names: set[str] = set()
     for path in paths:
-        if path.suffix != ".py":
-            continue
-        try:
-            nodes = list(ast.walk(ast.parse(path.read_bytes())))
-        except (OSError, SyntaxError, ValueError, RecursionError):
-            continue  # check_api says what is wrong with it
-        names |= {alias.name.split(".")[0] for n in nodes if isinstance(n, ast.Import) for alias in n.names}
-        names |= {n.module.split(".")[0] for n in nodes if isinstance(n, ast.ImportFrom) and n.module and not n.level}
+        with contextlib.suppress(OSError):
+            names |= _imports(path.read_bytes()) if path.suffix == ".py" else frozenset()
     return names
+
+
+@lru_cache(maxsize=256)
+def _imports(source: bytes) -> frozenset[str]:
+    """Parsed once: gate_status asks for those of every module each time."""
+    try:
+        nodes = list(ast.walk(ast.parse(source)))
+    except (SyntaxError, ValueError, RecursionError):
+        return frozenset()  # check_api says what is wrong with it
+    names = {alias.name.split(".")[0] for n in nodes if isinstance(n, ast.Import) for alias in n.names}
+    names |= {n.module.split(".")[0] for n in nodes if isinstance(n, ast.ImportFrom) and n.module and not n.level}
+    return frozenset(names)
 
 
 def _installed(run: Run) -> set[str]:
