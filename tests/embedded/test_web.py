@@ -12,7 +12,9 @@ from starlette.applications import Starlette
 from tunegate.clients.web import HttpWeb, parse_map
 from tunegate.clients.web.page import WebError
 from tunegate.embedded import web as recorded
-from tunegate.recipe import gate_problems, recipe_markdown, research
+from tunegate.recipe.ladder import research
+from tunegate.recipe.markdown import recipe_markdown
+from tunegate.recipe.slots import gate_problems
 
 ARGUMENTS = {
     "task": "image-classification",

@@ -10,9 +10,10 @@ import pytest
 from tests.recipe.test_ladder import AUTHOR, AUTHORS_SCRIPT, CARD, HUB, RAW, pages, walk
 from tunegate.config import RunConfig, to_yaml
 from tunegate.project.render import _PLACEHOLDER
-from tunegate.recipe import gate_problems, recipe_markdown
 from tunegate.recipe.card import extract_card
 from tunegate.recipe.extract import extract_notebook, extract_script
+from tunegate.recipe.markdown import recipe_markdown
+from tunegate.recipe.slots import gate_problems
 from tunegate.tools.research import MAX_ENTRIES, MAX_ENTRY, report
 
 HEAD = "ForImageClassification"

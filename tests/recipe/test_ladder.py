@@ -12,8 +12,10 @@ from tunegate.clients.web import HttpWeb, MemoryWeb, rate_limit
 from tunegate.clients.web.page import WebError
 from tunegate.embedded.web import PAGES, SHA
 from tunegate.errors import ToolFailure
-from tunegate.recipe import RecipeFacts, gate_problems, recipe_markdown, research, rungs
-from tunegate.recipe.slots import fallback_notes, slots_of
+from tunegate.recipe import rungs
+from tunegate.recipe.ladder import research
+from tunegate.recipe.markdown import recipe_markdown
+from tunegate.recipe.slots import RecipeFacts, fallback_notes, gate_problems, slots_of
 from tunegate.tasks.spec import TRANSFORMERS
 
 SLOTS = slots_of("image-classification")

@@ -6,8 +6,9 @@ import pytest
 
 from tunegate.clients.web import MemoryWeb
 from tunegate.errors import ToolFailure
-from tunegate.recipe import gate_problems, recipe_markdown, research
-from tunegate.recipe.slots import SLOTS, Slot, fallback_notes
+from tunegate.recipe.ladder import research
+from tunegate.recipe.markdown import recipe_markdown
+from tunegate.recipe.slots import SLOTS, Slot, fallback_notes, gate_problems
 
 PAGE = "https://github.com/o/r/wiki"
 TEXT = "Use MixCollator with RandomErasing(p=0.25), lr 3e-4, a batch_size of 64 and the f1 metric; size={'height': 64}, do_pad=True; ViTForImageClassification."

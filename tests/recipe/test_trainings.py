@@ -7,9 +7,9 @@ import json
 import pytest
 
 from tests.recipe.test_ladder import AUTHOR, CARD, DOCS, HUB, README, pages, walk
-from tunegate.recipe import recipe_markdown
 from tunegate.recipe.card import extract_card
 from tunegate.recipe.extract import extract_markdown, extract_notebook, extract_script
+from tunegate.recipe.markdown import recipe_markdown
 from tunegate.recipe.pyfacts import extract_python
 
 HEAD = "ForCausalLM"

@@ -127,7 +127,8 @@ def _facts(planned: Planned, files: dict[str, str]) -> dict[str, Any]:
 
 def _recipe_page(config: RunConfig, recipe: dict[str, Any]) -> str:
     """meta/recipe.md with what this rendering adopted of it, and why not the rest."""
-    from tunegate.recipe import RecipeFacts, recipe_markdown
+    from tunegate.recipe.markdown import recipe_markdown
+    from tunegate.recipe.slots import RecipeFacts
 
     return recipe_markdown(RecipeFacts.model_validate(recipe), adopt_training.judged(config, recipe))
 

@@ -37,13 +37,13 @@ def fetch_recipe(
     ] = None,
 ) -> RecipeReport:
     """Research how this model is trained, from card, example script, author's script, task docs, paper: every slot gets a URL or a logged fallback."""
-    from tunegate import recipe
+    from tunegate.recipe import ladder, markdown
 
     call.line["slots"] = sorted(slots or {})
     call.require_gate(2)
     run, config = call.run, call.run.config()
     model = evidence.read(run, "model").facts
-    facts = recipe.research(
+    facts = ladder.research(
         call.workspace.web,
         task=config.task,
         model_id=config.model_id,
@@ -60,7 +60,7 @@ def fetch_recipe(
     config = config.model_copy(update={"research_sources": urls, "notes": notes})
     known = facts.model_dump(mode="json")
     page = run.meta / "recipe.md"
-    atomic_write(page, recipe.recipe_markdown(facts, adopt_training.judged(_asked(run, config), known)))
+    atomic_write(page, markdown.recipe_markdown(facts, adopt_training.judged(_asked(run, config), known)))
     run.save_config(config)
     call.record_evidence("recipe", known, config, sources=facts.sources)
     return report(facts, str(page))
@@ -79,9 +79,9 @@ def _logged(facts: RecipeFacts) -> list[str]:
 
 def report(facts: RecipeFacts, page: str) -> RecipeReport:
     """The short form of what was found."""
-    from tunegate import recipe
+    from tunegate.recipe import markdown
 
-    numbers = recipe.numbered(facts)
+    numbers = markdown.numbered(facts)
     slots = {name: numbers[slot.source.url] if slot.source else "scaffold" for name, slot in facts.slots.items()}
     shown = [
         f"{c.slot}: {_brief(c.chosen)} {numbers.get(c.chosen_url, '')} over {_brief(c.other)} {numbers.get(c.other_url, '')}"
