@@ -117,7 +117,7 @@ class Session:
 
     def is_complete(self, trainer):
         """Whether its last step is done and this is the process that saves.
-        Else it is told where the next call goes on."""
+        Else it prints where the next call goes on."""
         state = trainer.state
         if state.global_step < state.max_steps and trainer.is_world_process_zero():
             said = "ended" if self.progress.ended_for else "stopped"

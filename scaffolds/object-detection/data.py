@@ -63,7 +63,7 @@ def augmented(image, boxes, categories, cfg):
 
 def size_for(image, processor, padded):
     """(width, height) that the processor would make of the image;
-    one for all where the model is not told what is padding."""
+    one for all where the model takes no mask of padding."""
     size = processor.size
     if "height" in size:
         return size["width"], size["height"]

@@ -51,7 +51,7 @@ def key(default: Any = ..., *, rests: str, said_in: str = "", asks: bool = False
     """A key of config.yaml, with what must be known of it.
 
     rests: the Basis words, separated by spaces, of what is stale when the value changes (evidence.KINDS names the same words).
-    said_in: the Place words of the tools that take it from the user or the agent; empty where a tool finds it.
+    said_in: the SaidIn words of the tools that take it from the user or the agent; empty where a tool finds it.
     asks: once it is settled, only the user changes it: a call that would do so is approved first (evidence/approvals.py).
     """
     words, places = tuple(rests.split()), tuple(said_in.split())

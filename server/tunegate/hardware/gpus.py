@@ -162,7 +162,7 @@ def _from_nvml() -> Gpus:
 
 def _gpu(nvml: Any, handle: Any) -> Gpu:
     def ask(default: Any, function: Callable, *arguments: Any) -> Any:
-        """What not every GPU, driver or user is told."""
+        """What not every GPU, driver or user can read: else the default."""
         try:
             return function(*arguments)
         except (nvml.NVMLError_NotSupported, nvml.NVMLError_NoPermission, nvml.NVMLError_FunctionNotFound):

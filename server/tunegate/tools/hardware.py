@@ -181,7 +181,7 @@ def pick_ngc_image(
 
 
 def _with_image(run: Run, config: RunConfig, facts: dict[str, Any], notes: list[str]) -> tuple[RunConfig, RunConfig]:
-    """(the config with the image, the same with the workarounds that hardware and image ask for). `facts` is told of these."""
+    """(the config with the image, the same with the workarounds that hardware and image ask for). They are added to `facts`."""
     image = {key: facts[key] for key in ("ngc_image", "ngc_image_digest")}
     before = config.model_copy(update={**image, "notes": [*config.notes, *notes]})
     config = workarounds.review(run, before, registry.of(before).versions, image=facts)
