@@ -152,7 +152,8 @@ def _dataset_files(view: View) -> Check:
     prepared = view.facts("stages/prepare").get("passed") and not view.problems("stages/prepare")
     if prepared:
         return _check("dataset_files", Remedy("probe_dataset"), [], "prepared: data/ is what is trained on")
-    wrong = [f"the dataset changed since it was probed: {change}" for change in listed.changes(view.run, view.config)]
+    wrong = [] if view.problems("dataset") else listed.changes(view.run, view.config)
+    wrong = [f"the dataset changed since it was probed: {change}" for change in wrong]
     return _check("dataset_files", Remedy("probe_dataset"), wrong, "as they were probed", listed.PATH)
 
 
