@@ -22,8 +22,9 @@ from pathlib import Path
 from datasets import ClassLabel, Dataset, Features, List, Value, concatenate_datasets, load_dataset, load_from_disk
 from datasets.exceptions import DatasetGenerationError
 
+from harness import pictures
 from harness.outlines import as_rle
-from harness.readers import coco, image_folder, pairs, tables, voc
+from harness.readers import coco, image_folder, pairs, tables, voc, yolo
 from harness.readers.detect import detect
 from harness.readers.refusal import Refusal
 
@@ -131,6 +132,33 @@ def object_row(row, features):
     return {"image": str(row["image"]), "width": row["width"], "height": row["height"], "objects": objects}
 
 
+def read_yolo(path, kind, cfg):
+    found, outlined = yolo.read(path), cfg["task"] == "instance-segmentation"
+    features = object_features(list(found.names.values()), outlined)
+    return {split: partial(of_yolo, found, split, features) for split in found.splits}, found.warnings
+
+
+def of_yolo(found, split, features):
+    return Dataset.from_list([in_frame(row, features) for row in found.rows(split)], features=features)
+
+
+def in_frame(row, features):
+    """A row whose outlines are shares of the upright image, with them in its pixels. Boxes stay shares."""
+    objects = {**row["objects"], "iscrowd": [0] * len(row["objects"]["bbox"])}
+    if "segmentation" not in features["objects"]:
+        return object_row({**row, "width": None, "height": None, "objects": objects}, features)
+    try:
+        width, height = pictures.opened({"bytes": None, "path": str(row["image"])}).size
+    except Exception:  # a damaged picture: its row is left out later, and counted
+        width = height = None
+    scaled = [
+        [[value * (height if i % 2 else width) for i, value in enumerate(outline)]] if outline and width else None
+        for outline in objects["segmentation"]
+    ]
+    objects["segmentation"] = scaled
+    return object_row({**row, "width": width, "height": height, "objects": objects}, features)
+
+
 def stuff(cfg):
     """The categories that a local COCO file says are no things; None where it does not say."""
     if cfg["dataset_id"] or cfg["local_dataset_format"] != "coco":
@@ -223,5 +251,6 @@ READERS = {
     "segfolder": read_pairs,
     "coco": read_coco,
     "voc": read_voc,
+    "yolo": read_yolo,
     **dict.fromkeys(("csv", "jsonl", "parquet", "arrow"), read_table),
 }

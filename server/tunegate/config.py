@@ -20,6 +20,7 @@ MAX_BYTES = 256 * 1024  # a config.yaml is a few kB; anything far larger is a mi
 Task = Literal[tasks.SUPPORTED]  # one file each: tasks/
 # one folder each: platforms/, whose registry refuses any other list
 PlatformName = Literal["local-process", "local-docker"]
+LocalDatasetFormat = Literal["auto", *get_args(LocalFormat)]
 RepoId = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*(/[A-Za-z0-9][A-Za-z0-9._-]*)?$", max_length=96)]
 Scalar = str | int | float | bool
 
@@ -73,9 +74,7 @@ class RunConfig(BaseModel):
     model_revision: str | None = key(None, description="commit SHA, resolved by probe_model", rests="model")
     dataset_id: RepoId | None = key(None, rests="dataset", said_in="probe_dataset", asks=True)
     local_dataset_path: str | None = key(None, rests="dataset", said_in="probe_dataset", asks=True)
-    local_dataset_format: Literal["auto", *get_args(LocalFormat)] = key(
-        "auto", rests="dataset", said_in="probe_dataset"
-    )
+    local_dataset_format: LocalDatasetFormat = key("auto", rests="dataset", said_in="probe_dataset")
     dataset_revision: str | None = key(None, description="commit SHA, resolved by probe_dataset", rests="dataset")
     dataset_config: str | None = key(None, rests="dataset", said_in="probe_dataset")
     train_split: str | None = key(None, rests="dataset", said_in="probe_dataset")

@@ -165,9 +165,3 @@ def test_depth_folders(tmp_path):
 def test_pairs_that_are_none(tmp_path):
     put(tmp_path, "images/a.png", "masks/b.png")
     assert "same name" in refused(tmp_path, SEG)
-
-
-def test_yolo_is_told_from_its_text_files(tmp_path):
-    put(tmp_path, "images/train/a.png")
-    put(tmp_path, "labels/train/a.txt", content=b"0 0.5 0.5 0.1 0.1")
-    assert "YOLO" in refused(tmp_path, DET) and "COCO" in refused(tmp_path, DET)

@@ -19,6 +19,7 @@ _TABLES = {
     "segfolder": images.segfolder,
     "coco": annotated.coco_table,
     "voc": annotated.voc_table,
+    "yolo": annotated.yolo_table,
 }
 
 
