@@ -24,13 +24,14 @@ from datasets.exceptions import DatasetGenerationError
 
 from harness import pictures
 from harness.outlines import as_rle
-from harness.readers import coco, image_folder, pairs, tables, voc, yolo
+from harness.readers import captions, coco, image_folder, pairs, tables, voc, yolo
+from harness.readers.conversations import IMAGE_COLUMNS
 from harness.readers.detect import detect
 from harness.readers.refusal import Refusal
 
 # Format -> the builder of `datasets` that reads it: files that say their own types
 BUILDERS = {"parquet": "parquet", "arrow": "arrow", "jsonl": "json"}
-PICTURES = ("image", "mask", "depth_map")  # columns of a table that may hold paths
+PICTURES = (*IMAGE_COLUMNS, "mask", "depth_map")  # columns of a table that may hold paths
 
 
 def load(cfg, wanted):
@@ -87,6 +88,15 @@ def paired(found, column):
     return Dataset.from_dict(
         {"image": [str(image) for image, _ in found], column: [str(target) for _, target in found]}
     )
+
+
+def read_captions(path, kind, cfg):
+    found = captions.read(path)
+    return {split: partial(captioned, found, split) for split in found.splits}, found.warnings
+
+
+def captioned(found, split):
+    return Dataset.from_list([{"image": str(row["image"]), "text": row["text"]} for row in found.rows(split)])
 
 
 def read_voc(path, kind, cfg):
@@ -249,6 +259,7 @@ def located(cell, file, root):
 READERS = {
     "imagefolder": read_image_folder,
     "segfolder": read_pairs,
+    "captions": read_captions,
     "coco": read_coco,
     "voc": read_voc,
     "yolo": read_yolo,

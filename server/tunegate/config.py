@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from tunegate import tasks
 from tunegate.errors import ToolFailure
-from tunegate.tasks.columns import Reshape
+from tunegate.tasks.columns import CAPTION_PROMPT, Reshape
 from tunegate.tasks.spec import LocalFormat
 
 MAX_BYTES = 256 * 1024  # a config.yaml is a few kB; anything far larger is a mistake or an attack
@@ -90,6 +90,14 @@ class RunConfig(BaseModel):
     column_reshape: Reshape | None = key(
         None,
         description="how these columns become the task's; null: by their names alone",
+        rests="dataset",
+        said_in="probe_dataset",
+    )
+    caption_prompt: str = key(
+        CAPTION_PROMPT,
+        min_length=1,
+        max_length=1000,
+        description="what the user says in a row of an image and its caption",
         rests="dataset",
         said_in="probe_dataset",
     )

@@ -17,7 +17,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from . import coco, voc, yolo, yolo_layout
+from . import captions, coco, voc, yolo, yolo_layout
 from .image_folder import METADATA
 from .pairs import IMAGE_FOLDERS, TARGET_FOLDERS
 from .refusal import Refusal
@@ -28,7 +28,7 @@ _TARGETS = {name for names in TARGET_FOLDERS.values() for name in names}
 
 
 def detect(path: Path, wanted: str = "a dataset") -> str:
-    """The format: imagefolder, segfolder, coco, voc, yolo, csv, jsonl, parquet or arrow.
+    """The format: imagefolder, captions, segfolder, coco, voc, yolo, csv, jsonl, parquet or arrow.
 
     wanted: what a Refusal says to give instead.
     """
@@ -50,6 +50,8 @@ def detect(path: Path, wanted: str = "a dataset") -> str:
         return "yolo"
     if any((folder / name).is_file() for folder in here for name in METADATA) and has_image(path, depth=3):
         return "imagefolder"
+    if captions.looks_like(path, here):
+        return "captions"
     if any(seen.folders & set(IMAGE_FOLDERS) and seen.folders & _TARGETS for seen in here.values()):
         return "segfolder"
     for suffix, found in SUFFIXES.items():

@@ -8,7 +8,7 @@ from typing import Literal
 from tunegate.tasks.columns import Form
 
 Reads = Literal["image", "text"]
-LocalFormat = Literal["imagefolder", "coco", "voc", "yolo", "segfolder", "jsonl", "arrow", "parquet", "csv"]
+LocalFormat = Literal["imagefolder", "coco", "voc", "yolo", "segfolder", "captions", "jsonl", "arrow", "parquet", "csv"]
 EVERY_TASK: tuple[LocalFormat, ...] = ("imagefolder", "jsonl", "arrow", "parquet", "csv")  # these feed every task
 TRANSFORMERS, TRL = "huggingface/transformers", "huggingface/trl"
 

@@ -246,6 +246,7 @@ def probe_dataset(
         train_split=train_split,
         eval_split=eval_split,
         column_map=column_map,
+        caption_prompt=config.caption_prompt,
         box_format=box_format,
         container=ProbeContainer(run.path, call.again("a container is still reading the dataset")),
     )

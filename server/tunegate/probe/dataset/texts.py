@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from tunegate.errors import ToolFailure
 from tunegate.probe.dataset.columns import dig
-from tunegate.readers.conversations import BESIDE, IMAGE_PARTS, ROLES, SPEAKERS, role_of, stored_turns
+from tunegate.readers.conversations import BESIDE, IMAGE_COLUMNS, IMAGE_PARTS, ROLES, SPEAKERS, role_of, stored_turns
 
 
 class TextFacts(BaseModel):
@@ -29,7 +29,7 @@ class TextFacts(BaseModel):
 
 def judge_texts(rows: list[dict[str, Any]], form: str, columns: dict[str, str]) -> TextFacts | None:
     """Facts of the text columns of these rows. Raises rejected: all empty, unknown roles, nothing to learn from."""
-    roles = [role for role in columns if role != "image"]
+    roles = [role for role in columns if role not in IMAGE_COLUMNS]
     if not rows or not roles:
         return None
     turned: Counter[str] = Counter()

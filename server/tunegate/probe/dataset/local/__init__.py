@@ -17,6 +17,7 @@ from tunegate.tasks import LOCAL_FORMATS
 _TABLES = {
     "imagefolder": images.imagefolder,
     "segfolder": images.segfolder,
+    "captions": images.captioned,
     "coco": annotated.coco_table,
     "voc": annotated.voc_table,
     "yolo": annotated.yolo_table,
