@@ -20,10 +20,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from .pairs import IMAGE_FOLDERS
+from .pairs import IMAGE_FOLDERS, listed, listing
 from .refusal import Refusal
 from .splits import KEYWORDS, of_images
-from .tree import EXTENSIONS, Survey, inside, relative, walk
+from .tree import EXTENSIONS, Listing, Survey, inside, relative, walk
 
 TEXTS = (".txt", ".caption")
 MAX_CAPTION = 1 << 16  # bytes of one text
@@ -33,8 +33,19 @@ MAX_CAPTION = 1 << 16  # bytes of one text
 class Captions:
     """Split -> (image, the file of its text)."""
 
+    root: Path
     splits: dict[str, list[tuple[Path, Path]]]
     warnings: list[str] = field(default_factory=list)
+
+    def listing(self) -> Listing:
+        found = listing(self.splits, self.root)
+        texts = [relative(file, self.root) for group in self.splits.values() for _, file in group]
+        return Listing(self.root, {**found.layout, "kind": "captions"}, found.files, texts)
+
+    @classmethod
+    def listed(cls, layout: dict[str, Any], root: Path) -> Captions:
+        """As `listing` wrote it down; the texts are read again."""
+        return cls(root, listed(layout, root))
 
     def rows(self, split: str) -> Iterator[dict[str, Any]]:
         """image, text: "" for a file that says nothing. Raises Refusal."""
@@ -72,7 +83,7 @@ def read(root: Path) -> Captions:
     by_path = of_images([relative(image, root) for image, _ in pairs])
     for image, file in pairs:
         splits.setdefault(by_path[relative(image, root)], []).append((image, file))
-    return Captions(splits, _remarks(root, images, texts, large))
+    return Captions(root, splits, _remarks(root, images, texts, large))
 
 
 def _remarks(root: Path, images: list[Path], texts: dict[Path, Path], large: list[Path]) -> list[str]:

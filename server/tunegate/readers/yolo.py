@@ -28,7 +28,7 @@ from typing import Any
 
 from . import yolo_layout
 from .refusal import Refusal
-from .tree import EXTENSIONS, Survey, entries, folders, inside, relative, survey, walk
+from .tree import EXTENSIONS, Listing, Survey, entries, folders, inside, relative, survey, walk
 
 SLACK = 0.01  # of the image's side, past its edge
 MAX_LABELS = 16 << 20  # bytes of one image's labels
@@ -68,6 +68,25 @@ class Yolo:
 
     def __post_init__(self):
         self._index = {number: i for i, number in enumerate(self.names)}
+
+    def listing(self) -> Listing:
+        splits = {
+            split: [[relative(one.image, self.root), one.labels and relative(one.labels, self.root)] for one in group]
+            for split, group in self.splits.items()
+        }
+        every = [pair for pairs in splits.values() for pair in pairs]
+        labels = [path for _, path in every if path]
+        layout = {"kind": "yolo", "names": self.names, "keypoints": self.keypoints, "splits": splits}
+        return Listing(self.root, layout, [*(path for path, _ in every), *labels], labels)
+
+    @classmethod
+    def listed(cls, layout: dict[str, Any], root: Path) -> Yolo:
+        """As `listing` wrote it down; the labels are read again."""
+        splits = {
+            split: [Item(root / image, labels and root / labels) for image, labels in pairs]
+            for split, pairs in layout["splits"].items()
+        }
+        return cls(root, {int(key): name for key, name in layout["names"].items()}, splits, layout["keypoints"])
 
     def row(self, item: Item) -> dict[str, Any]:
         """image, objects {bbox [cx, cy, w, h], category, segmentation [x, y, ...] or None}, in shares."""

@@ -16,6 +16,7 @@ from tunegate.evidence.approvals import Approval
 from tunegate.knowledge import workarounds
 from tunegate.platforms import registry
 from tunegate.probe.request import DatasetRequest, ProbeContainer
+from tunegate.project import listed
 from tunegate.rundir import Run
 from tunegate.tasks.methods import check_method
 from tunegate.tools.base import Call, Confirm, OutputDir, Result, Workspace, default_output_dir, tool, workspace
@@ -253,7 +254,11 @@ def probe_dataset(
     facts = _probe_data(ws, request)
     config = _dataset_config(config, chosen, facts, n_train, n_eval, notes)
     run.save_config(config)
-    call.record_evidence("dataset", facts.model_dump(mode="json", exclude=UNKEPT), config, sources=facts.sources)
+    listed.keep(run, facts.manifest)
+    files = {listed.PATH: facts.manifest_sha256}
+    call.record_evidence(
+        "dataset", facts.model_dump(mode="json", exclude=UNKEPT), config, sources=facts.sources, files=files
+    )
     return _dataset_report(config, facts, notes)
 
 

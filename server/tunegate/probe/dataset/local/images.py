@@ -42,7 +42,7 @@ def _classes(root: Path, found: image_folder.Classes) -> Table:
 
     features = {"image": IMAGE, "label": Feature("class", f"ClassLabel({len(found.names)})", found.names)}
     counts = {split: len(images) for split, images in found.splits.items()}
-    return Table("imagefolder", counts, features, read, count, every, warnings=found.warnings)
+    return Table("imagefolder", counts, features, read, count, every, listing=found.listing, warnings=found.warnings)
 
 
 def _described(root: Path, found: image_folder.Described) -> Table:
@@ -70,7 +70,9 @@ def _described(root: Path, found: image_folder.Described) -> Table:
 
     counts = {split: len(rows) for split, rows in found.splits.items()}
     names = pairs.class_names(root)
-    return Table("imagefolder", counts, features, read, count, every, warnings=found.warnings, names=names)
+    return Table(
+        "imagefolder", counts, features, read, count, every, listing=found.listing, warnings=found.warnings, names=names
+    )
 
 
 def captioned(path: Path, task: str) -> Table:
@@ -89,7 +91,7 @@ def captioned(path: Path, task: str) -> Table:
 
     counts = {split: len(group) for split, group in found.splits.items()}
     features = {"image": IMAGE, "text": Feature("string", "string")}
-    return Table("captions", counts, features, read, every=every, warnings=found.warnings)
+    return Table("captions", counts, features, read, every=every, listing=found.listing, warnings=found.warnings)
 
 
 def segfolder(path: Path, task: str) -> Table:
@@ -113,4 +115,14 @@ def pairs_table(
 
     counts = {split: len(group) for split, group in splits.items()}
     names = pairs.class_names(root)
-    return Table(kind, counts, {"image": IMAGE, column: IMAGE}, read, every=every, warnings=warnings, names=names)
+    features = {"image": IMAGE, column: IMAGE}
+    return Table(
+        kind,
+        counts,
+        features,
+        read,
+        every=every,
+        listing=lambda: pairs.listing(splits, root),
+        warnings=warnings,
+        names=names,
+    )
