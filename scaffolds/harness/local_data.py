@@ -24,13 +24,14 @@ from pathlib import Path
 
 import pyarrow
 import pyarrow.parquet
-from datasets import ClassLabel, Dataset, Features, Json, List, Value, concatenate_datasets, load_dataset
+from datasets import ClassLabel, Dataset, Features, Image, Value, concatenate_datasets, load_dataset
 from datasets.exceptions import DatasetGenerationError
 
 from harness import pictures
+from harness.features import as_feature, object_features, panoptic_features
 from harness.outlines import as_rle
 from harness.project import ROOT
-from harness.readers import captions, coco, image_folder, manifest, pairs, tables, types, voc, yolo
+from harness.readers import captions, coco, image_folder, manifest, pairs, tables, types, voc, webdataset, yolo
 from harness.readers.conversations import IMAGE_COLUMNS
 from harness.readers.refusal import Refusal
 
@@ -39,7 +40,6 @@ DOWNLOADS = ROOT / ".cache/dataset"
 PICTURES = (*IMAGE_COLUMNS, "mask", "depth_map")  # columns of a table that may hold paths
 TEXT = (".csv", ".jsonl")
 THREADS = 8  # of downloads
-SCALARS = {"null": "string", "bool": "bool", "int": "int64", "float": "float64", "string": "string"}
 OF_HUB = ("dataset_id", "revision", "config")  # of the manifest
 
 
@@ -257,22 +257,6 @@ def panoptic_row(row, features):
     return {**row, "image": str(row["image"]), "mask": str(row["mask"])}
 
 
-def object_features(names, outlined=False):
-    objects = {
-        "bbox": List(List(Value("float64"))),
-        "category": List(ClassLabel(names=list(names))),
-        "iscrowd": List(Value("int64")),
-    }
-    if outlined:
-        objects["segmentation"] = List({"counts": Value("string"), "size": List(Value("int64"))})
-    return Features({"image": Value("string"), "width": Value("int64"), "height": Value("int64"), "objects": objects})
-
-
-def panoptic_features(names):
-    segment = {"id": Value("int64"), "category_id": ClassLabel(names=names), "iscrowd": Value("int64")}
-    return Features({"image": Value("string"), "mask": Value("string"), "segments_info": List(segment)})
-
-
 # --- Tables
 
 
@@ -314,17 +298,6 @@ def text_rows(files, root, kinds, images, stamps):
         for row in tables.rows_of(file):
             row = {name: types.fitted(row.get(name), kind) for name, kind in kinds.items()}
             yield row | {name: located(row[name], file, root) for name in images if is_path(row.get(name))}
-
-
-def as_feature(kind):
-    """A type of readers/types.py -> the feature of `datasets`."""
-    if kind == "json":
-        return Json()
-    if isinstance(kind, str):
-        return Value(SCALARS[kind])
-    if "list" in kind:
-        return List(as_feature(kind["list"]))
-    return {name: as_feature(one) for name, one in kind["struct"].items()}
 
 
 def is_path(cell):
@@ -377,6 +350,27 @@ def located(cell, file, root):
     return str(tables.image_path(cell, file, Path(root))) if cell else cell
 
 
+# --- Tars
+
+
+def read_tars(found, root, wanted, cfg):
+    kinds = found["layout"]["types"]
+    features = Features({name: Image() if kind == "image" else as_feature(kind) for name, kind in kinds.items()})
+    given = {"layout": json.dumps(found["layout"]), "root": str(root)}
+    stamps = tuple(found["contents"].items())  # of the cache: a file may change
+    make = partial(Dataset.from_generator, tar_rows, features)
+    return {
+        split: partial(make, gen_kwargs={**given, "split": split, "stamps": stamps})
+        for split in found["layout"]["splits"]
+    }
+
+
+def tar_rows(layout, root, split, stamps):
+    listed = webdataset.Tars.listed(json.loads(layout), Path(root), [split])
+    for row in listed.rows(split):
+        yield {name: types.fitted(cell, listed.types[name]) for name, cell in row.items()}
+
+
 READERS = {
     "classes": read_classes,
     "described": read_described,
@@ -386,4 +380,5 @@ READERS = {
     "voc": read_voc,
     "yolo": read_yolo,
     "rows": read_rows,
+    "webdataset": read_tars,
 }

@@ -25,7 +25,7 @@ from .refusal import Refusal
 from .splits import KEYWORDS, of_images
 from .tree import EXTENSIONS, Listing, Survey, inside, relative, walk
 
-TEXTS = (".txt", ".caption")
+CAPTION_ENDINGS = (".txt", ".caption")
 MAX_CAPTION = 1 << 16  # bytes of one text
 
 
@@ -56,7 +56,11 @@ def looks_like(root: Path, here: dict[Path, Survey]) -> bool:
     """Whether most texts of a folder have images of the same name: of root, of its splits, of images/."""
     places = [one for one in here if one == root or one.name.lower() in {*KEYWORDS, *IMAGE_FOLDERS}]
     for one in places:
-        texts = [path for path in here[one].files(*TEXTS) if path.stem.lower() not in ("classes", "readme", "license")]
+        texts = [
+            path
+            for path in here[one].files(*CAPTION_ENDINGS)
+            if path.stem.lower() not in ("classes", "readme", "license")
+        ]
         pictured = [path for path in texts if any(path.with_suffix(end).is_file() for end in _ENDINGS)]
         if len(pictured) * 2 > len(texts):
             return True
@@ -70,7 +74,7 @@ def read(root: Path) -> Captions:
     """The pairs below root, in splits by the words in their folders. Raises Refusal."""
     if root.is_file():
         raise Refusal("invalid_input", f"local_dataset_path = {str(root)!r} is a file: give the folder of the images")
-    texts = {path.with_suffix(""): path for path in walk(root, root, TEXTS)}
+    texts = {path.with_suffix(""): path for path in walk(root, root, CAPTION_ENDINGS)}
     images = list(walk(root, root, EXTENSIONS))
     pairs = [(image, texts[image.with_suffix("")]) for image in images if image.with_suffix("") in texts]
     if not pairs:

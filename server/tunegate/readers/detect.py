@@ -28,7 +28,8 @@ _TARGETS = {name for names in TARGET_FOLDERS.values() for name in names}
 
 
 def detect(path: Path, wanted: str = "a dataset") -> str:
-    """The format: imagefolder, captions, segfolder, coco, voc, yolo, csv, jsonl, parquet or arrow.
+    """The format: imagefolder, captions, segfolder, coco, voc, yolo, csv, jsonl, parquet,
+    arrow or webdataset.
 
     wanted: what a Refusal says to give instead.
     """
@@ -54,7 +55,7 @@ def detect(path: Path, wanted: str = "a dataset") -> str:
         return "captions"
     if any(seen.folders & set(IMAGE_FOLDERS) and seen.folders & _TARGETS for seen in here.values()):
         return "segfolder"
-    for suffix, found in SUFFIXES.items():
+    for suffix, found in (*SUFFIXES.items(), (".tar", "webdataset")):
         if any(seen.files(suffix) for seen in here.values()):
             return found
     if has_image(path, depth=3):
@@ -68,7 +69,7 @@ def detect(path: Path, wanted: str = "a dataset") -> str:
 
 
 def _detect_file(path: Path) -> str:
-    if found := SUFFIXES.get(path.suffix.lower()):
+    if found := SUFFIXES.get(path.suffix.lower()) or {".tar": "webdataset"}.get(path.suffix.lower()):
         return found
     if path.suffix.lower() == ".json":
         if coco.is_coco(path):
@@ -84,5 +85,5 @@ def _detect_file(path: Path) -> str:
     raise Refusal(
         "rejected",
         f"local_dataset_path = {str(path)!r} is a {path.suffix or 'plain'} file: give a folder, or a "
-        ".parquet, .csv or .jsonl file; unpack archives first",
+        ".parquet, .csv, .jsonl or .tar file; unpack other archives first",
     )

@@ -153,7 +153,18 @@ INSTRUCTION = {
 }
 CAPTION = Role(
     "answer",
-    ("caption", "captions", "text", "texts", "description", "descriptions", "sentences", "alt_text", "blip_caption"),
+    (
+        "caption",
+        "captions",
+        "text",
+        "texts",
+        "description",
+        "descriptions",
+        "sentences",
+        "alt_text",
+        "blip_caption",
+        "txt",
+    ),
     "what the image shows, as text",
 )
 TEXT_ROLE = Role("text", ("text", "content", "document", "article", "body"), "text")

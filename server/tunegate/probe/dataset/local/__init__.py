@@ -8,7 +8,7 @@ from pathlib import Path
 
 from tunegate import tasks
 from tunegate.errors import ToolFailure
-from tunegate.probe.dataset.local import annotated, files, images
+from tunegate.probe.dataset.local import annotated, files, images, tars
 from tunegate.probe.dataset.table import Table
 from tunegate.readers.detect import detect
 from tunegate.readers.refusal import Refusal
@@ -21,6 +21,7 @@ _TABLES = {
     "coco": annotated.coco_table,
     "voc": annotated.voc_table,
     "yolo": annotated.yolo_table,
+    "webdataset": tars.tar_table,
 }
 
 
