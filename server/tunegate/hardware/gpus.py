@@ -102,7 +102,9 @@ def from_csv(text: str) -> Gpus:
     rows = [row for row in rows if len(row) == QUERY.count(",") + 1 and re.fullmatch(r"\d+\.[\d.]+|\[.*\]", row[1])]
     for index, (name, *cells, _) in enumerate(rows):
         if word := next((cell for cell in cells if cell.startswith("[") and cell != NO_MEMORY), None):
-            return Gpus(problem=f"nvidia-smi: GPU {index} ({name}) answers {word}: reset that GPU, or restart the machine")
+            return Gpus(
+                problem=f"nvidia-smi: GPU {index} ({name}) answers {word}: reset that GPU, or restart the machine"
+            )
     gpus = [
         Gpu(
             name,

@@ -177,7 +177,7 @@ def fits(shape: str, found: Feature) -> bool:
     if shape == "images":
         return "image" in (kind, inner)
     if shape == "label":
-        return kind in ("class", "int", "string", "bool")
+        return kind in ("class", "int", "float", "string", "bool")
     if shape == "labels":
         return inner in ("class", "int", "float", "string", "bool")
     if shape == "boxes":
