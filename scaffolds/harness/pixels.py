@@ -103,6 +103,13 @@ class Scaling:
         self.offset, self.scale = self.offset.to(pixels.device), self.scale.to(pixels.device)
         return torch.addcmul(self.offset, pixels.float(), self.scale)
 
+    def picture(self, pixels):
+        """One image as the model takes it, or as bytes before that, (3, height, width): a PIL image to look at."""
+        if pixels.dtype != torch.uint8:
+            known = torch.where(self.scale[0] == 0, 1, self.scale[0])
+            pixels = ((pixels.float() - self.offset[0]) / known)[[self.order.index(channel) for channel in range(3)]]
+        return Image.fromarray(pixels.round().clamp(0, 255).to(torch.uint8).permute(1, 2, 0).numpy())
+
 
 def uniform(processor, color):
     """What the processor makes of a one-colored image: (3). From its middle, which no padding reaches."""
