@@ -103,10 +103,10 @@ def rows_as_seen(cfg, meta, splits):
         classes = draw.classes(dataset)
         seen["objects"][split] = [len(found) for found in classes] if classes else []
         seen["tiles"][split] = []
-        for index in chosen(len(dataset), classes):
+        for index in chosen(len(dataset), classes, cfg["seed"]):
             batch = batch_of(readers[split], index, split)
             try:
-                tile = draw.tile(split, batch, dataset[index], meta)
+                tile = draw.tile(batch, dataset[index], meta)
             except Exception as error:
                 problems.append(f"row {index} of {split}: {said(error)}")
                 tile = tiles.Tile(f"row {index} could not be drawn ({said(error)})")
@@ -125,11 +125,11 @@ def batch_of(read, index, split):
         ) from error
 
 
-def chosen(length, classes):
+def chosen(length, classes, seed):
     """Which rows are shown. classes: those of each row; the next row is always one of a class that was shown least."""
     if not classes:
         return spread(length, SHOWN)
-    waiting, often, found = spread(length, SAMPLED), Counter(), []
+    waiting, often, found = random.Random(seed).sample(range(length), min(length, SAMPLED)), Counter(), []
     while waiting and len(found) < SHOWN:
         index = min(waiting, key=lambda one: min((often[name] for name in classes[one]), default=SHOWN))
         waiting.remove(index)
@@ -148,30 +148,30 @@ def shown(seen, split):
         "read.",
         "eval": "As the model is measured: nothing is augmented.",
     }[split]
-    learned = (
-        " <span class=learned>Marked</span> tokens are learned, all others only read." if has_tokens(found) else ""
-    )
-    wide = "rows" if has_tokens(found) else "pairs" if any(len(tile.pictures) > 1 for tile in found) else "tiles"
+    texts = any(tile.texts for tile in found)
+    wide = any(one.width > 1.5 * tiles.SIDE for tile in found for one in tile.pictures)
+    learned = "<span class=learned>Marked</span> is learned, all else only read." if texts else ""
     body = "".join(tile_html(tile, room) for tile in found)
-    return f"<p class=small>{how}{learned}</p><div class={wide}>{body}</div>"
-
-
-def has_tokens(found):
-    return any(tile.tokens for tile in found)
+    grid = "rows" if texts else "pairs" if wide else "tiles"
+    return f"<p class=small>{how} {learned}</p><div class={grid}>{body}</div>"
 
 
 def tile_html(tile, room):
     images = "".join(html_page.picture(tiles.jpeg(one, room), "jpeg", tile.caption) for one in tile.pictures)
-    words = "".join(
-        f"<span class=learned>{text(run)}</span>" if learned else text(run) for run, learned in tile.tokens
-    )
     return (
         "<div class=tile>"
         + (f"<div class=images>{images}</div>" if images else "")
-        + (f"<pre>{words}</pre>" if words else "")
-        + f"<p>{text(tile.caption)} <span class=number>{tile.number}</span></p>"
-        + "</div>"
+        + "".join(f"{heading(what)}<pre>{runs_html(runs)}</pre>" for what, runs in tile.texts)
+        + f"<p>{text(tile.caption)} <span class=number>{tile.number}</span></p></div>"
     )
+
+
+def heading(what):
+    return f"<p>{text(what)}</p>" if what else ""
+
+
+def runs_html(runs):
+    return "".join(f"<span class=learned>{text(run)}</span>" if learned else text(run) for run, learned in runs)
 
 
 # ---- the numbers

@@ -27,6 +27,7 @@ import torch
 from PIL import Image
 
 from harness.fast_trainer import FastTrainer
+from harness.tiles import picture_of
 
 
 class PixelTrainer(FastTrainer):
@@ -108,7 +109,7 @@ class Scaling:
         if pixels.dtype != torch.uint8:
             known = torch.where(self.scale[0] == 0, 1, self.scale[0])
             pixels = ((pixels.float() - self.offset[0]) / known)[[self.order.index(channel) for channel in range(3)]]
-        return Image.fromarray(pixels.round().clamp(0, 255).to(torch.uint8).permute(1, 2, 0).numpy())
+        return picture_of(pixels.float())
 
 
 def uniform(processor, color):

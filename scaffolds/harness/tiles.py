@@ -29,12 +29,18 @@ MOST = 1200  # characters of a run of tokens that are shown, from its two ends
 
 @dataclass
 class Tile:
-    """caption: the classes in words, or what else is to be learned. pictures: PIL. tokens: [(text, is it learned)]."""
+    """caption: the classes in words, or what else is to be learned. pictures: PIL. texts: [(what it is, [(text, is it
+    learned)])]."""
 
     caption: str
     pictures: list = field(default_factory=list)
-    tokens: list = field(default_factory=list)
+    texts: list = field(default_factory=list)
     number: int = 0  # of the row in data/
+
+
+def picture_of(pixels):
+    """Values from 0 to 255 (3, height, width), a tensor -> a PIL image."""
+    return Image.fromarray(pixels.round().clamp(0, 255).permute(1, 2, 0).numpy().astype(np.uint8))
 
 
 def at_size(image):

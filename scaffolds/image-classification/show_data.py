@@ -25,14 +25,16 @@ def reader(split, dataset, cfg, processor):
     return lambda index: {**collate([view[index]]), "scaling": scaling}
 
 
-def tile(split, batch, row, meta):
+def tile(batch, row, meta):
     image, _ = at_size(batch["scaling"].picture(batch["pixel_values"][0]))
     return Tile(meta["class_names"][batch["labels"][0]], [image])
 
 
 def classes(dataset):
+    """The classes of each row; None where they are not known without drawing it."""
     return [[label] for label in dataset["label"]]
 
 
 def lengths(dataset, processor):
+    """{what: numbers}, one for each row: what is counted beside images and objects."""
     return {}
