@@ -20,7 +20,10 @@ from datasets import Image, List
 from harness import pictures
 from harness.html_page import table, text
 
-SAMPLED = 1000  # rows of a split whose sizes and lengths are measured
+SAMPLED = 1000  # rows of a split whose sizes and objects are counted
+MEASURED = 300  # rows of a split whose lengths are measured
+LONGEST = 80  # characters of a name
+NAMES = {"train": "training", "eval": "evaluation"}
 CLASSES = 40  # of a histogram; of more, the most frequent and the rarest half
 COUNTED = {
     "image-classification": "images",
@@ -35,6 +38,9 @@ def spread(length, count):
     """`count` indices at equal distances, all where there are fewer."""
     count = min(count, length)
     return [i * length // count for i in range(count)]
+
+
+MISSING = "<span class=lost>none</span>"  # of a class
 
 
 def left_out(meta):
@@ -54,7 +60,7 @@ def left_out(meta):
             (part["split"], f"left out: {why}", f"{count:,} objects", share(count, objects))
             for why, count in part["objects_left_out"].items()
         ]
-    return table(("split", "", "", ""), lines)
+    return table(("split", "rows", "count", "share"), lines)
 
 
 def share(count, total):
@@ -74,8 +80,8 @@ def class_histogram(cfg, meta):
         note = f" The {CLASSES // 2} most frequent and the {CLASSES // 2} rarest of {len(ordered)} classes."
     what = COUNTED.get(cfg["task"], "rows")
     bars = "".join(
-        f"<tr><td>{text(name)}</td>{bar(train[name], max(train.values()))}"
-        f"{bar(evaluation.get(name, 0), max(evaluation.values(), default=0))}</tr>"
+        f"<tr><td>{text(name[:LONGEST])}</td>{bar(train[name], max(train.values()), MISSING)}"
+        f"{bar(evaluation.get(name, 0), max(evaluation.values(), default=0), MISSING)}</tr>"
         for name in names
     )
     return (
@@ -84,10 +90,10 @@ def class_histogram(cfg, meta):
     )
 
 
-def bar(count, most):
-    """A table's cell."""
+def bar(count, most, empty="–"):
+    """A table's cell. empty: what stands in it where nothing was counted."""
     if not count:
-        return "<td><span class=lost>none</span></td>"
+        return f"<td>{empty}</td>"
     return f'<td><div class="bar w{max(1, round(100 * count / most))}"></div><span>{count:,}</span></td>'
 
 
@@ -95,17 +101,9 @@ def measures(seen, splits):
     """Histograms of what can be counted in a row: the sides of its images, its tokens, its objects."""
     found = {}  # what -> split -> numbers
     for split, dataset in splits.items():
-        for what, numbers in {
-            **image_sides(dataset),
-            **(seen["lengths"].get(split) or {}),
-            **({"objects in an image": seen["objects"][split]} if several(seen["objects"].get(split)) else {}),
-        }.items():
+        for what, numbers in {**image_sides(dataset), **seen.counts.get(split, {})}.items():
             found.setdefault(what, {})[split] = numbers
     return "".join(histogram(what, by_split) for what, by_split in found.items())
-
-
-def several(counts):
-    return bool(counts) and max(counts) > 1
 
 
 def image_sides(dataset):
@@ -130,16 +128,14 @@ def histogram(what, by_split):
         return ""
     edges = bins(min(numbers), max(numbers))
     counts = {split: Counter(place(number, edges) for number in found) for split, found in by_split.items()}
-    head = "".join(f"<th>{'training' if split == 'train' else 'evaluation'}</th>" for split in counts)
+    head = "".join(f"<th>{NAMES[split]}</th>" for split in counts)
     lines = "".join(
         f"<tr><td>{text(between(edges, i))}</td>"
         + "".join(bar(count[i], max(count.values())) for count in counts.values())
         + "</tr>"
         for i in range(len(edges) - 1)
     )
-    measured = ", ".join(
-        f"{len(found):,} {'training' if split == 'train' else split}" for split, found in by_split.items()
-    )
+    measured = ", ".join(f"{len(found):,} {NAMES[split]}" for split, found in by_split.items())
     return f"<table class=bars><tr><th>{text(what)}</th>{head}</tr>{lines}</table><p class=small>of {measured}</p>"
 
 

@@ -24,18 +24,20 @@ import json
 import os
 import random
 from collections import Counter
+from dataclasses import dataclass, field
 from importlib import import_module
 from pathlib import Path
 
 from huggingface_hub import hf_hub_download
 
 from harness import html_page, tiles
-from harness.data_numbers import SAMPLED, class_histogram, left_out, measures, spread
+from harness.data_numbers import MEASURED, SAMPLED, class_histogram, left_out, measures, spread
 from harness.html_page import bullets, table, text
 from harness.project import REPORTS, ROOT, load_split, write_json
 
 PAGE = "data.html"
 SHOWN = 12  # rows of a split
+MOST = 400  # characters below a row
 ROOM = 1_800_000  # bytes that all pictures together may have
 DRAWN_WITH = ("model_id", "model_revision", "image_size", "crop_scale_min", "horizontal_flip", "max_length")
 
@@ -46,50 +48,65 @@ def write(cfg, meta):
     Raises SystemExit on a row that no batch can be made of.
     """
     splits = {split: load_split(split) for split in ("train", "eval")}
-    seen, problems = rows_as_seen(cfg, meta, splits)
+    seen = rows_as_seen(cfg, meta, splits)
+    name = f"Data of {model_name(cfg)}: {source(cfg)}"
     parts = [
-        f"<h1>{text(title(cfg))}</h1>",
+        f"<h1>{text(name)}</h1>",
         "<p class=small>The data as the model will see them. Look for what no rule finds: wrong names, boxes beside "
         "their objects, mirrored writing, answers that are cut or missing, one kind of row only.</p>",
         table((), about(cfg, meta)),
     ]
-    for heading, make in (
-        ("Left out", lambda: left_out(meta)),
+    for title, make in (
+        ("Rows read and left out", lambda: left_out(meta)),
         ("The probe warned", lambda: warned(cfg)),
-        ("Training rows", lambda: shown(seen, "train")),
-        ("Evaluation rows", lambda: shown(seen, "eval")),
+        ("Training rows", lambda: shown(seen, "train", cfg)),
+        ("Evaluation rows", lambda: shown(seen, "eval", cfg)),
         ("Classes", lambda: class_histogram(cfg, meta)),
         ("Sizes and lengths", lambda: measures(seen, splits)),
     ):
         try:
             body = make()
         except Exception as error:  # a part of a page is no reason to train nothing
-            problems.append(f"{heading}: {said(error)}")
+            seen.problems.append(f"{title}: {said(error)}")
             body = f"<p class=lost>This part could not be drawn ({text(said(error))}).</p>"
-        parts += [f"<h2>{heading}</h2>{body}"] if body else []
+        parts += [f"<h2>{title}</h2>{body}"] if body else []
+    save(html_page.whole(name, parts, STYLE))
+    counts = {split: len(found) for split, found in seen.tiles.items()}
+    facts = {"rows": counts, "without_rows": seen.without, "problems": seen.problems}
+    write_json(REPORTS / "data.json", {**facts, "drawn_with": {key: cfg[key] for key in DRAWN_WITH if key in cfg}})
+    print(f"reports/{PAGE}: {counts['train']} training and {counts['eval']} evaluation rows to look at")
+
+
+def save(page):
+    """Write, then rename. What is no text (half a character of UTF-16) becomes a question mark."""
     REPORTS.mkdir(exist_ok=True)
     temporary = REPORTS / f".{PAGE}.tmp"
-    temporary.write_text(html_page.whole(title(cfg), parts, STYLE), encoding="utf-8")
+    temporary.write_bytes(page.encode("utf-8", "replace"))
     os.replace(temporary, REPORTS / PAGE)
-    counts = {split: len(seen["tiles"].get(split, ())) for split in splits}
-    facts = {"rows": counts, "without_rows": seen["without"], "problems": problems}
-    write_json(REPORTS / "data.json", {**facts, "drawn_with": {key: cfg.get(key) for key in DRAWN_WITH if key in cfg}})
-    print(f"reports/{PAGE}: {counts['train']} training and {counts['eval']} evaluation rows to look at")
 
 
 def said(error):
     """An error in a line; where it names no reason, its kind."""
-    lines = str(error).strip().splitlines()
+    lines = str(error).encode("utf-8", "replace").decode().strip().splitlines()
     return f"{type(error).__name__}: {lines[0][:200]}" if lines else type(error).__name__
 
 
 # ---- the rows
 
 
+@dataclass
+class Seen:
+    """What could be seen with the model's processor. tiles: split -> Tiles. counts: split -> {what: a number of each
+    row}. without: why there are no rows. problems: what could not be drawn."""
+
+    tiles: dict = field(default_factory=lambda: {"train": [], "eval": []})
+    counts: dict = field(default_factory=dict)
+    without: str | None = None
+    problems: list = field(default_factory=list)
+
+
 def rows_as_seen(cfg, meta, splits):
-    """({"tiles": {split: [Tile]}, "lengths": {split: {what: numbers}}, "objects": {split: numbers}, "without": why
-    there are no rows, or None}, what could not be drawn)"""
-    seen, problems = {"tiles": {}, "lengths": {}, "objects": {}, "without": None}, []
+    seen = Seen()
     try:
         if not Path(cfg["model_id"]).is_dir():
             hf_hub_download(cfg["model_id"], "config.json", revision=cfg["model_revision"])
@@ -97,23 +114,32 @@ def rows_as_seen(cfg, meta, splits):
         processor = import_module("model").load_processor(cfg)
         readers = {split: draw.reader(split, dataset, cfg, processor) for split, dataset in splits.items()}
     except (Exception, SystemExit) as error:
-        return {**seen, "without": said(error)}, problems
+        seen.without = said(error)
+        return seen
     random.seed(cfg["seed"])  # of augmentation
     for split, dataset in splits.items():
-        classes = draw.classes(dataset)
-        seen["objects"][split] = [len(found) for found in classes] if classes else []
-        seen["tiles"][split] = []
-        for index in chosen(len(dataset), classes, cfg["seed"]):
-            batch = batch_of(readers[split], index, split)
-            try:
-                tile = draw.tile(batch, dataset[index], meta)
-            except Exception as error:
-                problems.append(f"row {index} of {split}: {said(error)}")
-                tile = tiles.Tile(f"row {index} could not be drawn ({said(error)})")
-            tile.number = index
-            seen["tiles"][split].append(tile)
-        seen["lengths"][split] = draw.lengths(dataset.select(spread(len(dataset), SAMPLED)), processor)
-    return seen, problems
+        sampled = spread(len(dataset), SAMPLED)
+        classes = draw.classes(dataset.select(sampled))
+        for index in chosen(sampled, classes, cfg["seed"]):
+            seen.tiles[split].append(tile_of(draw, readers[split], dataset, index, split, meta, seen.problems))
+        several = classes and max(map(len, classes)) > 1
+        seen.counts[split] = {"objects in an image": [len(found) for found in classes]} if several else {}
+        try:
+            seen.counts[split] |= draw.lengths(dataset.select(spread(len(dataset), MEASURED)), processor)
+        except Exception as error:
+            seen.problems.append(f"lengths of {split}: {said(error)}")
+    return seen
+
+
+def tile_of(draw, read, dataset, index, split, meta, problems):
+    batch = batch_of(read, index, split)
+    try:
+        tile = draw.tile(batch, dataset[index], meta)
+    except Exception as error:  # of the drawing: the batch is there
+        problems.append(f"row {index} of {split}: {said(error)}")
+        tile = tiles.Tile(f"could not be drawn ({said(error)})")
+    tile.number, tile.caption = index, tile.caption[:MOST]
+    return tile
 
 
 def batch_of(read, index, split):
@@ -125,35 +151,46 @@ def batch_of(read, index, split):
         ) from error
 
 
-def chosen(length, classes, seed):
-    """Which rows are shown. classes: those of each row; the next row is always one of a class that was shown least."""
+def chosen(sampled, classes, seed):
+    """Which of the sampled rows are shown. classes: those of each; the next row is always of a class that was shown
+    least."""
     if not classes:
-        return spread(length, SHOWN)
-    waiting, often, found = random.Random(seed).sample(range(length), min(length, SAMPLED)), Counter(), []
+        return [sampled[i] for i in spread(len(sampled), SHOWN)]
+    waiting, often, found = list(zip(sampled, map(set, classes), strict=True)), Counter(), []
+    random.Random(seed).shuffle(waiting)
     while waiting and len(found) < SHOWN:
-        index = min(waiting, key=lambda one: min((often[name] for name in classes[one]), default=SHOWN))
-        waiting.remove(index)
-        found.append(index)
-        often.update(set(classes[index]))
+        row = min(waiting, key=lambda one: min((often[name] for name in one[1]), default=SHOWN // 2))
+        waiting.remove(row)
+        found.append(row[0])
+        often.update(row[1])
     return sorted(found)
 
 
-def shown(seen, split):
-    if seen["without"]:
-        return f"<p class=lost>No rows are shown: {text(seen['without'])}</p>"
-    room = ROOM // max(1, sum(len(tile.pictures) for rows in seen["tiles"].values() for tile in rows))
-    found = seen["tiles"][split]
-    how = {
-        "train": "By the transform and the collator of training; pictures are augmented anew each time that a row is "
-        "read.",
-        "eval": "As the model is measured: nothing is augmented.",
-    }[split]
+def shown(seen, split, cfg):
+    if seen.without:
+        return f"<p class=lost>No rows are shown: {text(seen.without)}</p>"
+    room = ROOM // max(1, sum(len(tile.pictures) for rows in seen.tiles.values() for tile in rows))
+    found = seen.tiles[split]
     texts = any(tile.texts for tile in found)
     wide = any(one.width > 1.5 * tiles.SIDE for tile in found for one in tile.pictures)
-    learned = "<span class=learned>Marked</span> is learned, all else only read." if texts else ""
     body = "".join(tile_html(tile, room) for tile in found)
     grid = "rows" if texts else "pairs" if wide else "tiles"
-    return f"<p class=small>{how} {learned}</p><div class={grid}>{body}</div>"
+    return f"<p class=small>{how_read(split, cfg, texts)}</p><div class={grid}>{body}</div>"
+
+
+def how_read(split, cfg, texts):
+    """What the rows of a split went through. HTML: there are no words of others in it."""
+    marked, method = "<span class=learned>Marked</span>", cfg["training_method"]
+    if texts and method == "grpo":
+        return "The model writes its own answers to these; rewards.py scores them, by the columns named below each."
+    if texts and method == "dpo":
+        return f"Both answers to each prompt. {marked}: what is made likelier (chosen), or less likely (rejected)."
+    if texts:
+        learned = f"{marked} tokens are learned, all others only read."
+        return learned if split == "train" else "As the model is measured; what is marked, it has to predict."
+    if split == "train":
+        return "By the transform and the collator of training. They are augmented anew each time that they are read."
+    return "As the model is measured: nothing is augmented."
 
 
 def tile_html(tile, room):
@@ -177,8 +214,8 @@ def runs_html(runs):
 # ---- the numbers
 
 
-def title(cfg):
-    return f"Data of {cfg['model_id'].rstrip('/').rpartition('/')[2]}: {source(cfg)}"
+def model_name(cfg):
+    return Path(cfg["model_id"]).name if Path(cfg["model_id"]).is_absolute() else cfg["model_id"]
 
 
 def source(cfg):
@@ -195,7 +232,7 @@ def about(cfg, meta):
     revision = f" at {cfg['model_revision'][:12]}" if cfg["model_revision"] else ""
     return [
         ("Task", f"{cfg['task']}, {cfg['training_method']}"),
-        ("Model", f"{cfg['model_id'] if cfg['dataset_id'] else Path(cfg['model_id']).name}{revision}"),
+        ("Model", f"{model_name(cfg)}{revision}"),
         ("Rows", rows),
         *([("Classes", f"{len(meta['class_names'])}")] if meta["class_names"] else []),
         *([("Settings", drawn)] if drawn else []),

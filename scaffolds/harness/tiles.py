@@ -23,8 +23,9 @@ from PIL import Image
 from harness import overlays
 
 SIDE = 320  # pixels: the longer side of a picture that is shown
-REPEATED = 4  # so many equal tokens in a row are written as one, with their number
+REPEATED = 9  # so many equal tokens in a row are written as one, with their number
 MOST = 1200  # characters of a run of tokens that are shown, from its two ends
+RUNS = 12  # of a row that are shown, from its two ends
 
 
 @dataclass
@@ -70,9 +71,9 @@ def jpeg(image, most):
     for quality in (88, 75, 60, 40, 20):
         file = io.BytesIO()
         image.convert("RGB").save(file, "JPEG", quality=quality, subsampling=0)
-        if file.tell() <= most:
-            break
-    return file.getvalue()
+        if file.tell() <= most or min(image.size) < 32:
+            return file.getvalue()
+    return jpeg(image.reduce(2), most)
 
 
 def token_runs(tokens, learned, decode):
@@ -80,7 +81,9 @@ def token_runs(tokens, learned, decode):
     found = []
     for known, group in groupby(zip(tokens, learned, strict=True), key=lambda pair: bool(pair[1])):
         found.append((shortened(written([token for token, _ in group], decode)), known))
-    return found
+    if len(found) <= RUNS:
+        return found
+    return [*found[: RUNS // 2], (f" ⟨{len(found) - RUNS} more parts⟩ ", False), *found[-RUNS // 2 :]]
 
 
 def written(tokens, decode):

@@ -34,6 +34,8 @@ META = {
     "train_histogram": {"a": 8, "b": 0},
     "eval_histogram": {"a": 4, "b": 0},
 }
+PAGE = "<!doctype html><html><body><h1>Data</h1><p class=small>rows</p></body></html>"
+TOLD = {"rows": {"train": 8, "eval": 4}, "without_rows": None, "problems": [], "drawn_with": {"image_size": 224}}
 JPEG = b"\xff\xd8\xff\xe0" + bytes(300) + b"\xff\xd9"
 
 
@@ -55,6 +57,8 @@ def judge(run: Run, stage: str, exit_code: int = 0) -> verdicts.Verdict:
 def run(tmp_path) -> Run:
     found = Run(tmp_path)
     put(found, "data/meta.json", META)
+    put(found, "reports/data.html", PAGE)
+    put(found, "reports/data.json", TOLD)
     for split in ("train", "eval"):
         put(found, f"data/{split}/data-00000-of-00001.arrow", "rows")
     return found
