@@ -60,14 +60,10 @@ def data_page(run: Run) -> tuple[dict, list[str], list[str]]:
     if not path.is_file():
         return {}, [], [f"{DATA_PAGE} is missing, the picture of the data: render the project again"]
     told, page = read_json(run, "reports/data.json"), path.read_text()
-    rows = told["rows"]
-    seen = f"{rows['train']} training and {rows['eval']} evaluation rows as the model will see them"
-    notes = [
-        f"show the user {path} before training: {'no rows' if told['without_rows'] else seen}, classes, sizes, what is left out"
-    ]
-    notes += [f"{DATA_PAGE} shows no rows: {told['without_rows']}"] if told["without_rows"] else []
+    notes = [f"{DATA_PAGE} shows no rows: {told['without_rows']}"] if told["without_rows"] else []
     notes += [f"{DATA_PAGE} could not draw all: {told['problems'][0]}"] if told["problems"] else []
-    return {"page": DATA_PAGE, "drawn_with": told["drawn_with"]}, notes, _not_a_page(DATA_PAGE, page)
+    facts = {"page": DATA_PAGE, "page_rows": told["rows"], "drawn_with": told["drawn_with"]}
+    return facts, notes, _not_a_page(DATA_PAGE, page)
 
 
 def _not_a_page(name: str, page: str) -> list[str]:

@@ -44,7 +44,9 @@ def prepare(run: Run, config: RunConfig) -> tuple[dict, list[str]]:
             problems.append(f"data/{split} holds no Arrow file")
     compared = prepared.reconcile(run, config, meta)
     page, notes, wrong = shown.data_page(run)
-    return facts | compared.facts | page | {"notes": compared.notes + notes}, problems + compared.problems + wrong
+    facts |= compared.facts | page
+    facts |= {"notes": compared.notes + notes} if compared.notes + notes else {}
+    return facts, problems + compared.problems + wrong
 
 
 def smoke(run: Run, config: RunConfig) -> tuple[dict, list[str]]:
