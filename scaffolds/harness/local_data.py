@@ -24,20 +24,22 @@ from pathlib import Path
 
 import pyarrow
 import pyarrow.parquet
-from datasets import ClassLabel, Dataset, Features, Json, List, Value, concatenate_datasets, load_dataset
+from datasets import ClassLabel, Dataset, Features, Image, Value, concatenate_datasets, load_dataset
 from datasets.exceptions import DatasetGenerationError
 
+from harness import pictures
+from harness.features import as_feature, object_features, panoptic_features
 from harness.outlines import as_rle
 from harness.project import ROOT
-from harness.readers import coco, image_folder, manifest, pairs, tables, types, voc
+from harness.readers import captions, coco, image_folder, manifest, pairs, tables, types, voc, webdataset, yolo
+from harness.readers.conversations import IMAGE_COLUMNS
 from harness.readers.refusal import Refusal
 
 MANIFEST = ROOT / "harness" / manifest.FILE
 DOWNLOADS = ROOT / ".cache/dataset"
-PICTURES = ("image", "mask", "depth_map")  # columns of a table that may hold paths
+PICTURES = (*IMAGE_COLUMNS, "mask", "depth_map")  # columns of a table that may hold paths
 TEXT = (".csv", ".jsonl")
 THREADS = 8  # of downloads
-SCALARS = {"null": "string", "bool": "bool", "int": "int64", "float": "float64", "string": "string"}
 OF_HUB = ("dataset_id", "revision", "config")  # of the manifest
 
 
@@ -169,6 +171,15 @@ def paired(listed, column):
     )
 
 
+def read_captions(found, root, wanted, cfg):
+    listed = captions.Captions.listed(found["layout"], root)
+    return {split: partial(captioned, listed, split) for split in listed.splits}
+
+
+def captioned(listed, split):
+    return Dataset.from_list([{"image": str(row["image"]), "text": row["text"]} for row in listed.rows(split)])
+
+
 def read_voc(found, root, wanted, cfg):
     listed = voc.Voc.listed(found["layout"], root)
     features = object_features(listed.names)
@@ -210,6 +221,33 @@ def object_row(row, features):
     return {"image": str(row["image"]), "width": row["width"], "height": row["height"], "objects": objects}
 
 
+def read_yolo(found, root, wanted, cfg):
+    listed = yolo.Yolo.listed(found["layout"], root)
+    features = object_features(list(listed.names.values()), cfg["task"] == "instance-segmentation")
+    return {split: partial(of_yolo, listed, split, features) for split in listed.splits}
+
+
+def of_yolo(listed, split, features):
+    return Dataset.from_list([in_frame(row, features) for row in listed.rows(split)], features=features)
+
+
+def in_frame(row, features):
+    """A row whose outlines are shares of the upright image, with them in its pixels. Boxes stay shares."""
+    objects = {**row["objects"], "iscrowd": [0] * len(row["objects"]["bbox"])}
+    if "segmentation" not in features["objects"]:
+        return object_row({**row, "width": None, "height": None, "objects": objects}, features)
+    try:
+        width, height = pictures.opened({"bytes": None, "path": str(row["image"])}).size
+    except Exception:  # a damaged picture: its row is left out later, and counted
+        width = height = None
+    scaled = [
+        [[value * (height if i % 2 else width) for i, value in enumerate(outline)]] if outline and width else None
+        for outline in objects["segmentation"]
+    ]
+    objects["segmentation"] = scaled
+    return object_row({**row, "width": width, "height": height, "objects": objects}, features)
+
+
 def stuff(cfg):
     """The categories that a local COCO file says are no things; None where it does not say."""
     return (load_manifest(cfg)["layout"] or {}).get("stuff")
@@ -217,22 +255,6 @@ def stuff(cfg):
 
 def panoptic_row(row, features):
     return {**row, "image": str(row["image"]), "mask": str(row["mask"])}
-
-
-def object_features(names, outlined=False):
-    objects = {
-        "bbox": List(List(Value("float64"))),
-        "category": List(ClassLabel(names=list(names))),
-        "iscrowd": List(Value("int64")),
-    }
-    if outlined:
-        objects["segmentation"] = List({"counts": Value("string"), "size": List(Value("int64"))})
-    return Features({"image": Value("string"), "width": Value("int64"), "height": Value("int64"), "objects": objects})
-
-
-def panoptic_features(names):
-    segment = {"id": Value("int64"), "category_id": ClassLabel(names=names), "iscrowd": Value("int64")}
-    return Features({"image": Value("string"), "mask": Value("string"), "segments_info": List(segment)})
 
 
 # --- Tables
@@ -276,17 +298,6 @@ def text_rows(files, root, kinds, images, stamps):
         for row in tables.rows_of(file):
             row = {name: types.fitted(row.get(name), kind) for name, kind in kinds.items()}
             yield row | {name: located(row[name], file, root) for name in images if is_path(row.get(name))}
-
-
-def as_feature(kind):
-    """A type of readers/types.py -> the feature of `datasets`."""
-    if kind == "json":
-        return Json()
-    if isinstance(kind, str):
-        return Value(SCALARS[kind])
-    if "list" in kind:
-        return List(as_feature(kind["list"]))
-    return {name: as_feature(one) for name, one in kind["struct"].items()}
 
 
 def is_path(cell):
@@ -339,11 +350,35 @@ def located(cell, file, root):
     return str(tables.image_path(cell, file, Path(root))) if cell else cell
 
 
+# --- Tars
+
+
+def read_tars(found, root, wanted, cfg):
+    kinds = found["layout"]["types"]
+    features = Features({name: Image() if kind == "image" else as_feature(kind) for name, kind in kinds.items()})
+    given = {"layout": json.dumps(found["layout"]), "root": str(root)}
+    stamps = tuple(found["contents"].items())  # of the cache: a file may change
+    make = partial(Dataset.from_generator, tar_rows, features)
+    return {
+        split: partial(make, gen_kwargs={**given, "split": split, "stamps": stamps})
+        for split in found["layout"]["splits"]
+    }
+
+
+def tar_rows(layout, root, split, stamps):
+    listed = webdataset.Tars.listed(json.loads(layout), Path(root), [split])
+    for row in listed.rows(split):
+        yield {name: types.fitted(cell, listed.types[name]) for name, cell in row.items()}
+
+
 READERS = {
     "classes": read_classes,
     "described": read_described,
     "pairs": read_pairs,
+    "captions": read_captions,
     "coco": read_coco,
     "voc": read_voc,
+    "yolo": read_yolo,
     "rows": read_rows,
+    "webdataset": read_tars,
 }

@@ -9,7 +9,7 @@ from mcp.server.mcpserver import Context, Elicit, ElicitationResult, Resolve
 from pydantic import Field
 
 from tunegate import evidence, rundir, tasks
-from tunegate.config import PlatformName, RunConfig, Task, keys_asking
+from tunegate.config import LocalDatasetFormat, PlatformName, RunConfig, Task, keys_asking
 from tunegate.errors import ToolFailure
 from tunegate.evidence import approvals
 from tunegate.evidence.approvals import Approval
@@ -211,9 +211,7 @@ def probe_dataset(
     local_dataset_path: Annotated[
         str | None, Field(description="read-only folder or file on the server's machine")
     ] = None,
-    local_dataset_format: Literal[
-        "auto", "imagefolder", "coco", "voc", "segfolder", "jsonl", "arrow", "parquet", "csv"
-    ] = "auto",
+    local_dataset_format: LocalDatasetFormat = "auto",
     dataset_config: str | None = None,
     train_split: str | None = None,
     eval_split: str | None = None,
@@ -249,6 +247,7 @@ def probe_dataset(
         train_split=train_split,
         eval_split=eval_split,
         column_map=column_map,
+        caption_prompt=config.caption_prompt,
         box_format=box_format,
         container=ProbeContainer(run.path, call.again("a container is still reading the dataset")),
     )

@@ -119,6 +119,12 @@ def _facts(table: Table, request: DatasetRequest) -> dict[str, Any]:
     if eval_labels and labels.complete and (new := sorted(set(eval_labels.counts) - set(labels.counts))):
         warnings.append(f"{len(new)} classes of split {evaluation!r} are not in {train!r}: {', '.join(new[:5])}")
     _undeclared_image(table, mapping, warnings)
+    if mapping.reshape == "caption_to_messages":
+        warnings.append(
+            f"the captions in {mapping.columns['caption']!r} answer no question: each is the answer to "
+            f"{request.caption_prompt!r}, which is caption_prompt of config.yaml; exact_match counts a caption only where it is "
+            "the same word for word, so judge by the samples and the loss"
+        )
     look = Look(table, mapping, request.task, train, evaluation)
     found = look.findings([] if mapping.form == "segments" else names, _box_format(request, mapping))
     names = names or mask_names(table, found, warnings)

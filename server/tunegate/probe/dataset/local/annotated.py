@@ -1,4 +1,4 @@
-"""COCO and VOC as Tables: rows are images with their objects, whose classes count from 0."""
+"""COCO, VOC and YOLO as Tables: rows are images with their objects, whose classes count from 0."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tunegate.probe.dataset.columns import Feature, list_of, struct_of
 from tunegate.probe.dataset.labels import Labels
 from tunegate.probe.dataset.local.images import IMAGE, pairs_table, picture
 from tunegate.probe.dataset.table import N_ROWS, Rows, Table
-from tunegate.readers import coco, voc
+from tunegate.readers import coco, voc, yolo
 from tunegate.readers.tree import spread
 
 NUMBER, WHOLE = Feature("float", "float"), Feature("int", "int")
@@ -99,4 +99,34 @@ def voc_table(path: Path, task: str) -> Table:
     features = {"image": IMAGE, "objects": struct_of(objects)}
     return Table(
         "voc", counts, features, read, count, every, listing=found.listing, warnings=found.warnings, facts=facts
+    )
+
+
+def yolo_table(path: Path, task: str) -> Table:
+    found = yolo.read(path)
+    names = tuple(found.names.values())
+
+    def row(item: yolo.Item) -> dict[str, Any]:
+        return _with_pictures(found.row(item), path)
+
+    def read(split: str) -> Rows:
+        group = found.splits[split]
+        return Rows([row(item) for item in spread(group, N_ROWS)], complete=len(group) <= N_ROWS, spread=True)
+
+    def count(split: str, column: str) -> Labels | None:
+        counts = found.classes[split]
+        return Labels(counts, seen=counts.total(), complete=True) if column == "objects.category" else None
+
+    def every(split: str, columns: list[str]) -> Iterator[dict[str, Any]]:
+        return ({"image": picture(item.image, path)} for item in found.splits[split])
+
+    category = Feature("class", f"ClassLabel({len(names)})", names)
+    objects = {"bbox": list_of(list_of(NUMBER)), "category": list_of(category)}
+    if found.outlines["polygons"]:
+        objects["segmentation"] = list_of(Feature("list", "polygon"))
+    counts = {split: len(group) for split, group in found.splits.items()}
+    features = {"image": IMAGE, "objects": struct_of(objects)}
+    facts = {"box_format": "cxcywh"}
+    return Table(
+        "yolo", counts, features, read, count, every, listing=found.listing, warnings=found.warnings, facts=facts
     )

@@ -11,7 +11,7 @@ from tunegate.probe.dataset.columns import Feature, value_feature
 from tunegate.probe.dataset.labels import Labels, count_some
 from tunegate.probe.dataset.pictures import Picture, from_path
 from tunegate.probe.dataset.table import N_ROWS, Rows, Table
-from tunegate.readers import image_folder, pairs
+from tunegate.readers import captions, image_folder, pairs
 from tunegate.readers.tree import relative, spread
 
 IMAGE = Feature("image", "Image")
@@ -73,6 +73,25 @@ def _described(root: Path, found: image_folder.Described) -> Table:
     return Table(
         "imagefolder", counts, features, read, count, every, listing=found.listing, warnings=found.warnings, names=names
     )
+
+
+def captioned(path: Path, task: str) -> Table:
+    """Images with a text of the same name beside each."""
+    found = captions.read(path)
+
+    def row(pair: tuple[Path, Path]) -> dict[str, Any]:
+        return {"image": picture(pair[0], path), "text": captions.text_of(pair[1])}
+
+    def read(split: str) -> Rows:
+        group = found.splits[split]
+        return Rows([row(pair) for pair in spread(group, N_ROWS)], complete=len(group) <= N_ROWS, spread=True)
+
+    def every(split: str, columns: list[str]) -> Iterator[dict[str, Any]]:
+        return map(row, found.splits[split])
+
+    counts = {split: len(group) for split, group in found.splits.items()}
+    features = {"image": IMAGE, "text": Feature("string", "string")}
+    return Table("captions", counts, features, read, every=every, listing=found.listing, warnings=found.warnings)
 
 
 def segfolder(path: Path, task: str) -> Table:
