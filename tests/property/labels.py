@@ -1,0 +1,88 @@
+"""Tables of pictures and labels."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tests.property import tables
+from tests.property.folders import PICTURES, labeled
+from tests.property.pictures import store
+from tests.property.world import Example, layout, leftovers
+
+ODDITIES = (
+    *PICTURES,
+    "odd names",
+    "splits",
+    "splits and test",
+    "leftovers",
+    "unused columns",
+    "no label",
+    "the file itself",
+)
+TEXT = (*ODDITIES, "byte order mark", "quoted line breaks", "backslashes", "numbers for classes", "missing file")
+
+
+def table(example: Example, kind: str) -> None:
+    rng = example.rng
+    names, example.rows, drawn = labeled(example, 16)
+    if example.odd("numbers for classes"):
+        numbers = rng.choice((["0", "1", "2", "3"], ["10", "9", "100", "7"]))
+        for row in example.rows:
+            row.value = numbers[names.index(row.value)]
+    declared = example.odd("class labels")
+    found: list[tuple[str, dict[str, Any]]] = []
+    for row, (image, style) in zip(example.rows, drawn, strict=True):
+        path = store(
+            example,
+            image,
+            row.key,
+            (example.data if kind in ("csv", "jsonl") else example.folder / "raw") / "pictures" / f"{row.key}",
+            style,
+        )
+        line = {"image": _cell(example, kind, path), "label": names.index(row.value) if declared else row.value}
+        if example.odd("unused columns"):
+            line |= {"id": row.key, "remark": rng.choice(("", "blurred, at night", "ü"))}
+        if example.odd("quoted line breaks"):
+            line["text"] = 'first line\nsecond, "quoted" line'
+        if example.odd("no label") and row.key % 5 == 4:
+            line["label"] = "" if kind == "csv" else -1 if declared else None
+            row.problem = row.problem or "no label"
+        if example.odd("missing file") and row.key == 3:
+            path.unlink()
+            row.problem = row.problem if row.problem == "no label" else "image cannot be read"
+        found.append((row.split, line))
+    features = {"image": tables.IMAGE} | ({"label": {"_type": "ClassLabel", "names": names}} if declared else {})
+    example.path = tables.write(
+        example, kind, found, None if kind == "parquet" and example.odd("undeclared") else features
+    )
+    if kind in ("csv", "jsonl"):
+        leftovers(example, example.data)
+
+
+def _cell(example: Example, kind: str, path: Any) -> Any:
+    if kind in ("parquet", "arrow"):
+        return {"bytes": path.read_bytes(), "path": example.rng.choice((None, path.name))}
+    name = str(path.relative_to(example.data))
+    return name.replace("/", "\\") if example.odd("backslashes") else name
+
+
+@layout("csv/labels", "image-classification", *TEXT, "separator", "utf-16", "quoted")
+def in_csv(example: Example) -> None:
+    table(example, "csv")
+
+
+@layout("jsonl/labels", "image-classification", *TEXT, "blank lines")
+def in_jsonl(example: Example) -> None:
+    table(example, "jsonl")
+
+
+@layout("parquet/labels", "image-classification", *ODDITIES, "class labels", "undeclared", "numbers for classes")
+def in_parquet(example: Example) -> None:
+    table(example, "parquet")
+
+
+@layout(
+    "arrow/labels", "image-classification", *(name for name in ODDITIES if name != "the file itself"), "class labels"
+)
+def in_arrow(example: Example) -> None:
+    table(example, "arrow")
