@@ -6,11 +6,9 @@ import json
 import xml.sax.saxutils
 from typing import Any
 
-from PIL import Image
-
 from tests.property import tables
 from tests.property.folders import PICTURES, class_names
-from tests.property.pictures import COLORS, INVERSE, UNREADABLE, rectangles, scene, size_of, store, style_of
+from tests.property.pictures import COLORS, UNREADABLE, rectangles, scene, size_of, store, style_of
 from tests.property.world import SPLIT_WORDS, Example, Row, layout, leftovers, split_of_rows
 
 OF_BOXES = ("no box", "past the edge", "no area", "missing box", "crowd")
@@ -35,8 +33,8 @@ class Drawn:
             row.problem = "image cannot be read"
         self.frame, self.turn = self.size, int(self.style[4:]) if self.style.startswith("exif") else None
         self._odd(example, names)
-        if self.turn and self.turn >= 5 and example.odd("drawn as stored"):
-            self.boxes = [(name, box and self._lying(box), crowd) for name, box, crowd in self.boxes]
+        if self.turn and self.turn >= 5 and example.odd("drawn as stored") and not example.odd("no sizes"):
+            self.boxes = [(name, box and _turned(box, self.size, self.turn), crowd) for name, box, crowd in self.boxes]
             self.frame = self.size[::-1]
 
     def _odd(self, example: Example, names: list[str]) -> None:
@@ -53,17 +51,9 @@ class Drawn:
             self.boxes.append((name, [width - 9, height - 9, width + 6, height + 4], 0))
             self.row.value.append((name, width - 9, height - 9, width, height))
 
-    def _lying(self, box: list[int]) -> list[int]:
-        """The box on the picture as it is stored."""
-        mark = Image.new("L", self.size)
-        mark.paste(255, tuple(box))
-        moved = mark.transpose(Image.Transpose(INVERSE[self.turn])).getbbox()
-        if moved is None or box[2] > self.size[0]:  # without area, or past the edge: corner by corner
-            moved = _turned(box, self.size, self.turn)
-        return list(moved)
-
 
 def _turned(box: list[int], size: tuple[int, int], turn: int) -> list[int]:
+    """The box on the picture as it is stored."""
     (w, h), points = size, [box[:2], box[2:]]
     rule = {
         5: lambda x, y: (y, x),
@@ -82,13 +72,20 @@ def drawn_rows(example: Example, count: int = 12) -> tuple[list[str], list[Drawn
     return names, found
 
 
+def stem_of(example: Example, row: Row) -> str:
+    """The name of a picture's file: in each split's folder the numbers may begin anew."""
+    if not example.odd("same names"):
+        return str(row.key)
+    return str(row.key - min(other.key for other in example.rows if other.split == row.split))
+
+
 def as_xywh(box: list[int] | None) -> list[float] | None:
     return box and [box[0], box[1], box[2] - box[0], box[3] - box[1]]
 
 
 @layout(
     "coco/boxes", "object-detection", *COMMON, "gaps in ids", "text ids", "unlisted category", "missing file", "stray annotation",
-    "byte order mark", "no sizes", "json in the middle", "empty class", "roboflow", "other scale",
+    "byte order mark", "no sizes", "json in the middle", "empty class", "roboflow", "other scale", "same names", "unlisted picture",
 )  # fmt: skip
 def in_coco(example: Example) -> None:
     rng, root = example.rng, example.data
@@ -101,8 +98,8 @@ def in_coco(example: Example) -> None:
         split = one.row.split
         folder = root / words[split] if example.odd("splits") and example.odd("roboflow") else root / "images"
         folder = folder / split if example.odd("splits") and not example.odd("roboflow") else folder
-        path = store(example, one.image, one.row.key, folder / f"{one.row.key}", one.style)
-        base = folder if example.odd("roboflow") or rng.random() < 2 and example.seed % 3 else root
+        path = store(example, one.image, one.row.key, folder / stem_of(example, one.row), one.style)
+        base = folder if example.odd("roboflow", "same names") or example.seed % 3 else root
         name = str(path.relative_to(base))
         part = parts.setdefault(split, {"images": [], "annotations": [], "categories": []})
         factor = 2 if example.odd("other scale") and one.row.key % 4 == 1 else 1
@@ -131,6 +128,8 @@ def in_coco(example: Example) -> None:
             }
             item |= {"bbox": as_xywh(box)} if box or rng.random() < 0.5 else {}
             part["annotations"].append(item)
+    if example.odd("unlisted picture"):
+        scene(60, (70, 44), []).save(root / "loose.png")
     if example.odd("stray annotation"):
         part = parts["train"]
         part["annotations"].append(
@@ -168,7 +167,7 @@ def in_coco(example: Example) -> None:
 
 
 @layout(
-    "voc/boxes", "object-detection", *COMMON, "image sets", "no sizes", "missing file", "annotation missing", "unreadable xml", "words in names",
+    "voc/boxes", "object-detection", *COMMON, "image sets", "no sizes", "missing file", "annotation missing", "unreadable xml", "words in names", "same names",
 )  # fmt: skip
 def in_voc(example: Example) -> None:
     rng, root = example.rng, example.data
@@ -176,7 +175,10 @@ def in_voc(example: Example) -> None:
     sets: dict[str, list[str]] = {}
     folders = {"train": "train", "validation": "valid", "test": "test"} if not example.odd("image sets") else {}
     for one in drawn:
-        row, stem = one.row, f"{one.row.key:04}"
+        row, stem = (
+            one.row,
+            f"{int(stem_of(example, one.row)):04}" if not example.odd("image sets") else f"{one.row.key:04}",
+        )
         if example.odd("words in names"):
             stem = rng.choice(("", "val ", "test-")) + stem
         folder = root / folders.get(row.split, "") if example.odd("splits") else root
@@ -251,8 +253,6 @@ def table(example: Example, kind: str) -> None:
         if not example.odd("no sizes"):
             row |= {"width": width, "height": height}
         found.append((one.row.split, row))
-    if example.odd("no sizes") and shares:  # in shares, nothing but the sizes says on which frame a box was drawn
-        example.oddities = tuple(name for name in example.oddities if name != "drawn as stored")
     example.refusals |= {"ambiguous"}  # few boxes of one format may fit another: the probe asks
     example.request["box_format"] = shape
     features = {"image": tables.IMAGE} if kind != "jsonl" else None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 from tests.property.pictures import COLORS, STYLES, UNREADABLE, scene, size_of, store, style_of
@@ -24,7 +25,8 @@ def labeled(example: Example, count: int = 14) -> tuple[list[str], list[Row], li
         size, style = size_of(example), style_of(example)
         image = scene(key, size, [((4, 12, size[0] - 4, size[1] - 4), COLORS[number])])
         problem = "image cannot be read" if style in UNREADABLE else None
-        rows.append(Row(key, split, names[number], problem))
+        numbers_alone = all(re.fullmatch(r"-?\d+", name) for name in names)  # among numbers, -1 may stand for none
+        rows.append(Row(key, split, names[number], problem, either=names[number] == "-1" and numbers_alone))
         drawn.append((image, style))
     return names, rows, drawn
 
@@ -100,7 +102,7 @@ def metadata(example: Example) -> None:
             line |= {"photographer": rng.choice(("Ann", "", "Bö")), "seconds": rng.random()}
         if example.odd("no label") and row.key % 5 == 4:
             line["label"] = None if kind == "jsonl" else ""
-            row.problem = row.problem or "no label"
+            row.problem = "no label"
         if example.odd("missing file") and row.key == 3:
             path.unlink()
             row.problem = "no label" if row.problem == "no label" else "image cannot be read"

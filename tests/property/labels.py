@@ -7,7 +7,7 @@ from typing import Any
 from tests.property import tables
 from tests.property.folders import PICTURES, labeled
 from tests.property.pictures import store
-from tests.property.world import Example, layout, leftovers
+from tests.property.world import Example, layout, leftovers, one_of
 
 ODDITIES = (
     *PICTURES,
@@ -24,12 +24,16 @@ TEXT = (*ODDITIES, "byte order mark", "quoted line breaks", "backslashes", "numb
 
 def table(example: Example, kind: str) -> None:
     rng = example.rng
+    example.oddities = one_of(example.oddities, ("class labels", "float labels", "numbers for classes", "categorical"))
     names, example.rows, drawn = labeled(example, 16)
     if example.odd("numbers for classes"):
         numbers = rng.choice((["0", "1", "2", "3"], ["10", "9", "100", "7"]))
         for row in example.rows:
             row.value = numbers[names.index(row.value)]
     declared = example.odd("class labels")
+    if example.odd("float labels"):
+        for row in example.rows:
+            row.value = str(names.index(row.value) + 1)
     found: list[tuple[str, dict[str, Any]]] = []
     for row, (image, style) in zip(example.rows, drawn, strict=True):
         path = store(
@@ -39,14 +43,15 @@ def table(example: Example, kind: str) -> None:
             (example.data if kind in ("csv", "jsonl") else example.folder / "raw") / "pictures" / f"{row.key}",
             style,
         )
-        line = {"image": _cell(example, kind, path), "label": names.index(row.value) if declared else row.value}
+        label = names.index(row.value) if declared else float(row.value) if example.odd("float labels") else row.value
+        line = {"image": _cell(example, kind, path), "label": label}
         if example.odd("unused columns"):
             line |= {"id": row.key, "remark": rng.choice(("", "blurred, at night", "ü"))}
         if example.odd("quoted line breaks"):
             line["text"] = 'first line\nsecond, "quoted" line'
         if example.odd("no label") and row.key % 5 == 4:
             line["label"] = "" if kind == "csv" else -1 if declared else None
-            row.problem = row.problem or "no label"
+            row.problem = "no label"
         if example.odd("missing file") and row.key == 3:
             path.unlink()
             row.problem = row.problem if row.problem == "no label" else "image cannot be read"
@@ -76,7 +81,16 @@ def in_jsonl(example: Example) -> None:
     table(example, "jsonl")
 
 
-@layout("parquet/labels", "image-classification", *ODDITIES, "class labels", "undeclared", "numbers for classes")
+@layout(
+    "parquet/labels",
+    "image-classification",
+    *ODDITIES,
+    "class labels",
+    "undeclared",
+    "numbers for classes",
+    "float labels",
+    "categorical",
+)
 def in_parquet(example: Example) -> None:
     table(example, "parquet")
 

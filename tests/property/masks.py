@@ -119,11 +119,15 @@ def _sensible(oddities: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(name for name in oddities if name not in without)
 
 
-@layout("segfolder/masks", "semantic-segmentation", *MASKS, "mask endings", "no partner")
+@layout(
+    "segfolder/masks", "semantic-segmentation", *MASKS, "mask endings", "no partner", "same names", "capital folders"
+)
 def segfolder(example: Example) -> None:
     rng, root = example.rng, example.data
     words = {"train": "train", "validation": rng.choice(("val", "valid")), "test": "test"}
     images, masks = rng.choice((("images", "masks"), ("img", "labels"), ("JPEGImages", "annotations")))
+    if example.odd("capital folders"):
+        images, masks = images.capitalize(), masks.capitalize()
     end = "_mask" if example.odd("mask endings") else ""
     above = rng.random() < 0.5
 
@@ -132,7 +136,8 @@ def segfolder(example: Example) -> None:
             return root / images / f"{row.key}", root / masks / f"{row.key}{end}.png"
         word = words[row.split]
         if above:
-            return root / word / images / f"{row.key}", root / word / masks / f"{row.key}{end}.png"
+            stem = row.key if not example.odd("same names") else row.key % 9
+            return root / word / images / f"{stem}", root / word / masks / f"{stem}{end}.png"
         return root / images / word / f"{row.key}", root / masks / word / f"{row.key}{end}.png"
 
     segmented(example, place)
@@ -200,7 +205,17 @@ def in_jsonl(example: Example) -> None:
     in_table(example, "jsonl")
 
 
-DEPTHS = (*PICTURES, "splits", "leftovers", "drawn as stored", "floats", "unknown depth", "no depth", "other size")
+DEPTHS = (
+    *PICTURES,
+    "splits",
+    "leftovers",
+    "drawn as stored",
+    "floats",
+    "npy",
+    "unknown depth",
+    "no depth",
+    "other size",
+)
 
 
 def _depth(example: Example, kind: str) -> None:
@@ -238,8 +253,13 @@ def _depth(example: Example, kind: str) -> None:
             row.problem = row.problem or "depth map of another shape"
         elif style.startswith("exif") and int(style[4:]) >= 5 and example.odd("drawn as stored"):
             depth = depth.transpose(Image.Transpose(INVERSE[int(style[4:])]))
-        depth.save(target)
+        if example.odd("npy") and kind == "segfolder":
+            _npy(depth, target.with_suffix(".npy"))
+        else:
+            depth.save(target)
         example.rows.append(row)
+        if kind == "segfolder":
+            continue
         cells = [
             str(p.relative_to(root)) if kind == "jsonl" else {"bytes": p.read_bytes(), "path": p.name}
             for p in (path, target)
@@ -254,16 +274,24 @@ def _depth(example: Example, kind: str) -> None:
         example.path = tables.write(example, kind, found, features)
 
 
+def _npy(depth: Image.Image, path: Path) -> None:
+    """As numpy.save writes it: 16-bit integers or floats."""
+    kind = "<f4" if depth.mode == "F" else "<u2"
+    header = repr({"descr": kind, "fortran_order": False, "shape": (depth.height, depth.width)})
+    header += " " * (117 - len(header)) + "\n"
+    path.write_bytes(b"\x93NUMPY\1\0" + struct.pack("<H", len(header)) + header.encode() + depth.tobytes())
+
+
 @layout("segfolder/depth", "depth-estimation", *DEPTHS)
 def depth_folders(example: Example) -> None:
     _depth(example, "segfolder")
 
 
-@layout("parquet/depth", "depth-estimation", *(name for name in DEPTHS if name != "leftovers"))
+@layout("parquet/depth", "depth-estimation", *(name for name in DEPTHS if name not in ("leftovers", "npy")))
 def depth_parquet(example: Example) -> None:
     _depth(example, "parquet")
 
 
-@layout("jsonl/depth", "depth-estimation", *(name for name in DEPTHS if name != "leftovers"))
+@layout("jsonl/depth", "depth-estimation", *(name for name in DEPTHS if name not in ("leftovers", "npy")))
 def depth_jsonl(example: Example) -> None:
     _depth(example, "jsonl")

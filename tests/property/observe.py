@@ -8,7 +8,7 @@ import numpy as np
 from PIL import Image
 
 BLOCK, BITS = 8, 8  # as pictures.py draws them
-SHADES = 14  # by which the brightness of a region may differ between a row and a batch
+SHADES = 22  # by which the brightness of a region may differ between a row and a batch
 
 
 def prepared(task, method, truth):

@@ -20,7 +20,7 @@ from tests.property.world import Example
 from tests.scaffolds.conftest import environment, make_project
 from tunegate import tasks
 from tunegate.clients.hub import Hub
-from tunegate.config import RunConfig
+from tunegate.config import RunConfig, dump
 from tunegate.errors import ToolFailure
 from tunegate.probe.dataset import probe_dataset
 from tunegate.probe.request import DatasetRequest
@@ -117,9 +117,9 @@ class Workshop:
             **VALUES,
         }
         found |= {key: value for key, value in example.config.items() if found.get(key) is None}
-        checked = RunConfig.model_validate({**config, "model_id": "local/tiny", **found}).model_dump()
-        model = str(self.folder / "models" / example.task)
-        (project / "config.yaml").write_text(yaml.safe_dump({**checked, "model_id": model}))
+        text = dump(RunConfig.model_validate({**config, "model_id": "local/tiny", **found}))
+        model = self.folder / "models" / example.task  # a path, which RunConfig's Hub ids cannot be
+        (project / "config.yaml").write_text(text.replace("model_id: local/tiny", f"model_id: {model}"))
         out = example.folder / "answer.json"
         request = {
             "project": str(project),
@@ -129,8 +129,11 @@ class Workshop:
             "out": str(out),
         }
         print(json.dumps(request), file=self.worker.stdin, flush=True)
-        status = json.loads(self.worker.stdout.readline())["status"]
-        if status:
+        if not (said := self.worker.stdout.readline()):
+            raise RuntimeError(
+                f"the worker ended with {self.worker.wait()}: {(self.folder / 'worker.log').read_text()[-3000:]}"
+            )
+        if status := json.loads(said)["status"]:
             return {"error": f"the worker's process ended with {status}"}
         return json.loads(out.read_text())
 

@@ -61,13 +61,23 @@ def write(
         )
         if kind == "parquet":
             pq.write_table(
-                arrow(some, features), root / f"{name}.parquet", row_group_size=example.rng.choice((4, 1000))
+                _categorical(example, arrow(some, features)),
+                root / f"{name}.parquet",
+                row_group_size=example.rng.choice((4, 1000)),
             )
         else:
             write_text(example, root / f"{name}.{kind}", some)
     if len(parts) == 1 and example.odd("the file itself"):
         return root / f"{name}.{kind}"
     return root
+
+
+def _categorical(example: Example, table: pa.Table) -> pa.Table:
+    """The labels as pandas writes a categorical column."""
+    if not example.odd("categorical"):
+        return table
+    at = table.schema.get_field_index("label")
+    return table.set_column(at, "label", table.column("label").dictionary_encode()).replace_schema_metadata(None)
 
 
 def arrow(rows: list[dict[str, Any]], features: dict[str, Any] | None, schema: pa.Schema | None = None) -> pa.Table:

@@ -24,7 +24,11 @@ CALL_AS_TEXT = {"type": "function", "function": {"name": "look_up", "arguments":
 TOOLS = [
     {
         "type": "function",
-        "function": {"name": "look_up", "description": "d", "parameters": {"type": "object", "properties": {}}},
+        "function": {
+            "name": "look_up",
+            "description": "d",
+            "parameters": {"type": "object", "properties": {"item": {"type": "integer"}}},
+        },
     }
 ]
 
@@ -220,11 +224,7 @@ def _register() -> None:
     for kind, more in KINDS.items():
         fixed = tuple(name for name in TEXT if kind != "arrow" or name != "the file itself")
         for form in ("messages", "sharegpt") if kind != "csv" else ():
-            odd = tuple(
-                name
-                for name in (*fixed, *more, *ODD[form])
-                if kind == "jsonl" or name not in ("tool calls", "calls as text")
-            )
+            odd = tuple(name for name in (*fixed, *more, *ODD[form]))
             layout(f"{kind}/{form}", "text-generation", *odd, method="lora")(
                 lambda example, kind=kind, form=form: conversations(example, kind, form == "sharegpt")
             )

@@ -85,6 +85,13 @@ class Layout:
 
 
 LAYOUTS: dict[str, Layout] = {}
+IMPLIED = {
+    "drawn as stored": "turned",
+    "calls as text": "tool calls",
+    "prompt too": "as conversations",
+    "roboflow": "splits",
+    "same names": "splits",
+}
 
 
 def layout(name: str, task: str, *oddities: str, method: str | None = None) -> Callable:
@@ -104,7 +111,8 @@ def plan(seed: int, only: str | None = None) -> tuple[str, tuple[str, ...]]:
     names += 2 * [name for name in names if LAYOUTS[name].task != "text-generation"]
     name = names[seed % len(names)]
     known = LAYOUTS[name].oddities
-    return name, tuple(sorted(rng.sample(known, min(len(known), rng.choice((0, 1, 1, 2, 2, 2, 3, 3, 3, 4, 4, 5))))))
+    drawn = rng.sample(known, min(len(known), rng.choice((0, 1, 1, 2, 2, 2, 3, 3, 3, 4, 4, 5))))
+    return name, tuple(sorted({*drawn, *(IMPLIED[one] for one in drawn if IMPLIED.get(one) in known)}))
 
 
 def build(seed: int, folder: Path, name: str, oddities: tuple[str, ...]) -> Example:
@@ -112,6 +120,12 @@ def build(seed: int, folder: Path, name: str, oddities: tuple[str, ...]) -> Exam
     example = Example(seed, name, oddities, folder, random.Random(seed))
     LAYOUTS[name].make(example)
     return example
+
+
+def one_of(oddities: tuple[str, ...], exclusive: tuple[str, ...]) -> tuple[str, ...]:
+    """The oddities with only the first of those that exclude each other."""
+    without = [name for name in exclusive if name in oddities][1:]
+    return tuple(name for name in oddities if name not in without)
 
 
 def split_of_rows(example: Example, count: int) -> list[str]:
