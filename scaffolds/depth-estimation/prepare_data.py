@@ -88,9 +88,11 @@ def tidy(row, scale):
 
 def turned_with(image, cell):
     """The stored depth (height, width), as it is stored, on the upright image: a picture,
-    or an array that lies as the image is stored."""
-    if isinstance(cell, dict):
+    or an array (a .npy file, or a column's own) that lies as the image is stored."""
+    if isinstance(cell, dict) and not (cell["path"] or "").lower().endswith(".npy"):
         return np.squeeze(np.asarray(pictures.beside(image, pictures.opened(cell)), np.float64))
+    if isinstance(cell, dict):
+        cell = np.load(io.BytesIO(cell["bytes"]) if cell["bytes"] else cell["path"], allow_pickle=False)
     depth, (width, height, turn) = np.squeeze(np.asarray(cell, np.float64)), pictures.turn_of(image)
     if (
         turn is None

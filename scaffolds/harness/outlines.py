@@ -21,7 +21,7 @@ def as_rle(outline, image, width, height):
     """Polygons or run lengths -> {counts, size}; None where nothing is outlined.
 
     width, height: of the picture that the outline was drawn on, as the file says; where it does not (None), the
-    image's own.
+    image's own. An image that cannot be read is left out later, whole.
     """
     if isinstance(outline, dict):
         return run_lengths(outline)
@@ -29,8 +29,11 @@ def as_rle(outline, image, width, height):
     if not polygons:
         return None
     if width is None or height is None:
-        with Image.open(image) as opened:
-            width, height = opened.size
+        try:
+            with Image.open(image) as opened:
+                width, height = opened.size
+        except Exception:  # Pillow raises a dozen types on damaged files
+            return None
     return text_of(coco_mask.merge(coco_mask.frPyObjects(polygons, height, width)))
 
 

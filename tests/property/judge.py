@@ -25,6 +25,9 @@ def refused(example: Example, code: str, message: str) -> list[str]:
 def judged(example: Example, facts: Any, found: dict[str, Any]) -> list[str]:
     if found.get("error"):
         return [f"prepare or the collator crashed: {found['error'].strip().splitlines()[-1]} | {found['error'][-900:]}"]
+    parts = [rows for rows in (_of_split(example, facts.train_split), _of_split(example, facts.eval_split)) if rows]
+    if found["exit"] is not None and any(all(row.problem for row in rows) for rows in parts):
+        return [] if "none of the" in found["exit"] else [f"a refusal of another kind: {found['exit']}"]
     if found["exit"] is not None:
         return [f"the probe accepts it, prepare refuses it: {found['exit']}"]
     expected = {"train": _of_split(example, facts.train_split), "eval": _of_split(example, facts.eval_split)}

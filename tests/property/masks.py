@@ -253,7 +253,7 @@ def _depth(example: Example, kind: str) -> None:
             row.problem = row.problem or "depth map of another shape"
         elif style.startswith("exif") and int(style[4:]) >= 5 and example.odd("drawn as stored"):
             depth = depth.transpose(Image.Transpose(INVERSE[int(style[4:])]))
-        if example.odd("npy") and kind == "segfolder":
+        if example.odd("npy"):
             _npy(depth, target.with_suffix(".npy"))
         else:
             depth.save(target)

@@ -117,9 +117,9 @@ def main():
                 status = 0
             os._exit(status)
         _, status = os.waitpid(child, 0)
-        print(json.dumps({"out": request["out"], "status": status}), file=answers, flush=True)
         if loaded.exists():
             load(loaded.read_text().split())
+        print(json.dumps({"out": request["out"], "status": status}), file=answers, flush=True)
 
 
 def libraries(names, project):
