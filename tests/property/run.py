@@ -26,7 +26,7 @@ from tunegate.probe.dataset import probe_dataset
 from tunegate.probe.request import DatasetRequest
 
 WORKER = Path(__file__).with_name("worker.py")
-VALUES = {"n_train": 1000, "n_eval": 1000, "max_length": 400, "horizontal_flip": False, "crop_scale_min": 1.0}
+VALUES = {"n_train": 1000, "n_eval": 1000, "max_length": 800, "horizontal_flip": False, "crop_scale_min": 1.0}
 
 
 @dataclass

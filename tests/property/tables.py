@@ -53,6 +53,7 @@ def write(
     words = {split: example.rng.choice(options) for split, options in SPLIT_WORDS.items()}
     if kind == "arrow":
         return _saved(example, root, parts, features)
+    whole = arrow([row for _, row in rows], features).schema if kind == "parquet" else None  # one for all files
     for split, some in parts.items():
         name = (
             f"{words[split]}-00000-of-00001"
@@ -61,7 +62,7 @@ def write(
         )
         if kind == "parquet":
             pq.write_table(
-                _categorical(example, arrow(some, features)),
+                _categorical(example, arrow(some, features, whole)),
                 root / f"{name}.parquet",
                 row_group_size=example.rng.choice((4, 1000)),
             )
@@ -81,7 +82,7 @@ def _categorical(example: Example, table: pa.Table) -> pa.Table:
 
 
 def arrow(rows: list[dict[str, Any]], features: dict[str, Any] | None, schema: pa.Schema | None = None) -> pa.Table:
-    columns = list(dict.fromkeys(name for row in rows for name in row))
+    columns = schema.names if schema else list(dict.fromkeys(name for row in rows for name in row))
     table = pa.Table.from_pylist([{name: row.get(name) for name in columns} for row in rows], schema=schema)
     if features:
         described = {name: features.get(name) or _value(table.schema.field(name).type) for name in columns}

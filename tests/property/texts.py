@@ -205,8 +205,8 @@ def preferences(example: Example, kind: str) -> None:
         if as_turns:
             both = [[*prompt, {"role": "assistant", "content": text}] for text in (good, bad)]
             cells = {"chosen": both[0], "rejected": both[1]}
-            if row.problem == "no two answers" and not good:
-                row.either = True
+            if row.problem and not good:
+                row.problem = "no two answers|a turn without text"
             if example.odd("prompt too"):
                 cells["prompt"] = question
         found.append((row.split, cells))

@@ -10,7 +10,7 @@ from typing import Any
 
 NAMES = (
     "cat", "Cat", "None", "NA", "0101", "-1", "no", "yes", "nan", "null", "test tubes", "training shoe", "Käse", "two words", "a.b", "1e3",
-    "007", "~", "x" * 60, "true", "N/A", "#5", "o'clock", "a,b",
+    "007", "~", "x" * 60, "true", "n.a.", "#5", "o'clock", "a,b",
 )  # fmt: skip
 SPLIT_WORDS = {
     "train": ("train", "Train", "training"),

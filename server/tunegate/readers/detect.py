@@ -21,8 +21,8 @@ from . import coco, voc
 from .image_folder import METADATA
 from .pairs import IMAGE_FOLDERS, TARGET_FOLDERS
 from .refusal import Refusal
-from .tables import SUFFIXES
-from .tree import EXTENSIONS, entries, folders, has_image, survey
+from .tables import SUFFIXES, rows_of
+from .tree import EXTENSIONS, Survey, entries, folders, has_image, survey
 
 _TARGETS = {name for names in TARGET_FOLDERS.values() for name in names}
 
@@ -45,7 +45,7 @@ def detect(path: Path, wanted: str = "a dataset") -> str:
     if any((folder / name).is_file() for folder in here for name in METADATA) and has_image(path, depth=3):
         return "imagefolder"
     if any(seen.folders & set(IMAGE_FOLDERS) and seen.folders & _TARGETS for seen in here.values()):
-        return "segfolder"
+        return _paired_by_table(here) or "segfolder"
     for suffix, found in SUFFIXES.items():
         if any(seen.files(suffix) for seen in here.values()):
             return found
@@ -57,6 +57,20 @@ def detect(path: Path, wanted: str = "a dataset") -> str:
         + (" (it is empty)" if not listed else "")
         + f": give {wanted}, or parquet, arrow, csv or jsonl",
     )
+
+
+def _paired_by_table(here: dict[Path, Survey]) -> str | None:
+    """The format of a table whose first row names both a picture and its mask or map: it says more than their folders,
+    which split they belong to above all."""
+    for suffix in (".jsonl", ".csv"):
+        for file in (file for seen in here.values() for file in seen.files(suffix)):
+            try:
+                row = next(rows_of(file), {})
+            except Refusal:
+                continue
+            if sum(isinstance(cell, str) and cell.lower().endswith(EXTENSIONS) for cell in row.values()) > 1:
+                return SUFFIXES[suffix]
+    return None
 
 
 def _detect_file(path: Path) -> str:
