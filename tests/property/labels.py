@@ -24,7 +24,13 @@ TEXT = (*ODDITIES, "byte order mark", "quoted line breaks", "backslashes", "numb
 
 def table(example: Example, kind: str) -> None:
     rng = example.rng
-    example.oddities = one_of(example.oddities, ("class labels", "float labels", "numbers for classes", "categorical"))
+    for exclusive in (
+        ("class labels", "float labels", "numbers for classes", "categorical"),
+        ("class labels", "undeclared"),
+    ):
+        example.oddities = one_of(example.oddities, exclusive)
+    if example.odd("float labels"):
+        example.refusals.add("rejected")  # a label is a whole number or text
     names, example.rows, drawn = labeled(example, 16)
     if example.odd("numbers for classes"):
         numbers = rng.choice((["0", "1", "2", "3"], ["10", "9", "100", "7"]))

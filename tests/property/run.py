@@ -93,6 +93,15 @@ class Workshop:
         problems = judge.judged(example, facts, self._prepared(example, facts, method))
         return ("wrong" if problems else "arrived"), problems
 
+    def examined(
+        self, seed: int, folder: Path, name: str, oddities: tuple[str, ...]
+    ) -> tuple[Example, Any, dict[str, Any]]:
+        """(the example, the probe's facts, what was prepared), for one that the probe accepts."""
+        example = world.build(seed, folder, name, oddities)
+        method = example.method or tasks.TASKS[example.task].methods[0]
+        facts = self._probed(example, method)
+        return example, facts, self._prepared(example, facts, method)
+
     def _probed(self, example: Example, method: str) -> Any:
         request = DatasetRequest(task=example.task, method=method, local_path=str(example.path))
         try:
