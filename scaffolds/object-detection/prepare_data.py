@@ -165,7 +165,7 @@ def fits(box, frame, cfg):
 
 
 def scaled(box, frame, upright):
-    """A box of an upright picture of the frame's size -> on this one, where they differ by more than a rounded side."""
+    """A box on the upright picture of the frame -> on this one, where they differ by more than a rounded side."""
     width, height = frame[:2] if pictures.same_shape(frame[:2], upright) else frame[1::-1]
     across, down = (ours / theirs for ours, theirs in zip(upright, (width, height), strict=False))
     if max(abs(across - 1), abs(down - 1)) <= 0.02:

@@ -68,10 +68,10 @@ def _is_root(folder: Path, seen: Survey) -> bool:
     """JPEGImages beside Annotations that are no masks: other people call a folder of masks so."""
     if not {"annotations", "jpegimages"} <= seen.folders:
         return False
-    found = [survey(inner) for inner in folder.iterdir() if inner.name.lower() == "annotations" and inner.is_dir()]
-    return "segmentationclass" in seen.folders or not all(
-        one.files(*EXTENSIONS) and not one.files(".xml") for one in found
-    )
+    places = [inner for inner in folder.iterdir() if inner.name.lower() == "annotations" and inner.is_dir()]
+    found = [survey(place) for top in places for place in folders(top, folder, 1)]  # splits may be folders in it
+    masks = any(one.files(*EXTENSIONS) for one in found) and not any(one.files(".xml") for one in found)
+    return "segmentationclass" in seen.folders or not masks
 
 
 def _head(path: Path) -> bytes:

@@ -199,7 +199,11 @@ def test_without_pillow_it_is_said(monkeypatch):
 
 @pytest.mark.parametrize(
     ("code", "numbers", "kind"),
-    [("<f4", [0.5, 2.0, 0.0], "floats"), (">u2", [500, 2000, 0], "16-bit integers"), ("<f8", [0.25, 9.5, -1.0], "floats")],
+    [
+        ("<f4", [0.5, 2.0, 0.0], "floats"),
+        (">u2", [500, 2000, 0], "16-bit integers"),
+        ("<f8", [0.25, 9.5, -1.0], "floats"),
+    ],
 )
 def test_depth_in_npy_files(code, numbers, kind):
     header = repr({"descr": code, "fortran_order": False, "shape": (1, 3)}).ljust(117) + "\n"
