@@ -20,6 +20,7 @@ from tunegate.project.render import HEADER
 from tunegate.recipe.slots import RecipeFacts, gate_problems
 from tunegate.rundir import Run, file_sha256, hash_files
 from tunegate.stage_table import MODULES
+from tunegate.stages import summary
 from tunegate.tasks import metrics
 
 NAMES = {1: "qualify", 2: "hardware", 3: "research", 4: "generate", 5: "train", 6: "publish"}
@@ -135,7 +136,15 @@ def _verdict(facts: dict) -> list[str]:
 
 
 def _stage(facts: dict) -> list[str]:
+    if asks := unanswered(facts):
+        return [f"only the user can decide: {asks}. docker_run of this stage with confirm={asks!r}"]
     return [] if facts.get("passed") else facts.get("problems") or ["it did not pass"]
+
+
+def unanswered(facts: dict) -> str | None:
+    """What the user is asked about a stage that passed (a large loss of rows), and has not answered yet."""
+    asks = facts.get("asks") if facts.get("passed") else None
+    return asks if asks != facts.get("accepted") else None
 
 
 def _stages(view: View, step: int) -> list[Check]:
@@ -163,7 +172,8 @@ def _dataset_files(view: View) -> Check:
     prepared = view.facts("stages/prepare").get("passed") and not view.problems("stages/prepare")
     if prepared:
         return _check("dataset_files", Remedy("probe_dataset"), [], "prepared: data/ is what is trained on")
-    wrong = [f"the dataset changed since it was probed: {change}" for change in listed.changes(view.run, view.config)]
+    wrong = [] if view.problems("dataset") else listed.changes(view.run, view.config)
+    wrong = [f"the dataset changed since it was probed: {change}" for change in wrong]
     return _check("dataset_files", Remedy("probe_dataset"), wrong, "as they were probed", listed.PATH)
 
 
@@ -328,6 +338,7 @@ def preflight(view: View) -> dict[str, str]:
         "dataset_columns": ", ".join(f"{ours} <- {theirs}" for ours, theirs in config.column_map.items())
         if view.facts("dataset") and not view.problems("dataset")
         else "",
+        "rows": "" if view.problems("stages/prepare") else summary.kept(view.facts("stages/prepare")),
         "data": _data_page(view),
         "push_to_hub": (config.hf_model_repo or "") if config.push_to_hub else "off (push_to_hub: false)",
         "monitoring": extras.monitoring(config),
