@@ -24,7 +24,7 @@ class ProbeContainer:
 class DatasetRequest:
     """A dataset on the Hub or on this machine (exactly one of the two), for a task and a training method.
 
-    config, train_split, eval_split, column_map, box_format: what the user decided; None where the probe finds it.
+    config, train_split, eval_split, column_map, box_format, mask_codes: what the user decided; None where the probe finds it.
     container: where what neither the viewer nor a range request can read may be streamed; None: nowhere.
     """
 
@@ -39,4 +39,5 @@ class DatasetRequest:
     eval_split: str | None = None
     column_map: dict[str, str] | None = None
     box_format: str | None = None
+    mask_codes: list[int] | None = None
     container: ProbeContainer | None = None

@@ -52,7 +52,16 @@ class Findings(BaseModel):
 class Look:
     """One look at a table; warnings are collected on the way."""
 
-    def __init__(self, table: Table, mapping: Mapping, task: str, train: str, evaluation: str | None):
+    def __init__(
+        self,
+        table: Table,
+        mapping: Mapping,
+        task: str,
+        train: str,
+        evaluation: str | None,
+        mask_codes: list[int] | None = None,
+    ):
+        self.mask_codes = mask_codes
         self.table, self.mapping, self.task = table, mapping, task
         self.train, self.evaluation = train, evaluation
         self.warnings: list[str] = []
@@ -157,7 +166,13 @@ class Look:
                 pairs.append((dig(row, image) if isinstance(dig(row, image), Picture) else None, mask))
         if not pairs and rows:
             self.warnings.append("no mask was looked into: their values are not known, and prepare must check them")
-        names = names or [self.table.names[key] for key in sorted(self.table.names)]
+        named = sorted(self.table.names)
+        names = names or [self.table.names[key] for key in named]
+        codes = self.mask_codes
+        if (
+            codes is None and named and named != list(range(len(named)))
+        ):  # a file beside the data says which value is what
+            codes = named
         coded = (
             "segments"
             if self.mapping.form == "segments"
@@ -165,7 +180,15 @@ class Look:
             if self.task == "instance-segmentation"
             else None
         )
-        return judge_masks(pairs, names, coded=coded, column=column, warnings=self.warnings)
+        return judge_masks(
+            pairs,
+            names,
+            coded=coded,
+            column=column,
+            warnings=self.warnings,
+            codes=codes,
+            prescribed=self.table.format == "voc",
+        )
 
     def _depth(self, rows: list[dict[str, Any]]) -> DepthFacts | None:
         column = self.mapping.columns["depth_map"]
