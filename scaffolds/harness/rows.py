@@ -18,7 +18,7 @@ import random
 import shutil
 from collections import Counter
 
-from datasets import ClassLabel, load_dataset
+from datasets import ClassLabel
 
 from harness import local_data, scoring
 from harness.project import DATA, digest, write_json  # first: it sets up the environment
@@ -29,13 +29,9 @@ def load(cfg, as_task):
     """(training rows' dataset, evaluation rows' dataset or None: hold rows out), each through `as_task(dataset,
     cfg)`."""
     wanted = (cfg["train_split"] or "train", cfg["eval_split"])
-    splits = from_hub(cfg) if cfg["dataset_id"] else local_data.load(cfg, wanted)
+    splits = local_data.load(cfg, wanted)
     train, evaluation = (as_task(pick(splits, name), cfg) if name else None for name in wanted)
     return train, evaluation
-
-
-def from_hub(cfg):
-    return load_dataset(cfg["dataset_id"], cfg["dataset_config"], revision=cfg["dataset_revision"])
 
 
 def pick(splits, name):

@@ -24,7 +24,7 @@ import math
 from collections import Counter
 from itertools import zip_longest
 
-from datasets import ClassLabel, Features, Image, List, Sequence, Value
+from datasets import ClassLabel, Features, Image, List, Value
 
 from harness import pictures, rows
 from harness.project import cpu_count, load_config
@@ -87,14 +87,8 @@ def class_label(features, path):
     """The names behind numbered categories, where the dataset declares them."""
     parent, _, name = path.partition(".")
     found = features[parent]
-    while not isinstance(found, (ClassLabel, Value)):
-        found = (
-            found[name]
-            if isinstance(found, dict)
-            else found.feature
-            if isinstance(found, (List, Sequence))
-            else found[0]
-        )
+    while isinstance(found, dict) or hasattr(found, "feature"):
+        found = found[name] if isinstance(found, dict) else found.feature
     return found.names if isinstance(found, ClassLabel) else None
 
 

@@ -41,8 +41,11 @@ COLUMNS = {  # column_reshape of config.yaml -> the columns that it reads
     "question_answer_to_messages": ("question", "answer"),
     "prompt_completion_to_messages": ("prompt", "completion"),
     "instruction_to_messages": ("instruction", "output"),
+    "caption_to_messages": ("caption",),
     "language_modelling": ("text",),
 }
+# Columns of a row's images, in their order; each holds one image or a list of them
+IMAGE_COLUMNS = ("image", *(f"image_{number}" for number in range(2, 9)))
 IMAGE_PARTS = ("image", "image_url")  # types of the parts of a turn that are images
 
 Turn = dict[str, Any]
@@ -135,6 +138,7 @@ _RESHAPES = {
     "question_answer_to_messages": lambda row: question_and_answer(row["question"], first_answer(row["answer"])),
     "prompt_completion_to_messages": lambda row: prompt_and_completion(row["prompt"], row["completion"]),
     "instruction_to_messages": lambda row: question_and_answer(instruction(row), row["output"]),
+    "caption_to_messages": lambda row: question_and_answer(row["caption_prompt"], first_answer(row["caption"])),
     "language_modelling": lambda row: [{"role": "assistant", "content": row["text"]}],
 }
 

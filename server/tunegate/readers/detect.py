@@ -17,19 +17,23 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from . import coco, voc
+from . import captions, coco, voc, yolo, yolo_layout
 from .image_folder import METADATA
 from .impostors import refuse_pointer
 from .pairs import IMAGE_FOLDERS, TARGET_FOLDERS
 from .refusal import Refusal
 from .tables import SUFFIXES
-from .tree import EXTENSIONS, Survey, entries, folders, has_image, survey
+from .tree import Survey, entries, has_image, survey
 
 _TARGETS = {name for names in TARGET_FOLDERS.values() for name in names}
 
 
 def detect(path: Path, wanted: str = "a dataset") -> str:
-    """imagefolder, segfolder, coco, voc, csv, jsonl, parquet or arrow. wanted: what a Refusal says to give instead."""
+    """The format: imagefolder, captions, segfolder, coco, voc, yolo, csv, jsonl, parquet,
+    arrow or webdataset.
+
+    wanted: what a Refusal says to give instead.
+    """
     if path.is_file():
         return _detect_file(path)
     listed = list(entries(path, path))
@@ -41,14 +45,19 @@ def detect(path: Path, wanted: str = "a dataset") -> str:
         return "arrow"
     if voc.looks_like(here):
         return "voc"
+    if yolo_layout.settings(path, here)[1]:
+        return "yolo"
     if any(coco.is_coco(file) for seen in here.values() for file in seen.files(".json")):
         return "coco"
-    _refuse_yolo(path, children)
+    if yolo.looks_like(path, here):
+        return "yolo"
     if any((folder / name).is_file() for folder in here for name in METADATA) and has_image(path, depth=3):
         return "imagefolder"
+    if captions.looks_like(path, here):
+        return "captions"
     if any(seen.folders & set(IMAGE_FOLDERS) and seen.folders & _TARGETS for seen in here.values()):
         return "segfolder"
-    for suffix, found in SUFFIXES.items():
+    for suffix, found in (*SUFFIXES.items(), (".tar", "webdataset")):
         if any(seen.files(suffix) for seen in here.values()):
             return found
     if has_image(path, depth=3):
@@ -70,7 +79,7 @@ def _refuse_pointers(here: dict[Path, Survey]) -> None:
 
 def _detect_file(path: Path) -> str:
     refuse_pointer(path)
-    if found := SUFFIXES.get(path.suffix.lower()):
+    if found := SUFFIXES.get(path.suffix.lower()) or {".tar": "webdataset"}.get(path.suffix.lower()):
         return found
     if path.suffix.lower() == ".json":
         if coco.is_coco(path):
@@ -80,22 +89,11 @@ def _detect_file(path: Path) -> str:
             f"local_dataset_path = {str(path)!r} is a .json file and not COCO: write it as JSON Lines (one object a "
             "line, .jsonl)",
         )
+    if path.suffix.lower() in (".yaml", ".yml", ".data"):
+        message = f"local_dataset_path = {str(path)!r} describes a dataset: give its folder, {str(path.parent)!r}"
+        raise Refusal("rejected", message)
     raise Refusal(
         "rejected",
         f"local_dataset_path = {str(path)!r} is a {path.suffix or 'plain'} file: give a folder, or a "
-        ".parquet, .csv or .jsonl file; unpack archives first",
+        ".parquet, .csv, .jsonl or .tar file; unpack other archives first",
     )
-
-
-def _refuse_yolo(path: Path, children: list[Path]) -> None:
-    """images/ beside labels/ with a .txt for each image: nothing in it says the format, names are kept elsewhere."""
-    labels = [folder for folder in (path / "labels", *(child / "labels" for child in children)) if folder.is_dir()]
-    for folder in labels:
-        for inner in folders(folder, path, 1):
-            seen = survey(inner)
-            if seen.files(".txt") and not seen.files(*EXTENSIONS):
-                raise Refusal(
-                    "rejected",
-                    f"local_dataset_path = {str(path)!r} looks like YOLO ({inner.relative_to(path)}/*.txt), which is "
-                    "not read: convert it to COCO JSON, or to VOC XML",
-                )

@@ -19,6 +19,7 @@ from tunegate.probe.dataset.masks import DepthFacts, MaskFacts, judge_depth, jud
 from tunegate.probe.dataset.pictures import Picture, decoded, pillow
 from tunegate.probe.dataset.table import Table
 from tunegate.probe.dataset.texts import TextFacts, judge_texts
+from tunegate.readers.conversations import IMAGE_COLUMNS
 
 N_MASKS = 60  # masks and depth maps looked into
 N_DECODED = 100  # images of one split decoded
@@ -90,15 +91,12 @@ class Look:
     # --- images
 
     def _images(self, rows: list[dict[str, Any]]) -> ImageFacts | None:
-        pictures = [p for row in rows for p in _pictures(dig(row, self.mapping.columns["image"]))]
+        pictures = self._shown(rows)
         if not pictures:
             return None
         whole = 0 if pillow() is None else self._decode(self.train, pictures)
         if self.evaluation:
-            sample = self.table.rows(self.evaluation).rows
-            self._decode(
-                self.evaluation, [p for row in sample for p in _pictures(dig(row, self.mapping.columns["image"]))]
-            )
+            self._decode(self.evaluation, self._shown(self.table.rows(self.evaluation).rows))
         broken = [p for p in pictures if p.problem]
         if len(broken) == len(pictures):
             raise ToolFailure(
@@ -119,6 +117,11 @@ class Look:
             height=_range([h for _, h in sizes]),
             sizes=len(set(sizes)),
         )
+
+    def _shown(self, rows: list[dict[str, Any]]) -> list[Picture]:
+        """The images of the rows; a row may have several, in one column or in more."""
+        columns = [self.mapping.columns[role] for role in IMAGE_COLUMNS if role in self.mapping.columns]
+        return [picture for row in rows for column in columns for picture in _pictures(dig(row, column))]
 
     def _decode(self, split: str, pictures: list[Picture]) -> int:
         """Decode a part of the pictures, for damage and for their hashes; those from an URL were not asked for."""
@@ -261,7 +264,7 @@ class Look:
         return found
 
 
-_INPUTS = ("image", "messages", "question", "prompt", "instruction", "input", "text")
+_INPUTS = (*IMAGE_COLUMNS, "messages", "question", "prompt", "instruction", "input", "text")
 
 
 def describe(found: Findings, form: str, reshape: str | None) -> list[str]:

@@ -12,6 +12,7 @@ from tunegate.errors import ToolFailure
 from tunegate.probe.dataset.columns import dig
 from tunegate.readers.conversations import (
     BESIDE,
+    IMAGE_COLUMNS,
     IMAGE_PARTS,
     ROLES,
     SPEAKERS,
@@ -40,7 +41,7 @@ def judge_texts(
     rows: list[dict[str, Any]], form: str, columns: dict[str, str], warnings: list[str] | None = None
 ) -> TextFacts | None:
     """Facts of the text columns of these rows. Raises rejected: all empty, unknown roles, nothing to learn from."""
-    roles = [role for role in columns if role != "image"]
+    roles = [role for role in columns if role not in IMAGE_COLUMNS]
     if not rows or not roles:
         return None
     turned: Counter[str] = Counter()
