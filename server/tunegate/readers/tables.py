@@ -29,9 +29,9 @@ from .refusal import Refusal
 from .splits import doubts, of_tables
 from .tree import Listing, below, inside, relative, walk
 
-SUFFIXES = {".parquet": "parquet", ".jsonl": "jsonl", ".csv": "csv", ".arrow": "arrow"}
+SUFFIXES = {".parquet": "parquet", ".jsonl": "jsonl", ".csv": "csv", ".tsv": "csv", ".arrow": "arrow"}
 MAX_LINE = 8_000_000  # bytes of one row of JSON, characters of one cell of CSV: long conversations are megabytes
-TEXT = (".csv", ".jsonl")  # endings of files of text
+TEXT = (".csv", ".tsv", ".jsonl")  # endings of files of text
 SEPARATORS = ",;\t|"
 
 
@@ -73,7 +73,9 @@ def _files(path: Path, kind: str) -> Files:
         return _saved(path)
     if path.is_file():
         return Files(path.parent, {"train": [path]})
-    names = sorted(relative(found, path) for found in walk(path, path, (f".{kind}",)))
+    names = sorted(
+        relative(found, path) for found in walk(path, path, tuple(end for end in SUFFIXES if SUFFIXES[end] == kind))
+    )
     if not names:
         message = f"local_dataset_path = {str(path)!r} has no .{kind} file: check local_dataset_format"
         raise Refusal("rejected", message)
@@ -90,7 +92,7 @@ def _files(path: Path, kind: str) -> Files:
 
 def rows_of(path: Path) -> Iterator[dict[str, Any]]:
     """The rows of one .csv or .jsonl file. Raises Refusal, naming the place."""
-    return _csv_rows(path) if path.suffix.lower() == ".csv" else _jsonl_rows(path)
+    return _csv_rows(path) if SUFFIXES.get(path.suffix.lower()) == "csv" else _jsonl_rows(path)
 
 
 def header(path: Path) -> list[str]:
@@ -129,7 +131,9 @@ def _unreadable(path: Path, error: Exception) -> Refusal:
 
 
 def _separator(path: Path) -> str:
-    """The comma where the first line has one, else the first of ; tab | that it has."""
+    """The comma where the first line has one, else the first of ; tab | that it has. Of a .tsv file the tab."""
+    if path.suffix.lower() == ".tsv":
+        return "\t"
     try:
         with path.open(encoding=encoding_of(path), newline="") as file:
             line = re.sub(r'"[^"]*"', "", file.readline(MAX_LINE))

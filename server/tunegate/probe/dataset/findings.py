@@ -125,7 +125,7 @@ class Look:
 
     def _decode(self, split: str, pictures: list[Picture]) -> int:
         """Decode a part of the pictures, for damage and for their hashes; those from an URL were not asked for."""
-        done, hashes = 0, []
+        done, hashes, films = 0, [], 0
         limit = N_REMOTE if any(p.remote for p in pictures) else N_DECODED
         for picture in _spread(pictures, limit):
             if picture.problem or time.monotonic() > self._deadline:
@@ -134,7 +134,8 @@ class Look:
             if data is None:
                 continue
             try:
-                size = decoded(data).size
+                opened = decoded(data)
+                size, films = opened.size, films + getattr(opened, "is_animated", False)
             except ValueError as error:
                 picture.problem = str(error)
                 continue
@@ -143,6 +144,10 @@ class Look:
             if (found := duplicates.difference_hash(data)) is not None:
                 hashes.append(found)
         self._hashes[split] = hashes
+        if films:
+            self.warnings.append(
+                f"{films} of {done} images of split {split!r} that were decoded have several frames or pages: the first is used"
+            )
         return done
 
     # --- boxes, masks, depth
