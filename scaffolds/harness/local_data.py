@@ -38,7 +38,7 @@ from harness.readers.refusal import Refusal
 MANIFEST = ROOT / "harness" / manifest.FILE
 DOWNLOADS = ROOT / ".cache/dataset"
 PICTURES = (*IMAGE_COLUMNS, "mask", "depth_map")  # columns of a table that may hold paths
-TEXT = (".csv", ".jsonl")
+TEXT = tables.TEXT
 THREADS = 8  # of downloads
 OF_HUB = ("dataset_id", "revision", "config")  # of the manifest
 
@@ -286,7 +286,7 @@ def of_saved(files):
 
 
 def of_text(files, root, images, kinds, hashes):
-    """Rows of csv and jsonl, with the probe's types. In csv all is text: a class `None`, `NA` or 007 is a name."""
+    """Rows of csv and jsonl, with the probe's types. In a csv file all is text: a class `None` or 007 is a name."""
     given = {"files": tuple(map(str, files)), "root": str(root), "kinds": kinds, "images": tuple(images)}
     features = Features({name: as_feature(kind) for name, kind in kinds.items()})
     stamps = tuple(hashes.items())  # of the cache: a file may change
