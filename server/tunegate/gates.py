@@ -124,7 +124,15 @@ def _verdict(facts: dict) -> list[str]:
 
 
 def _stage(facts: dict) -> list[str]:
+    if asks := unanswered(facts):
+        return [f"only the user can decide: {asks}. docker_run of this stage with confirm={asks!r}"]
     return [] if facts.get("passed") else facts.get("problems") or ["it did not pass"]
+
+
+def unanswered(facts: dict) -> str | None:
+    """What the user is asked about a stage that passed (a large loss of rows), and has not answered yet."""
+    asks = facts.get("asks") if facts.get("passed") else None
+    return asks if asks != facts.get("accepted") else None
 
 
 def _stages(view: View, step: int) -> list[Check]:
@@ -152,7 +160,8 @@ def _dataset_files(view: View) -> Check:
     prepared = view.facts("stages/prepare").get("passed") and not view.problems("stages/prepare")
     if prepared:
         return _check("dataset_files", Remedy("probe_dataset"), [], "prepared: data/ is what is trained on")
-    wrong = [f"the dataset changed since it was probed: {change}" for change in listed.changes(view.run, view.config)]
+    wrong = [] if view.problems("dataset") else listed.changes(view.run, view.config)
+    wrong = [f"the dataset changed since it was probed: {change}" for change in wrong]
     return _check("dataset_files", Remedy("probe_dataset"), wrong, "as they were probed", listed.PATH)
 
 
@@ -317,12 +326,31 @@ def preflight(view: View) -> dict[str, str]:
         "dataset_columns": ", ".join(f"{ours} <- {theirs}" for ours, theirs in config.column_map.items())
         if view.facts("dataset") and not view.problems("dataset")
         else "",
+        "data": _kept(view),
         "push_to_hub": (config.hf_model_repo or "") if config.push_to_hub else "off (push_to_hub: false)",
         "monitoring": extras.monitoring(config),
         "image": registry.of(config).preflight(config, view.facts("image")),
         "hardware": hardware,
         "smoke": _summary("smoke", smoke) if passed else "",
     }
+
+
+def _kept(view: View) -> str:
+    """Of each split: how many rows were read, and how many are left out and why."""
+    facts = view.facts("stages/prepare")
+    if view.problems("stages/prepare") or not facts.get("passed"):
+        return ""
+    said = [
+        f"{facts[f'n_{part}']:,} rows to {verb}"
+        for part, verb in (("train", "train on"), ("eval", "measure on"))
+        if f"n_{part}" in facts
+    ]
+    for part, name in (("train", "training split"), ("eval", "evaluation split")):
+        if counts := facts.get(f"{part}_rows"):
+            lost = counts["left_out"] | counts.get("objects_left_out", {})
+            why = ", ".join(f"{count:,} {reason}" for reason, count in lost.items()) or "nothing"
+            said.append(f"{name}: {counts['read']:,} rows read, left out: {why}")
+    return "; ".join(said) or "prepared"
 
 
 def require(run: Run, number: int, tool: str) -> None:

@@ -19,7 +19,18 @@ PROGRESS = {
     "samples_per_second": "{:.4g} samples/s",
     "eta_s": "{:.0f} s left",
 }
-INTERNAL = ("packages", "job", "exit_code", "passed", "stopped", "overcome", "problems", "failures", "notes")
+INTERNAL = (
+    "packages",
+    "job",
+    "exit_code",
+    "passed",
+    "stopped",
+    "overcome",
+    "problems",
+    "failures",
+    "notes",
+    "accepted",
+)
 
 
 def progress_line(stage: str, seen: dict[str, Any]) -> str | None:
