@@ -28,6 +28,7 @@ from datasets import ClassLabel, Features, Image, List, Value
 
 from harness import pictures, rows
 from harness.project import cpu_count, load_config
+from harness.readers.labels import class_of
 
 # A row's objects: those that are used, and of each other one its class (where it has one) and why it is left out
 OBJECTS = {
@@ -99,12 +100,12 @@ def in_pixels(row, image, paths, labels, cfg):
     if not pictures.is_readable(cell):
         return found | {
             "problem": "image cannot be read",
-            "left_out": [{"name": named(category, labels), "why": "image cannot be read"} for _, category in objects],
+            "left_out": [{"name": class_of(one, labels), "why": "image cannot be read"} for _, one in objects],
         }
     width, height = pictures.opened(cell).size
     frame = frame_of(row, cell, (width, height), [box for box, _ in objects], cfg)
     for i, (box, category) in enumerate(objects):
-        name, crowd = named(category, labels), i < len(crowds) and crowds[i]
+        name, crowd = class_of(category, labels), i < len(crowds) and crowds[i]
         box = corners(box, cfg, *frame[:2]) if frame else None
         box = clipped(on_upright(box, frame), width, height) if box else None
         why = (
@@ -124,16 +125,6 @@ def in_pixels(row, image, paths, labels, cfg):
         found["boxes"].append(box)
         found["names"].append(name)
     return found
-
-
-def named(category, labels):
-    """A class as its name; None where it has none: nothing, or a number that the dataset's list of names does not
-    hold."""
-    if category is None or category == "":
-        return None
-    if labels is None:
-        return None if category == -1 else str(category)
-    return labels[category] if 0 <= category < len(labels) else None
 
 
 def frame_of(row, cell, upright, boxes, cfg):

@@ -19,10 +19,11 @@ from pathlib import Path
 
 from . import captions, coco, voc, yolo, yolo_layout
 from .image_folder import METADATA
+from .impostors import refuse_pointer
 from .pairs import IMAGE_FOLDERS, TARGET_FOLDERS
 from .refusal import Refusal
 from .tables import SUFFIXES, is_saved
-from .tree import entries, has_image, survey
+from .tree import Survey, entries, has_image, survey
 
 _TARGETS = {name for names in TARGET_FOLDERS.values() for name in names}
 
@@ -38,6 +39,7 @@ def detect(path: Path, wanted: str = "a dataset") -> str:
     listed = list(entries(path, path))
     children = [Path(entry.path) for entry in listed if entry.is_dir()]
     here = {folder: survey(folder) for folder in (path, *children)}
+    _refuse_pointers(here)
     if is_saved(path):
         return "arrow"
     if voc.looks_like(here):
@@ -67,7 +69,15 @@ def detect(path: Path, wanted: str = "a dataset") -> str:
     )
 
 
+def _refuse_pointers(here: dict[Path, Survey]) -> None:
+    """Pointers in the place of what describes the data: without it, images would seem to be all that there is."""
+    for seen in here.values():
+        for file in seen.files(".json", ".xml", *SUFFIXES):
+            refuse_pointer(file)
+
+
 def _detect_file(path: Path) -> str:
+    refuse_pointer(path)
     if found := SUFFIXES.get(path.suffix.lower()) or {".tar": "webdataset"}.get(path.suffix.lower()):
         return found
     if path.suffix.lower() == ".json":

@@ -23,6 +23,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from .impostors import refuse_pointer
 from .refusal import Refusal
 from .splits import doubts, of_tables
 from .tree import Listing, below, entries, inside, relative, walk
@@ -71,6 +72,13 @@ class Files:
 
 def files(path: Path, kind: str) -> Files:
     """The files at `path` (a file or a folder). What their names leave open is a warning. Raises Refusal."""
+    found = _files(path, kind)
+    for file in (file for group in found.splits.values() for file in group):
+        refuse_pointer(file)
+    return found
+
+
+def _files(path: Path, kind: str) -> Files:
     if kind == "arrow" and is_saved(path):
         return _saved(path)
     if path.is_file():

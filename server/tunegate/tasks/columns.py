@@ -144,8 +144,10 @@ QUESTION = Role("text", ("question", "query", "problem", "questions"), "the ques
 ANSWER = Role(
     "answer", ("answer", "multiple_choice_answer", "answers", "response", "solution", "label"), "the answer as text"
 )
-PROMPT = Role("text", ("prompt",), "the prompt as text")
-COMPLETION = Role("text", ("completion", "response", "output", "answer", "target"), "the completion as text")
+PROMPT = Role("chat", ("prompt",), "the prompt, as text or messages")
+COMPLETION = Role(
+    "chat", ("completion", "response", "output", "answer", "target"), "the completion, as text or messages"
+)
 INSTRUCTION = {
     "instruction": Role("text", ("instruction", "instructions"), "the instruction as text"),
     "input": Role("text", ("input", "inputs", "context"), "what the instruction is about", optional=True),
@@ -169,7 +171,9 @@ CAPTION = Role(
 )
 TEXT_ROLE = Role("text", ("text", "content", "document", "article", "body"), "text")
 CHAT_PROMPT = Role(
-    "chat", ("prompt", "question", "instruction", "input", "problem", "query"), "the prompt, as text or messages"
+    "chat",
+    ("prompt", "question", "instruction", "input", "problem", "query", "messages", "conversations", "conversation"),
+    "the prompt, as text or messages",
 )
 RIGHT = Role(
     "answer",
@@ -180,9 +184,12 @@ RIGHT = Role(
 CHOSEN = Role("chat", ("chosen", "chosen_response", "preferred"), "the better completion")
 REJECTED = Role("chat", ("rejected", "rejected_response", "dispreferred"), "the worse completion")
 
-BESIDE_COLUMNS = {  # what belongs to a conversation although it stands in a column of its own
+BEFORE_COLUMNS = {  # what a conversation begins with, although it stands in a column of its own
     "system": Role("text", ("system", "system_prompt"), "the system prompt as text", optional=True),
     "history": Role("pairs", ("history",), "earlier rounds as [[question, answer], ...]", optional=True),
+}
+BESIDE_COLUMNS = {
+    **BEFORE_COLUMNS,
     "tools": Role("tools", ("tools",), "the tools that may be called: a list, or JSON text", optional=True),
 }
 SFT = (

@@ -74,7 +74,7 @@ class Look:
         if "depth_map" in columns:
             found.depth = self._depth(rows)
         if self.task in ("text-generation", "image-text-to-text"):
-            found.texts = judge_texts(rows, self.mapping.form, columns)
+            found.texts = judge_texts(rows, self.mapping.form, columns, self.warnings)
             self._about_texts(found.texts)
         found.duplicates = self._duplicates()
         return found
@@ -93,7 +93,7 @@ class Look:
             raise ToolFailure(
                 "rejected",
                 f"column {self.mapping.columns['image']!r}: none of the {len(pictures)} images looked at is a readable image "
-                f"({broken[0].name[:100]} {broken[0].problem}): paths are relative to the file that names them",
+                f"({broken[0].name[:100]} {broken[0].problem})" + _remedy(broken[0].problem),
             )
         if broken:
             shown = "; ".join(f"{p.name[:80]} {p.problem}" for p in broken[:3])
@@ -275,6 +275,15 @@ def describe(found: Findings, form: str, reshape: str | None) -> list[str]:
             f"duplicates among {one.train_rows} + {one.eval_rows} rows: {one.exact} exact, {one.exact_overlap} across splits{near}"
         )
     return lines
+
+
+def _remedy(problem: str) -> str:
+    """What to do where no image of a column is readable, after the reason."""
+    if "does not exist" in problem:
+        return ": paths are relative to the file that names them"
+    if "no bytes" in problem:
+        return ": write the table with the images in it, or as .jsonl or .csv beside them, with paths relative to it"
+    return ""
 
 
 def _pictures(value: Any) -> list[Picture]:

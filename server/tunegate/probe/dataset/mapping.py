@@ -177,7 +177,7 @@ def fits(shape: str, found: Feature) -> bool:
     if shape == "images":
         return "image" in (kind, inner)
     if shape == "label":
-        return kind in ("class", "int", "string", "bool")
+        return kind in ("class", "int", "float", "string", "bool")
     if shape == "labels":
         return inner in ("class", "int", "float", "string", "bool")
     if shape == "boxes":
@@ -189,7 +189,7 @@ def fits(shape: str, found: Feature) -> bool:
     if shape in ("messages", "sharegpt"):
         return _is_turns(found, 0 if shape == "messages" else 1)
     if shape == "chat":
-        return kind == "string" or _is_turns(found, 0)
+        return kind == "string" or _is_turns(found, 0) or _is_turns(found, 1)
     if shape == "pairs":
         return inner == "list" and item.item is not None and item.item.kind == "string"
     if shape == "tools":

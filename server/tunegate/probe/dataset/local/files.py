@@ -140,10 +140,20 @@ def _stored(value: Any, found: Feature | None, name: str) -> Any:
     if found is None or value is None:
         return value
     if found.kind == "image":
-        return from_bytes(value.get("bytes") if isinstance(value, dict) else value, name)
+        return from_bytes(value, name)
     if found.kind == "list" and found.item is not None and found.item.kind == "image" and isinstance(value, list):
         return [_stored(item, found.item, name) for item in value[:20]]
     return value
+
+
+def _images_among(columns: list[str], rows: list[dict[str, Any]]) -> dict[str, Feature]:
+    """The columns of plain bytes that hold image files."""
+    held = {name: [row[name] for row in rows if row[name]][:10] for name in columns}
+    return {
+        name: Feature("image", "bytes of an image")
+        for name, cells in held.items()
+        if cells and not any(from_bytes(cell, name).problem for cell in cells)
+    }
 
 
 def _parquet(path: Path, kind: str) -> Table:
@@ -279,6 +289,8 @@ def _columnar(
     except damaged as error:
         raise refused(error) from None
     features = schema_features(schema, found.declared)
+    if raw := [name for name, found in features.items() if found.shown in ("binary", "large_binary")]:
+        features |= _images_among(raw, some(next(iter(counts))))
 
     def read(split: str) -> Rows:
         try:
