@@ -21,6 +21,7 @@ from tunegate.recipe.slots import RecipeFacts, gate_problems
 from tunegate.rundir import Run, file_sha256, hash_files
 from tunegate.stage_table import MODULES
 from tunegate.stages import summary
+from tunegate.tasks import metrics
 
 NAMES = {1: "qualify", 2: "hardware", 3: "research", 4: "generate", 5: "train", 6: "publish"}
 
@@ -100,9 +101,11 @@ def _held(view: View, name: str, wrong: Callable[[dict], list[str]] = lambda fac
 
 def _summary(label: str, facts: dict[str, Any]) -> str:
     if label == "smoke":
-        return f"PASSED (loss {facts['loss']:.4g}, grad_norm {facts['grad_norm']:.4g})"
+        return f"PASSED (loss {facts['loss']:.4g}, grad_norm {facts['grad_norm']:.4g}{frozen(facts)})"
     if label in ("baseline", "eval"):
         said = f"; {facts['outcome']}" if facts.get("outcome") else ""
+        said += f"; {metrics.controls_sentence(facts['no_better_than'])}" if facts.get("no_better_than") else ""
+        said += f"; {facts['tries']} models of these data were measured" if facts.get("tries", 1) > 1 else ""
         return f"{facts['metric']} {facts[facts['metric']]:.4f} on {facts['n']} rows ({facts['kind']}){said}"
     if label == "test":
         return f"{facts['tests']} unit tests passed" + (
@@ -112,6 +115,14 @@ def _summary(label: str, facts: dict[str, Any]) -> str:
         said = "".join(f"; {sentence}" for sentence in facts.get("set_aside", []))
         return f"{facts['global_step']} steps, loss {facts.get('first_loss')} -> {facts.get('last_loss')}{said}"
     return "holds"
+
+
+def frozen(smoke: dict) -> str:
+    """What of a model that is trained in full does not train, where that is most of it; "" otherwise."""
+    trained, whole = smoke.get("trained_parameters"), smoke.get("parameters")
+    if not trained or trained >= whole / 2:
+        return ""
+    return f", {trained:,} of {whole:,} parameters are trained ({trained / whole:.2%}), the rest is frozen"
 
 
 def _keys(view: View, tool: str, *keys: str) -> Check:

@@ -9,6 +9,7 @@ import pytest
 
 from tests.probe.dataset import probe_dataset
 from tests.probe.dataset.hub.test_table import VIEWER
+from tests.probe.dataset.local.test_local import saved_by_datasets_1
 from tests.readers.test_formats import coco_set, put, voc_set
 from tests.scaffolds.conftest import environment, make_project, put_manifest
 from tests.tiny import DATASET, dataset_files, hub, parquet, png, server  # noqa: F401
@@ -58,6 +59,8 @@ def test_a_project_reads_what_the_probe_counted(stage_python, tmp_path):
     objects = [{"image_id": "1", "category_id": 3, "bbox": [1, 1, 2, 2], "segmentation": [[]]}]
     coco_set(put(tmp_path / "coco", "images/1.png", "images/2.png"), images=images, annotations=objects)
     voc_set(tmp_path / "voc", ["yard 1", "yard 2", "yard 3"], trainval=["yard 1", "yard 2"], test=["yard 3", "yard 4"])
+    saved_by_datasets_1(tmp_path / "saved/train", list(range(10)), [9, 0, 4])
+    saved_by_datasets_1(tmp_path / "saved/validation", list(range(10)), [1, 8])
     tasks = {"pairs": "semantic-segmentation", "coco": "instance-segmentation", "voc": "object-detection"}
     cases = [
         (path.name, str(path), tasks.get(path.name, "image-classification")) for path in sorted(tmp_path.iterdir())
@@ -70,6 +73,7 @@ def test_a_project_reads_what_the_probe_counted(stage_python, tmp_path):
     found = json.loads(project.ok("-c", LOAD).splitlines()[-1])
     assert found == {name: read_local(tmp_path / name, "auto", task).splits for name, _, task in cases}
     assert found["folder"] == {"train": 3} and found["csv"] == {"train": 2, "test": 2}
+    assert found["saved"] == {"train": 3, "validation": 2}
     assert found["voc"] == {"train": 2, "test": 1} and found["splits"] == {"train": 2, "validation": 1}
 
 

@@ -124,7 +124,7 @@ def _facts(table: Table, request: DatasetRequest) -> dict[str, Any]:
             f"{request.caption_prompt!r}, which is caption_prompt of config.yaml; exact_match counts a caption only where it is "
             "the same word for word, so judge by the samples and the loss"
         )
-    look = Look(table, mapping, request.task, train, evaluation)
+    look = Look(table, mapping, request.task, train, evaluation, _mask_codes(request, mapping))
     found = look.findings([] if mapping.form == "segments" else names, _box_format(request, mapping))
     names = names or mask_names(table, found, warnings)
     return {
@@ -158,6 +158,15 @@ def _box_format(request: DatasetRequest, mapping: Mapping) -> str | None:
             f"box_format = {request.box_format!r}: the layout {mapping.form!r} of {request.task} has no boxes",
         )
     return request.box_format
+
+
+def _mask_codes(request: DatasetRequest, mapping: Mapping) -> list[int] | None:
+    if request.mask_codes is not None and (request.task != "semantic-segmentation" or "mask" not in mapping.columns):
+        raise ToolFailure(
+            "invalid_input",
+            f"mask_codes = {request.mask_codes[:20]}: only masks of semantic-segmentation hold codes of classes",
+        )
+    return request.mask_codes
 
 
 def _sample(table: Table, train: str, evaluation: str | None) -> dict[str, Any]:
