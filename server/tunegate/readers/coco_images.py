@@ -16,7 +16,6 @@
 from __future__ import annotations
 
 import os
-import stat
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -105,24 +104,25 @@ class Lookup:
 
 def _all(names: list[Any], base: Path, root: Path, find: Callable[[Any], Path]) -> list[str]:
     """What `find` finds, relative to the root. Of a file where its name says, without asking: that takes long."""
-    start, known = f"{base}/", {}
-    above = start[len(f"{root}/") :]
-
-    def is_plain(name: str | None) -> bool:
-        folder = str(name).rpartition("/")[0]
-        if folder not in known:  # it lies where its name says: no link and no .. on the way
-            known[folder] = Path(start, folder).resolve() == Path(start, folder)
-        return bool(name) and known[folder] and _is_file(start + name)
-
-    return [above + name if is_plain(name) else relative(find(name), root) for name in names]
+    above, known = f"{base}/"[len(f"{root}/") :], {}
+    found = []
+    for name in names:
+        folder, _, file = str(name).rpartition("/")
+        if folder not in known:
+            known[folder] = set() if folder.startswith("/") else _plain_files(base / folder)
+        found.append(above + name if file in known[folder] else relative(find(name), root))
+    return found
 
 
-def _is_file(path: str) -> bool:
-    """Whether it is one itself, and no link to one."""
+def _plain_files(folder: Path) -> set[str]:
+    """The names of the files in a folder, links apart; none of one that is not there, or not where its name says."""
     try:
-        return stat.S_ISREG(os.lstat(path).st_mode)
-    except (OSError, ValueError):
-        return False
+        if folder.resolve() != folder:
+            return set()
+        with os.scandir(folder) as entries:
+            return {entry.name for entry in entries if entry.is_file(follow_symlinks=False)}
+    except (OSError, ValueError, RuntimeError):
+        return set()
 
 
 class Places:
