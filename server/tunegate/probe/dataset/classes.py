@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from tunegate.errors import ToolFailure
 from tunegate.probe.dataset.columns import at_path
-from tunegate.probe.dataset.facts import ClassCounts
+from tunegate.probe.dataset.facts import MAX_CLASSES_KEPT, ClassCounts
 from tunegate.probe.dataset.findings import Findings
 from tunegate.probe.dataset.labels import Labels, doubtful_names, judge_labels, natural
 from tunegate.probe.dataset.mapping import Mapping
 from tunegate.probe.dataset.table import Table
-
-MAX_CLASSES_KEPT = 2000  # of a split, in evidence
 
 
 def class_column(mapping: Mapping) -> str | None:

@@ -19,6 +19,8 @@ CODINGS = {
     "class in R, instance in G": "class_and_instance",
 }  # masks.coding -> mask_values of config.yaml
 
+MAX_CLASSES_KEPT = 2000  # of a split, in evidence
+
 
 class ClassCounts(BaseModel):
     """How often each class occurs: among all rows of a split, or among the rows that were read."""

@@ -7,6 +7,7 @@ from typing import Any
 
 from tunegate import evidence
 from tunegate.config import RunConfig
+from tunegate.probe.dataset.facts import MAX_CLASSES_KEPT
 from tunegate.rundir import Run
 
 LARGE_LOSS = 0.1  # of a split's rows, or of its objects: whether to train on less is the user's decision
@@ -95,6 +96,12 @@ def _classes(found: Reconciled, split: str, counts: dict[str, Any], probed: dict
             wrong.append(f"class {name!r} of split {split!r}: the probe counted {expected}, prepare read {seen}")
         elif sum(why.values()) == seen and not set(why) <= set(BY_DESIGN):
             wrong.append(f"class {name!r} of split {split!r} vanished: all {seen} are left out ({_listed(why)})")
+    counted = probed.get("counts") or {}
+    if probed.get("complete") and 0 < len(counted) < MAX_CLASSES_KEPT:  # of more, the probe keeps the most frequent
+        new = [name for name in read if name not in counted and read[name]]
+        wrong += [
+            f"class {name!r} of split {split!r}: the probe counted none, prepare read {read[name]}" for name in new
+        ]
     found.problems += wrong[:MAX_SHOWN]
     if len(wrong) > MAX_SHOWN:
         found.problems.append(f"the same holds for {len(wrong) - MAX_SHOWN} more classes of split {split!r}")
