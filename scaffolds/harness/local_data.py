@@ -11,39 +11,51 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""A local dataset as `datasets` knows it: split -> Dataset. Which files and rows these are, the readers say.
+"""The dataset as `datasets` knows it: split -> Dataset. Which files and rows these are, harness/dataset.json says.
 
-The readers are those of the probe: what it counted is what is read here. Images are paths, which are opened later.
+It is what probe_dataset found (harness/readers/manifest.py). Nothing is looked for here: a file that it does not name
+does not exist, and one that is not as it was ends the stage. Images are paths, which are opened later.
 """
 
+import json
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 
-from datasets import ClassLabel, Dataset, Features, List, Value, concatenate_datasets, load_dataset, load_from_disk
+import pyarrow
+import pyarrow.parquet
+from datasets import ClassLabel, Dataset, Features, Image, Value, concatenate_datasets, load_dataset
 from datasets.exceptions import DatasetGenerationError
 
+from harness import pictures
+from harness.features import as_feature, object_features, panoptic_features
 from harness.outlines import as_rle
-from harness.readers import coco, image_folder, pairs, tables, voc
-from harness.readers.detect import detect
+from harness.project import ROOT
+from harness.readers import captions, coco, image_folder, manifest, pairs, tables, types, voc, webdataset, yolo
+from harness.readers.conversations import IMAGE_COLUMNS
 from harness.readers.refusal import Refusal
 
-# Format -> the builder of `datasets` that reads it: files that say their own types
-BUILDERS = {"parquet": "parquet", "arrow": "arrow", "jsonl": "json"}
-PICTURES = ("image", "mask", "depth_map")  # columns of a table that may hold paths
+MANIFEST = ROOT / "harness" / manifest.FILE
+DOWNLOADS = ROOT / ".cache/dataset"
+PICTURES = (*IMAGE_COLUMNS, "mask", "depth_map")  # columns of a table that may hold paths
+TEXT = (".csv", ".jsonl")
+THREADS = 8  # of downloads
+OF_HUB = ("dataset_id", "revision", "config")  # of the manifest
 
 
 def load(cfg, wanted):
-    """{split: dataset} of local_dataset_path; None for a split that is not in `wanted`."""
-    path = Path(cfg["local_dataset_path"]).expanduser()
-    if not path.exists():
-        raise SystemExit(f"local_dataset_path = {str(path)!r} does not exist here")
-    path = path.resolve()
+    """{split: dataset} of the dataset that config.yaml names; None for a split that is not in `wanted`."""
+    found = load_manifest(cfg)
     try:
-        kind = detect(path) if cfg["local_dataset_format"] == "auto" else cfg["local_dataset_format"]
-        splits, warnings = READERS[kind](path, kind, cfg)
-        for warning in warnings:
-            print(warning)
-        return {split: make() if split in wanted else None for split, make in splits.items()}
+        if found["source"] == "hub" and found["layout"] is None:
+            return compared(
+                found, load_dataset(cfg["dataset_id"], cfg["dataset_config"], revision=cfg["dataset_revision"])
+            )
+        root = downloaded(cfg, found, wanted) if found["source"] == "hub" else unchanged(cfg, found)
+        for sentence in found["left_out"]:
+            print(sentence)
+        splits = READERS[found["layout"]["kind"]](found, root, wanted, cfg)
+        return {split: splits[split]() if split in wanted else None for split in found["layout"]["splits"]}
     except Refusal as refusal:
         raise SystemExit(str(refusal)) from None
     except DatasetGenerationError as error:
@@ -52,48 +64,126 @@ def load(cfg, wanted):
         raise
 
 
-# --- Each reader: (path, format, config) -> ({split: function that makes its Dataset}, warnings)
+def load_manifest(cfg):
+    """What probe_dataset found, if it is of the dataset that config.yaml names."""
+    if not MANIFEST.is_file():
+        raise SystemExit(f"harness/{manifest.FILE} is missing: render the project again")
+    found = json.loads(MANIFEST.read_text(encoding="utf-8"))
+    of_config = dict(zip(OF_HUB, (cfg["dataset_id"], cfg["dataset_revision"], cfg["dataset_config"]), strict=True))
+    if not cfg["dataset_id"]:
+        of_config, kind = dict.fromkeys(OF_HUB), cfg["local_dataset_format"]
+        if kind not in ("auto", found["format"]):
+            raise SystemExit(
+                f"local_dataset_format = {kind!r}, and harness/{manifest.FILE} is of {found['format']!r}: "
+                "probe it again"
+            )
+    for key, value in of_config.items():
+        if found[key] != value:
+            raise SystemExit(
+                f"harness/{manifest.FILE} is of another dataset: its {key} is {found[key]!r}, and config.yaml says "
+                f"{value!r}; probe it again"
+            )
+    return found
 
 
-def read_image_folder(path, kind, cfg):
-    found = image_folder.read(path)
-    if isinstance(found, image_folder.Classes):
-        features = Features({"image": Value("string"), "label": ClassLabel(names=list(found.names))})
-        return {split: partial(labeled, images, features) for split, images in found.splits.items()}, found.warnings
-    return {split: partial(described, found, split) for split in found.splits}, found.warnings
+def unchanged(cfg, found):
+    """The folder that the manifest's paths start from, if every file in it is as probe_dataset read it."""
+    path = Path(cfg["local_dataset_path"]).expanduser()
+    if not path.exists():
+        raise SystemExit(f"local_dataset_path = {str(path)!r} does not exist here")
+    root = manifest.root_of(found, path.resolve())
+    if changes := manifest.changes(found, root, manifest.content_hash):
+        raise SystemExit(f"{manifest.CHANGED} ({'; '.join(changes)}, in {root})")
+    return root
+
+
+def downloaded(cfg, found, wanted):
+    """A folder with the files of the wanted splits, as the Hub has them at this revision."""
+    from huggingface_hub import hf_hub_download  # here: a local dataset does not need it
+
+    folder, splits = DOWNLOADS / cfg["dataset_revision"], found["layout"]["splits"]
+    fetch = partial(
+        hf_hub_download, cfg["dataset_id"], repo_type="dataset", revision=cfg["dataset_revision"], local_dir=folder
+    )
+    parts = [splits[split] for split in wanted if split in splits]
+    groups = [group for part in parts for group in (part.values() if isinstance(part, dict) else [part])]
+    with ThreadPoolExecutor(THREADS) as pool:
+        list(pool.map(fetch, [name for group in groups for name in group]))
+    return folder
+
+
+def compared(found, splits):
+    """The splits that `datasets` loaded by itself, if their names and columns are those that the viewer showed."""
+    for split, dataset in splits.items():
+        known = list(found["columns"])
+        if split in found["rows"] and len(known) and sorted(known) != sorted(dataset.column_names):
+            raise SystemExit(
+                f"split {split!r} has the columns {', '.join(dataset.column_names)}, and probe_dataset saw "
+                f"{', '.join(known)}: probe it again"
+            )
+    if missing := [split for split in found["rows"] if split not in splits]:
+        raise SystemExit(f"the dataset has no split {missing[0]!r}, which probe_dataset saw: probe it again")
+    return splits
+
+
+# --- Each reader: (manifest, root, wanted splits, config) -> {split: function that makes its Dataset}
+
+
+def read_classes(found, root, wanted, cfg):
+    listed = image_folder.Classes.listed(found["layout"], root)
+    features = Features({"image": Value("string"), "label": ClassLabel(names=list(listed.names))})
+    return {split: partial(labeled, images, features) for split, images in listed.splits.items()}
 
 
 def labeled(images, features):
-    columns = {"image": [str(image) for _, image in images], "label": [name for name, _ in images]}
+    columns = {"image": [str(image) for _, image in images], "label": [name or None for name, _ in images]}
     return Dataset.from_dict(columns, features=features)
 
 
-def described(found, split):
-    return Dataset.from_list([{name: as_text(cell) for name, cell in row.items()} for row in found.rows(split)])
+def read_described(found, root, wanted, cfg):
+    listed = image_folder.Described.listed(found["layout"], root)
+    features = Features(
+        {
+            listed.images.get(name, name): Value("string") if name in listed.images else as_feature(kind)
+            for name, kind in listed.types.items()
+        }
+    )
+    return {split: partial(described, listed, split, features) for split in listed.splits}
 
 
-def as_text(cell):
-    return str(cell) if isinstance(cell, Path) else cell
+def described(listed, split, features):
+    kinds = {listed.images.get(name, name): kind for name, kind in listed.types.items()}
+    rows = [
+        {name: str(cell) if isinstance(cell, Path) else types.fitted(cell, kinds[name]) for name, cell in row.items()}
+        for row in listed.rows(split)
+    ]
+    return Dataset.from_list(rows, features=features)
 
 
-def read_pairs(path, kind, cfg):
+def read_pairs(found, root, wanted, cfg):
     column = "depth_map" if cfg["task"] == "depth-estimation" else "mask"
-    splits, warnings = pairs.read(path, column) if kind == "segfolder" else voc.masks(path)
-    return {split: partial(paired, found, column) for split, found in splits.items()}, warnings
+    return {split: partial(paired, listed, column) for split, listed in pairs.listed(found["layout"], root).items()}
 
 
-def paired(found, column):
+def paired(listed, column):
     return Dataset.from_dict(
-        {"image": [str(image) for image, _ in found], column: [str(target) for _, target in found]}
+        {"image": [str(image) for image, _ in listed], column: [str(target) for _, target in listed]}
     )
 
 
-def read_voc(path, kind, cfg):
-    if cfg["task"] == "semantic-segmentation":
-        return read_pairs(path, kind, cfg)
-    found = voc.read(path)
-    features = object_features(found.names)
-    return {split: partial(of_voc, group, features) for split, group in found.splits.items()}, found.warnings
+def read_captions(found, root, wanted, cfg):
+    listed = captions.Captions.listed(found["layout"], root)
+    return {split: partial(captioned, listed, split) for split in listed.splits}
+
+
+def captioned(listed, split):
+    return Dataset.from_list([{"image": str(row["image"]), "text": row["text"]} for row in listed.rows(split)])
+
+
+def read_voc(found, root, wanted, cfg):
+    listed = voc.Voc.listed(found["layout"], root)
+    features = object_features(listed.names)
+    return {split: partial(of_voc, group, features) for split, group in listed.splits.items()}
 
 
 def of_voc(annotations, features):
@@ -109,16 +199,16 @@ def of_voc(annotations, features):
     return Dataset.from_list(rows, features=features)
 
 
-def read_coco(path, kind, cfg):
-    found = coco.read(path, panoptic=cfg["task"] == "panoptic-segmentation")
-    names, outlined = list(found.names.values()), cfg["task"] == "instance-segmentation"
-    features = panoptic_features(names) if found.panoptic else object_features(names, outlined)
-    return {split: partial(of_coco, found, split, features) for split in found.files}, found.warnings
+def read_coco(found, root, wanted, cfg):
+    listed = coco.Coco.listed(found["layout"], root, wanted)
+    names, outlined = list(listed.names.values()), cfg["task"] == "instance-segmentation"
+    features = panoptic_features(names) if listed.panoptic else object_features(names, outlined)
+    return {split: partial(of_coco, listed, split, features) for split in listed.files}
 
 
-def of_coco(found, split, features):
-    make = panoptic_row if found.panoptic else object_row
-    rows = (found.row(split, number) for number in found.files[split].images)
+def of_coco(listed, split, features):
+    make = panoptic_row if listed.panoptic else object_row
+    rows = (listed.row(split, number) for number in listed.files[split].images)
     return Dataset.from_list([make(row, features) for row in rows], features=features)
 
 
@@ -131,71 +221,101 @@ def object_row(row, features):
     return {"image": str(row["image"]), "width": row["width"], "height": row["height"], "objects": objects}
 
 
+def read_yolo(found, root, wanted, cfg):
+    listed = yolo.Yolo.listed(found["layout"], root)
+    features = object_features(list(listed.names.values()), cfg["task"] == "instance-segmentation")
+    return {split: partial(of_yolo, listed, split, features) for split in listed.splits}
+
+
+def of_yolo(listed, split, features):
+    return Dataset.from_list([in_frame(row, features) for row in listed.rows(split)], features=features)
+
+
+def in_frame(row, features):
+    """A row whose outlines are shares of the upright image, with them in its pixels. Boxes stay shares."""
+    objects = {**row["objects"], "iscrowd": [0] * len(row["objects"]["bbox"])}
+    if "segmentation" not in features["objects"]:
+        return object_row({**row, "width": None, "height": None, "objects": objects}, features)
+    try:
+        width, height = pictures.opened({"bytes": None, "path": str(row["image"])}).size
+    except Exception:  # a damaged picture: its row is left out later, and counted
+        width = height = None
+    scaled = [
+        [[value * (height if i % 2 else width) for i, value in enumerate(outline)]] if outline and width else None
+        for outline in objects["segmentation"]
+    ]
+    objects["segmentation"] = scaled
+    return object_row({**row, "width": width, "height": height, "objects": objects}, features)
+
+
 def stuff(cfg):
     """The categories that a local COCO file says are no things; None where it does not say."""
-    if cfg["dataset_id"] or cfg["local_dataset_format"] != "coco":
-        return None
-    return coco.read(Path(cfg["local_dataset_path"]).expanduser().resolve(), panoptic=True, sample=0).stuff()
+    return (load_manifest(cfg)["layout"] or {}).get("stuff")
 
 
 def panoptic_row(row, features):
     return {**row, "image": str(row["image"]), "mask": str(row["mask"])}
 
 
-def object_features(names, outlined=False):
-    objects = {
-        "bbox": List(List(Value("float64"))),
-        "category": List(ClassLabel(names=list(names))),
-        "iscrowd": List(Value("int64")),
-    }
-    if outlined:
-        objects["segmentation"] = List({"counts": Value("string"), "size": List(Value("int64"))})
-    return Features({"image": Value("string"), "width": Value("int64"), "height": Value("int64"), "objects": objects})
+# --- Tables
 
 
-def panoptic_features(names):
-    segment = {"id": Value("int64"), "category_id": ClassLabel(names=names), "iscrowd": Value("int64")}
-    return Features({"image": Value("string"), "mask": Value("string"), "segments_info": List(segment)})
-
-
-def read_table(path, kind, cfg):
-    if kind == "arrow" and tables.is_saved(path):
-        loaded = load_from_disk(str(path))
-        splits = loaded if isinstance(loaded, dict) else {"train": loaded}
-        return {split: partial(splits.get, split) for split in splits}, []
-    found = tables.files(path, kind)
+def read_rows(found, root, wanted, cfg):
+    listed = tables.Files.listed(found["layout"], root)
+    if listed.saved:
+        return {split: partial(of_saved, files) for split, files in listed.splits.items()}
+    kinds = found["layout"]["types"]
+    if kinds is None:  # of the Hub: the probe has read the first rows alone
+        text = [file for split in wanted for file in listed.splits.get(split, []) if file.suffix.lower() in TEXT]
+        kinds = types.of_rows(row for file in text for row in tables.rows_of(file))
     images = [cfg["column_map"].get(name, name) for name in PICTURES]
-    make = of_csv if kind == "csv" else partial(of_files, BUILDERS[kind])
-    return {split: partial(make, files, found.root, images) for split, files in found.splits.items()}, found.warnings
+    given = {"root": root, "images": images, "kinds": kinds, "hashes": found.get("contents", {})}
+    return {split: partial(of_files, files, **given) for split, files in listed.splits.items()}
 
 
-def of_csv(files, root, images):
-    """Every column as text: a class `None`, `NA` or 007 is a name, and only an empty cell is none."""
-    columns = tuple(dict.fromkeys(name for file in files for name in tables.header(file)))
-    given = {"files": tuple(map(str, files)), "root": str(root), "columns": columns, "images": tuple(images)}
-    stamps = tuple((file.stat().st_size, file.stat().st_mtime_ns) for file in files)  # of the cache: a file may change
-    features = Features({name: Value("string") for name in columns})
-    return Dataset.from_generator(csv_rows, features, gen_kwargs={**given, "stamps": stamps})
+def of_files(files, root, images, kinds, hashes):
+    suffix = files[0].suffix.lower()
+    if suffix in TEXT:
+        return of_text(files, root, images, kinds, hashes)
+    return of_typed({".parquet": "parquet", ".arrow": "arrow"}.get(suffix, "json"), files, root, images)
 
 
-def csv_rows(files, root, columns, images, stamps):
+def of_saved(files):
+    """The files that save_to_disk wrote, as they lie there: nothing of them is copied."""
+    return concatenate_datasets([Dataset.from_file(str(file)) for file in files])
+
+
+def of_text(files, root, images, kinds, hashes):
+    """Rows of csv and jsonl, with the probe's types. In a csv file all is text: a class `None`, `NA` or 007 is a name."""
+    given = {"files": tuple(map(str, files)), "root": str(root), "kinds": kinds, "images": tuple(images)}
+    features = Features({name: as_feature(kind) for name, kind in kinds.items()})
+    stamps = tuple(hashes.items())  # of the cache: a file may change
+    return Dataset.from_generator(text_rows, features, gen_kwargs={**given, "stamps": stamps})
+
+
+def text_rows(files, root, kinds, images, stamps):
     for file in map(Path, files):
         for row in tables.rows_of(file):
-            yield {name: located(row.get(name), file, root) if name in images else row.get(name) for name in columns}
+            row = {name: types.fitted(row.get(name), kind) for name, kind in kinds.items()}
+            yield row | {name: located(row[name], file, root) for name in images if is_path(row.get(name))}
 
 
-def of_files(builder, files, root, images):
-    """Files that `datasets` reads. Text, or a list of texts, as images or masks is paths, relative to the file."""
-    table = load_dataset(builder, data_files=[str(file) for file in files], split="train")
+def is_path(cell):
+    return isinstance(cell, str) or isinstance(cell, list) and all(isinstance(one, str) for one in cell)
+
+
+def of_typed(builder, files, root, images):
+    """Files that say their own types. Text, or a list of texts, as images or masks is paths, relative to the file."""
+    features = declared(files[0]) if builder != "json" else None
+    load = partial(load_dataset, builder, split="train", features=features)
+    table = load(data_files=[str(file) for file in files])
     paths = [name for name in images if name in table.features and is_text(table.features[name])]
     if not paths:
         return table
     folders, parts = list(dict.fromkeys(file.parent for file in files)), []
     for folder in folders:
         here = [str(file) for file in files if file.parent == folder]
-        part = table
-        if len(folders) > 1:
-            part = load_dataset(builder, data_files=here, split="train", features=table.features)
+        part = load(data_files=here) if len(folders) > 1 else table
         for column in paths:
             given = {"column": column, "file": here[0], "root": str(root)}
             part = part.map(with_paths, input_columns=[column], fn_kwargs=given)
@@ -203,25 +323,62 @@ def of_files(builder, files, root, images):
     return concatenate_datasets(parts)
 
 
+def declared(file):
+    """The features of a parquet or an arrow file: of `datasets`' own where it wrote them down."""
+    if file.suffix.lower() == ".parquet":
+        return Features.from_arrow_schema(pyarrow.parquet.read_schema(file))
+    with pyarrow.memory_map(str(file)) as mapped:
+        try:
+            schema = pyarrow.ipc.open_stream(mapped).schema
+        except pyarrow.ArrowInvalid:
+            mapped.seek(0)
+            schema = pyarrow.ipc.open_file(mapped).schema
+    return Features.from_arrow_schema(schema)
+
+
 def is_text(feature):
     return getattr(getattr(feature, "feature", feature), "dtype", None) in ("string", "large_string")
 
 
 def with_paths(cell, column, file, root):
-    file = Path(file)
-    if isinstance(cell, list):
-        return {column: [located(one, file, root) for one in cell]}
-    return {column: located(cell, file, root)}
+    return {column: located(cell, Path(file), root)}
 
 
 def located(cell, file, root):
+    if isinstance(cell, list):
+        return [located(one, file, root) for one in cell]
     return str(tables.image_path(cell, file, Path(root))) if cell else cell
 
 
+# --- Tars
+
+
+def read_tars(found, root, wanted, cfg):
+    kinds = found["layout"]["types"]
+    features = Features({name: Image() if kind == "image" else as_feature(kind) for name, kind in kinds.items()})
+    given = {"layout": json.dumps(found["layout"]), "root": str(root)}
+    stamps = tuple(found["contents"].items())  # of the cache: a file may change
+    make = partial(Dataset.from_generator, tar_rows, features)
+    return {
+        split: partial(make, gen_kwargs={**given, "split": split, "stamps": stamps})
+        for split in found["layout"]["splits"]
+    }
+
+
+def tar_rows(layout, root, split, stamps):
+    listed = webdataset.Tars.listed(json.loads(layout), Path(root), [split])
+    for row in listed.rows(split):
+        yield {name: types.fitted(cell, listed.types[name]) for name, cell in row.items()}
+
+
 READERS = {
-    "imagefolder": read_image_folder,
-    "segfolder": read_pairs,
+    "classes": read_classes,
+    "described": read_described,
+    "pairs": read_pairs,
+    "captions": read_captions,
     "coco": read_coco,
     "voc": read_voc,
-    **dict.fromkeys(("csv", "jsonl", "parquet", "arrow"), read_table),
+    "yolo": read_yolo,
+    "rows": read_rows,
+    "webdataset": read_tars,
 }

@@ -15,27 +15,23 @@
 keep as Arrow."""
 
 import random
-import re
 import shutil
 from collections import Counter
 
-from datasets import ClassLabel, load_dataset
+from datasets import ClassLabel
 
 from harness import local_data, scoring
 from harness.project import DATA, digest, write_json  # first: it sets up the environment
+from harness.readers.labels import class_of
 
 
 def load(cfg, as_task):
     """(training rows' dataset, evaluation rows' dataset or None: hold rows out), each through `as_task(dataset,
     cfg)`."""
     wanted = (cfg["train_split"] or "train", cfg["eval_split"])
-    splits = from_hub(cfg) if cfg["dataset_id"] else local_data.load(cfg, wanted)
+    splits = local_data.load(cfg, wanted)
     train, evaluation = (as_task(pick(splits, name), cfg) if name else None for name in wanted)
     return train, evaluation
-
-
-def from_hub(cfg):
-    return load_dataset(cfg["dataset_id"], cfg["dataset_config"], revision=cfg["dataset_revision"])
 
 
 def pick(splits, name):
@@ -64,14 +60,9 @@ def renamed(dataset, cfg, names, optional=()):
 
 def label_names(dataset):
     """Each row's label as its name; None where there is none."""
-    feature, values = dataset.features["label"], dataset["label"][:]
-    if isinstance(feature, ClassLabel):
-        return [
-            feature.names[value] if value is not None and 0 <= value < len(feature.names) else None for value in values
-        ]
-    values = [int(value) if isinstance(value, float) and value.is_integer() else value for value in values]
-    numbers = all(re.fullmatch(r"-?\d*", str(value)) for value in values if value is not None)
-    return [None if value in (None, "") or numbers and str(value) == "-1" else str(value) for value in values]
+    feature = dataset.features["label"]
+    names = feature.names if isinstance(feature, ClassLabel) else None
+    return [class_of(value, names) for value in dataset["label"][:]]
 
 
 class Tally:

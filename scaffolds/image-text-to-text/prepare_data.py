@@ -28,6 +28,9 @@ from harness import pictures, rows
 from harness.project import cpu_count, load_config
 from harness.readers import conversations
 
+# Reshape -> the column of which a row may have several, each of them right
+SEVERAL = {"question_answer_to_messages": "answer", "caption_to_messages": "caption"}
+
 FEATURES = Features(  # said, not guessed from the first rows: a column of which they have nothing could hold nothing
     {
         "images": List(Image(decode=False)),
@@ -55,13 +58,16 @@ def as_task(dataset, cfg):
     """Columns images (still encoded), prompt [{role, content}] and answers [text];
     `problem` says why a row cannot be used."""
     reshape = cfg["column_reshape"]
-    dataset = rows.renamed(dataset, cfg, ("image", *conversations.COLUMNS[reshape]), optional=("input",))
-    several = isinstance(dataset.features["image"], List)
-    dataset = dataset.cast_column("image", List(Image(decode=False)) if several else Image(decode=False))
+    shown, text = conversations.IMAGE_COLUMNS, conversations.COLUMNS[reshape]
+    dataset = rows.renamed(dataset, cfg, ("image", *text), optional=("input", *shown[1:]))
+    for name in (shown := [name for name in shown if name in dataset.column_names]):
+        encoded = Image(decode=False)
+        dataset = dataset.cast_column(name, List(encoded) if isinstance(dataset.features[name], List) else encoded)
 
     def tidy(row):
-        images = [image for image in (row["image"] if several else [row["image"]]) if image]
-        prompt, answers = asked_and_answered(row, reshape)
+        cells = [row[name] if isinstance(row[name], list) else [row[name]] for name in shown]
+        images = [image for cell in cells for image in cell if image]
+        prompt, answers = asked_and_answered({**row, "caption_prompt": cfg["caption_prompt"]}, reshape)
         answers = [
             str(answer).strip()
             for answer in (answers if isinstance(answers, list) else [answers])
@@ -106,8 +112,8 @@ def asked_and_answered(row, reshape):
     """(the turns before the answer, the accepted answers); in the text, a mark for each image that stands there."""
     turns, answer = conversations.split(conversations.messages(row, reshape, PLACEHOLDER))
     prompt = [{"role": turn["role"], "content": str(turn["content"] or "")} for turn in turns]
-    if reshape == "question_answer_to_messages":
-        return prompt, row["answer"]  # of which there may be several
+    if reshape in SEVERAL:
+        return prompt, row[SEVERAL[reshape]]
     return prompt, [turn["content"] for turn in answer]
 
 

@@ -24,10 +24,11 @@ import math
 from collections import Counter
 from itertools import zip_longest
 
-from datasets import ClassLabel, Features, Image, List, Sequence, Value
+from datasets import ClassLabel, Features, Image, List, Value
 
 from harness import pictures, rows
 from harness.project import cpu_count, load_config
+from harness.readers.labels import class_of
 
 # A row's objects: those that are used, and of each other one its class (where it has one) and why it is left out
 OBJECTS = {
@@ -86,14 +87,8 @@ def class_label(features, path):
     """The names behind numbered categories, where the dataset declares them."""
     parent, _, name = path.partition(".")
     found = features[parent]
-    while not isinstance(found, (ClassLabel, Value)):
-        found = (
-            found[name]
-            if isinstance(found, dict)
-            else found.feature
-            if isinstance(found, (List, Sequence))
-            else found[0]
-        )
+    while isinstance(found, dict) or hasattr(found, "feature"):
+        found = found[name] if isinstance(found, dict) else found.feature
     return found.names if isinstance(found, ClassLabel) else None
 
 
@@ -105,12 +100,12 @@ def in_pixels(row, image, paths, labels, cfg):
     if not pictures.is_readable(cell):
         return found | {
             "problem": "image cannot be read",
-            "left_out": [{"name": named(category, labels), "why": "image cannot be read"} for _, category in objects],
+            "left_out": [{"name": class_of(one, labels), "why": "image cannot be read"} for _, one in objects],
         }
     width, height = pictures.opened(cell).size
     frame = frame_of(row, cell, (width, height), [box for box, _ in objects], cfg)
     for i, (box, category) in enumerate(objects):
-        name, crowd = named(category, labels), i < len(crowds) and crowds[i]
+        name, crowd = class_of(category, labels), i < len(crowds) and crowds[i]
         box = corners(box, cfg, *frame[:2]) if frame else None
         box = clipped(scaled(on_upright(box, frame), frame, (width, height)), width, height) if box else None
         why = (
@@ -130,16 +125,6 @@ def in_pixels(row, image, paths, labels, cfg):
         found["boxes"].append(box)
         found["names"].append(name)
     return found
-
-
-def named(category, labels):
-    """A class as its name; None where it has none: nothing, or a number that the dataset's list of names does not
-    hold."""
-    if category is None or category == "":
-        return None
-    if labels is None:
-        return None if category == -1 else str(category)
-    return labels[category] if 0 <= category < len(labels) else None
 
 
 def frame_of(row, cell, upright, boxes, cfg):

@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from tunegate import tasks
 from tunegate.errors import ToolFailure
-from tunegate.tasks.columns import Reshape
+from tunegate.tasks.columns import CAPTION_PROMPT, Reshape
 from tunegate.tasks.spec import LocalFormat
 
 MAX_BYTES = 256 * 1024  # a config.yaml is a few kB; anything far larger is a mistake or an attack
@@ -20,6 +20,7 @@ MAX_BYTES = 256 * 1024  # a config.yaml is a few kB; anything far larger is a mi
 Task = Literal[tasks.SUPPORTED]  # one file each: tasks/
 # one folder each: platforms/, whose registry refuses any other list
 PlatformName = Literal["local-process", "local-docker"]
+LocalDatasetFormat = Literal["auto", *get_args(LocalFormat)]
 RepoId = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*(/[A-Za-z0-9][A-Za-z0-9._-]*)?$", max_length=96)]
 Scalar = str | int | float | bool
 
@@ -73,9 +74,7 @@ class RunConfig(BaseModel):
     model_revision: str | None = key(None, description="commit SHA, resolved by probe_model", rests="model")
     dataset_id: RepoId | None = key(None, rests="dataset", said_in="probe_dataset", asks=True)
     local_dataset_path: str | None = key(None, rests="dataset", said_in="probe_dataset", asks=True)
-    local_dataset_format: Literal["auto", *get_args(LocalFormat)] = key(
-        "auto", rests="dataset", said_in="probe_dataset"
-    )
+    local_dataset_format: LocalDatasetFormat = key("auto", rests="dataset", said_in="probe_dataset")
     dataset_revision: str | None = key(None, description="commit SHA, resolved by probe_dataset", rests="dataset")
     dataset_config: str | None = key(None, rests="dataset", said_in="probe_dataset")
     train_split: str | None = key(None, rests="dataset", said_in="probe_dataset")
@@ -91,6 +90,14 @@ class RunConfig(BaseModel):
     column_reshape: Reshape | None = key(
         None,
         description="how these columns become the task's; null: by their names alone",
+        rests="dataset",
+        said_in="probe_dataset",
+    )
+    caption_prompt: str = key(
+        CAPTION_PROMPT,
+        min_length=1,
+        max_length=1000,
+        description="what the user says in a row of an image and its caption",
         rests="dataset",
         said_in="probe_dataset",
     )

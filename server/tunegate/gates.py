@@ -15,7 +15,7 @@ from tunegate.evidence import ledger
 from tunegate.hardware import fit
 from tunegate.knowledge import fixes
 from tunegate.platforms import registry
-from tunegate.project import added, extras
+from tunegate.project import added, extras, listed
 from tunegate.project.render import HEADER
 from tunegate.recipe.slots import RecipeFacts, gate_problems
 from tunegate.rundir import Run, file_sha256, hash_files
@@ -143,7 +143,17 @@ def _qualify(view: View) -> list[Check]:
         chosen,
         _held(view, "model", _verdict),
         _held(view, "dataset", _verdict),
+        _dataset_files(view),
     ]
+
+
+def _dataset_files(view: View) -> Check:
+    """The files of a local dataset are as the probe read them, until prepare has made of them what is trained on."""
+    prepared = view.facts("stages/prepare").get("passed") and not view.problems("stages/prepare")
+    if prepared:
+        return _check("dataset_files", Remedy("probe_dataset"), [], "prepared: data/ is what is trained on")
+    wrong = [f"the dataset changed since it was probed: {change}" for change in listed.changes(view.run, view.config)]
+    return _check("dataset_files", Remedy("probe_dataset"), wrong, "as they were probed", listed.PATH)
 
 
 def _fit(facts: dict) -> list[str]:

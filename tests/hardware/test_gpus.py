@@ -136,6 +136,15 @@ def test_lines_of_nvidia_smi(tmp_path, monkeypatch):
     assert gpus.from_csv("No devices were found\n") == gpus.Gpus()
 
 
+@pytest.mark.parametrize(
+    "word", ["[Unknown Error]", "[GPU requires reset]", "[Insufficient Permissions]", "[GPU is lost]"]
+)
+@pytest.mark.parametrize("row", ["580.65.06, {0}, {0}, 8.6", "580.65.06, 49140, {0}, 8.6", "{0}, 49140, 48500, 8.6"])
+def test_a_word_of_trouble_is_no_shared_memory(word, row):
+    found = gpus.from_csv(f"NVIDIA RTX A6000, 580.65.06, 49140, 48500, 8.6\nNVIDIA RTX A6000, {row.format(word)}\n")
+    assert found.gpus == [] and f"GPU 1 (NVIDIA RTX A6000) answers {word}" in found.problem
+
+
 @pytest.mark.parametrize(("driver", "major"), [("580.95.05", 580), ("540.4.0", 540), ("[N/A]", None), (None, None)])
 def test_the_drivers_branch(driver, major):
     assert gpus.Gpus(driver=driver).driver_major == major

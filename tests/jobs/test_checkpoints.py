@@ -15,6 +15,7 @@ from tests.sealed import CONFIG, script
 from tunegate import jobs, stages
 from tunegate.errors import ToolFailure
 from tunegate.jobs import checkpoints
+from tunegate.readers import content
 from tunegate.rundir import Run
 
 # Ten steps, a checkpoint at 3, 6 and 9; `STOP` in the run ends it after that step. It says where it began.
@@ -213,9 +214,9 @@ def test_a_link_is_no_checkpoint(run, tmp_path):
 
 
 def test_a_large_file_is_known_by_its_size_and_a_sample(tmp_path, monkeypatch):
-    monkeypatch.setattr(checkpoints, "WHOLE_BYTES", 1000)
-    monkeypatch.setattr(checkpoints, "BLOCKS", 5)
-    monkeypatch.setattr(checkpoints, "BLOCK_BYTES", 10)
+    monkeypatch.setattr(content, "WHOLE_BYTES", 1000)
+    monkeypatch.setattr(content, "BLOCKS", 5)
+    monkeypatch.setattr(content, "BLOCK_BYTES", 10)
     path = tmp_path / "optimizer.pt"
     path.write_bytes(bytes(2000))
     first = checkpoints.digest(path)

@@ -12,7 +12,10 @@ import pytest
 import yaml
 
 from tunegate.config import RunConfig
+from tunegate.probe.dataset.local import read_local
+from tunegate.probe.dataset.manifest import manifest_of
 from tunegate.project import harness, render
+from tunegate.readers import manifest
 
 CLASSES = {"circle": (200, 60, 60), "square": (60, 180, 60), "triangle": (60, 60, 200)}
 MAKE_MODEL = """
@@ -97,6 +100,22 @@ class Project:
     def configure(self, **values) -> None:
         path = self.path / "config.yaml"
         path.write_text(yaml.safe_dump({**yaml.safe_load(path.read_text()), **values}))
+        if values.keys() & {"local_dataset_path", "local_dataset_format", "task"}:
+            self.probe()
+
+    def probe(self) -> None:
+        """What probe_dataset would write down of the local dataset of config.yaml as it lies there now."""
+        config = yaml.safe_load((self.path / "config.yaml").read_text())
+        if config["local_dataset_path"]:
+            put_manifest(self.path, config["local_dataset_path"], config["local_dataset_format"], config["task"])
+
+
+def put_manifest(project: Path, data: str, kind: str, task: str) -> None:
+    path = Path(data).resolve()
+    table = read_local(path, kind, task)
+    facts = {"splits": table.splits, "rows_partial": False, "class_counts": {}, "class_names": []}
+    about = {"source": "local", "local_path": str(path)}
+    (project / "harness/dataset.json").write_text(manifest.text_of(manifest_of(table, about, facts)))
 
 
 def make_project(path: Path, python: str, *, model_id: str = "local/tiny", **values) -> Project:
@@ -118,4 +137,6 @@ def make_project(path: Path, python: str, *, model_id: str = "local/tiny", **val
         (path / name).parent.mkdir(exist_ok=True)
         (path / name).write_text(text)
     (path / "config.yaml").write_text(yaml.safe_dump({**config.model_dump(), "model_id": model_id}))
-    return Project(path, python)
+    project = Project(path, python)
+    project.probe()
+    return project

@@ -8,6 +8,7 @@ import subprocess
 
 import pytest
 
+from tests.probe.dataset.local.test_coco import probe
 from tests.scaffolds.conftest import CLASSES, draw, environment, make_project
 from tunegate.tasks import metrics
 
@@ -197,3 +198,45 @@ def test_each_image_stands_where_the_conversation_shows_it(name, model, stage_py
         ).splitlines()[-1]
     )
     assert found == expected
+
+
+READ = """
+import json
+from harness.project import load_split
+print(json.dumps([[[i.getpixel((0, 0))[0] for i in r["images"]], r["prompt"], r["answers"]] for s in ("train", "eval") for r in load_split(s)]))
+"""
+
+
+def plain(path, shade: int):
+    from PIL import Image
+
+    Image.new("RGB", (40, 40), (shade,) * 3).save(path)
+
+
+@pytest.mark.parametrize("kind", ["captions", "jsonl"])
+def test_captions_are_answers_to_the_prompt_of_the_config(kind, model, stage_python, tmp_path):
+    """Texts beside images; captions of several images in numbered columns, one of which holds lists."""
+    data, expected = tmp_path / "data", []
+    data.mkdir()
+    for i in range(12):
+        plain(data / f"{i}.png", i)
+        expected.append([[i], [{"role": "user", "content": "What is to be seen?"}], [f"gray {i}"]])
+        if kind == "captions":
+            (data / f"{i}.txt").write_text(f"gray {i}\n")
+    if kind == "jsonl":
+        rows = [
+            {"image_1": f"{i}.png", "image_2": ["1.png", "2.png"] if i % 3 else None, "text": [f"gray {i}", "gray"]}
+            for i in range(12)
+        ]
+        (data / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+        expected = [
+            [[*row[0], *([1, 2] if i % 3 else [])], row[1], [*row[2], "gray"]] for i, row in enumerate(expected)
+        ]
+    facts = probe(data if kind == "captions" else data / "rows.jsonl", "image-text-to-text")
+    project = make_project(
+        tmp_path / "project", stage_python, model_id=str(model), task="image-text-to-text", n_train=20, n_eval=2,
+        local_dataset_path=str(facts.local_path), local_dataset_format=kind, column_map=facts.column_map,
+        column_reshape=facts.column_reshape, caption_prompt="What is to be seen?",
+    )  # fmt: skip
+    project.ok("prepare_data.py")
+    assert sorted(json.loads(project.ok("-c", READ).splitlines()[-1])) == sorted(expected)

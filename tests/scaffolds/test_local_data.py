@@ -5,16 +5,18 @@ from __future__ import annotations
 import json
 
 from tests.readers.test_formats import coco_set, put, voc_set
-from tests.scaffolds.conftest import make_project
+from tests.scaffolds.conftest import make_project, put_manifest
 from tests.tiny import parquet
 from tunegate.probe.dataset.local import read_local
 
 LOAD = """
-import json, sys
+import json, pathlib
 from harness import local_data
 found = {}
-for name, path, task in json.load(sys.stdin):
-    cfg = {"local_dataset_path": path, "local_dataset_format": "auto", "task": task, "column_map": {}}
+blank = dict.fromkeys(("dataset_id", "dataset_revision", "dataset_config"))
+for name, path, task in json.load(open("cases.json")):
+    local_data.MANIFEST = pathlib.Path(name, "harness/dataset.json").resolve()
+    cfg = {**blank, "local_dataset_path": path, "local_dataset_format": "auto", "task": task, "column_map": {}}
     splits = local_data.load(cfg, ("train", "validation", "test"))
     found[name] = {split: len(rows) for split, rows in splits.items()}
 print(json.dumps(found))
@@ -56,7 +58,10 @@ def test_a_project_reads_what_the_probe_counted(stage_python, tmp_path):
     ]
     project = make_project(tmp_path / "project", stage_python, task="instance-segmentation")
     (project.path / "cases.json").write_text(json.dumps(cases))
-    found = json.loads(project.ok("-c", LOAD.replace("sys.stdin", "open('cases.json')")).splitlines()[-1])
+    for name, path, task in cases:
+        (project.path / name / "harness").mkdir(parents=True)
+        put_manifest(project.path / name, path, "auto", task)
+    found = json.loads(project.ok("-c", LOAD).splitlines()[-1])
     assert found == {name: read_local(tmp_path / name, "auto", task).splits for name, _, task in cases}
     assert found["folder"] == {"train": 3} and found["csv"] == {"train": 2, "test": 2}
     assert found["voc"] == {"train": 2, "test": 1} and found["splits"] == {"train": 2, "validation": 1}

@@ -20,6 +20,7 @@ ASK_S = 20.0  # eight GPUs without the persistence daemon take 10 s to wake
 MEMINFO = Path("/proc/meminfo")
 PCI = Path("/sys/bus/pci/devices")
 NVIDIA_VENDOR = "0x10de"
+NO_MEMORY = "[N/A]"  # what nvidia-smi says of a GPU without memory of its own; [Unknown Error] and others are troubles
 QUERY = "name,driver_version,memory.total,memory.free,compute_cap"
 SMI_ARGV = ("nvidia-smi", f"--query-gpu={QUERY}", "--format=csv,noheader,nounits")
 
@@ -79,7 +80,7 @@ def _from_smi() -> Gpus:
         return Gpus()
     code, said = answer
     found = from_csv(said) if code == 0 else Gpus()
-    if not found.gpus:
+    if not found.gpus and not found.problem:
         found.problem = f"nvidia-smi: {(said.strip().splitlines() or [f'exit code {code}'])[0][:200]}"
     return dataclasses.replace(found, source="nvidia-smi" if found.gpus else "none")
 
@@ -93,9 +94,17 @@ def _output(argv: list[str]) -> tuple[int, str] | None:
 
 
 def from_csv(text: str) -> Gpus:
-    """What `nvidia-smi` prints for SMI_ARGV -> Gpus; lines that are something else are passed over."""
+    """What `nvidia-smi` prints for SMI_ARGV -> Gpus; lines that are something else are passed over.
+
+    A word in the place of the memory, but NO_MEMORY, is a `problem`: as with NVML, no GPU is used beside one in trouble.
+    """
     rows = [[cell.strip() for cell in line.split(",")] for line in text.splitlines()]
-    rows = [row for row in rows if len(row) == QUERY.count(",") + 1 and re.fullmatch(r"\d+\.[\d.]+", row[1])]
+    rows = [row for row in rows if len(row) == QUERY.count(",") + 1 and re.fullmatch(r"\d+\.[\d.]+|\[.*\]", row[1])]
+    for index, (name, *cells, _) in enumerate(rows):
+        if word := next((cell for cell in cells if cell.startswith("[") and cell != NO_MEMORY), None):
+            return Gpus(
+                problem=f"nvidia-smi: GPU {index} ({name}) answers {word}: reset that GPU, or restart the machine"
+            )
     gpus = [
         Gpu(
             name,
@@ -105,11 +114,11 @@ def from_csv(text: str) -> Gpus:
         )
         for name, _, total, free, capability in rows
     ]
-    return Gpus(gpus, rows[0][1] if rows else None)
+    return Gpus(gpus, next((row[1] for row in rows if row[1] != NO_MEMORY), None))
 
 
 def _mib(cell: str, shared: str) -> float:
-    """MiB -> GB. A GPU that shares the machine's memory says [N/A]: then the line of /proc/meminfo."""
+    """MiB -> GB. A GPU that shares the machine's memory says NO_MEMORY: then the line of /proc/meminfo."""
     return _gb(int(float(cell) * 2**20)) if re.fullmatch(r"[\d.]+", cell) else _shared_memory_gb(shared)
 
 

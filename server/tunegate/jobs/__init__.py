@@ -61,6 +61,8 @@ ENV_NAMES = {
     "all_proxy",
     "LD_LIBRARY_PATH",
     "DOCKER_HOST",
+    "DOCKER_CONTEXT",
+    "DOCKER_CONFIG",
     "DOCKER_CERT_PATH",
     "DOCKER_TLS_VERIFY",
     "TUNEGATE_WHEELHOUSE",

@@ -24,12 +24,11 @@ from typing import Any
 from tunegate import jobs, nofollow
 from tunegate.errors import ToolFailure
 from tunegate.evidence import seal
+from tunegate.readers import content
 from tunegate.rundir import Run, canonical
 
 WATCH_S = 1.0
 SETTLES_S = 30.0  # after its first sealing a checkpoint is sealed again only so long
-WHOLE_BYTES = 2 * 2**30  # a larger file is known by its size and by BLOCKS blocks of BLOCK_BYTES of it, evenly spread
-BLOCKS, BLOCK_BYTES = 256, 2**20
 FINAL, REPORT = "checkpoints/final", "reports/train.json"
 STEPS, LOSSES = "logs/steps.jsonl", "logs/train.jsonl"
 BEGINNING: dict[str, Any] = {"step": 0, "finished": False, "sessions": [], "set_aside": []}
@@ -162,13 +161,7 @@ def digest(path: Path) -> str:
         if not stat.S_ISREG((status := path.lstat()).st_mode):
             return ""
         with path.open("rb") as file:
-            if status.st_size <= WHOLE_BYTES:
-                return hashlib.file_digest(file, "sha256").hexdigest()
-            sample = hashlib.sha256(str(status.st_size).encode())
-            for number in range(BLOCKS):
-                file.seek(number * (status.st_size - BLOCK_BYTES) // (BLOCKS - 1))
-                sample.update(file.read(BLOCK_BYTES))
-            return f"sample:{sample.hexdigest()}"
+            return content.sha256_of(file, status.st_size)
     except OSError:
         return ""
 

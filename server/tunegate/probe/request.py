@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tunegate.errors import NextCall
+from tunegate.tasks.columns import CAPTION_PROMPT
 
 if TYPE_CHECKING:
     from tunegate.probe.model import ModelFacts
@@ -24,6 +25,7 @@ class ProbeContainer:
 class DatasetRequest:
     """A dataset on the Hub or on this machine (exactly one of the two), for a task and a training method.
 
+    caption_prompt: what the user says in a row of an image and its caption.
     config, train_split, eval_split, column_map, box_format: what the user decided; None where the probe finds it.
     container: where what neither the viewer nor a range request can read may be streamed; None: nowhere.
     """
@@ -38,5 +40,6 @@ class DatasetRequest:
     train_split: str | None = None
     eval_split: str | None = None
     column_map: dict[str, str] | None = None
+    caption_prompt: str = CAPTION_PROMPT
     box_format: str | None = None
     container: ProbeContainer | None = None

@@ -15,5 +15,6 @@
 
 A reader says which files belong to which split and what is left out and why; its rows are plain values, images
 are paths.
-It needs Python 3.10 and the standard library (pyarrow for parquet and arrow), and imports nothing of what uses it.
+It needs Python 3.10 and the standard library (PyYAML for YOLO's data.yaml, pyarrow for parquet and arrow), and imports
+nothing of what uses it.
 """

@@ -20,11 +20,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from .coco_images import Lookup, Places
 from .json_stream import elements
-from .pairs import likeliest
 from .refusal import Refusal
 from .splits import split_of
-from .tree import EXTENSIONS, below, folders, inside, relative, spread, walk
+from .tree import Listing, relative, spread, walk
 
 MAX_KEPT = (
     100_000  # annotations of a sample that are kept where they come before the images; the others are only counted
@@ -40,6 +40,7 @@ class AnnotationFile:
     """One annotation file. sample: of how many images the annotations are kept, None: of all.
 
     images: id -> (file name, width, height). kept: image id -> its annotations. classes: category id -> objects.
+    masks: image id -> the file name of its mask, of a panoptic file.
     """
 
     path: Path
@@ -48,6 +49,7 @@ class AnnotationFile:
     names: dict[int | str, str] = field(default_factory=dict)
     things: dict[int | str, Any] = field(default_factory=dict)
     kept: dict[int | str, list[dict[str, Any]]] = field(default_factory=dict)
+    masks: dict[int | str, str] = field(default_factory=dict)
     classes: Counter[int | str] = field(default_factory=Counter)
     wanted: set[int | str] | None = None
     annotated: set[int | str] = field(default_factory=set)
@@ -68,18 +70,43 @@ class AnnotationFile:
 
 @dataclass
 class Coco:
-    """The annotation files by split, where their images lie, and the categories (id -> name) by id."""
+    """The annotation files by split, where their images lie, and the categories (id -> name) by id.
+
+    lookups: split -> where its images lie, by file name; or, of a dataset that was listed, Places.
+    """
 
     root: Path
     panoptic: bool
     files: dict[str, AnnotationFile]
     names: dict[int | str, str]
-    lookups: dict[str, Lookup]
+    lookups: dict[str, Lookup | Places]
     warnings: list[str] = field(default_factory=list)
+
+    def listing(self) -> Listing:
+        splits = {}
+        for split, one in self.files.items():
+            images = self.lookups[split].find_all([name for name, *_ in one.images.values()])
+            splits[split] = {"annotations": relative(one.path, self.root), "images": images}
+            if self.panoptic:
+                splits[split]["masks"] = self.lookups[split].find_masks([one.masks.get(key) for key in one.images])
+        annotations = [found["annotations"] for found in splits.values()]
+        pictures = (path for one in splits.values() for key in ("images", "masks") for path in one.get(key, []))
+        files = [*annotations, *pictures]
+        layout = {"kind": "coco", "panoptic": self.panoptic, "splits": splits}
+        layout |= {"stuff": self.stuff()} if self.panoptic else {}
+        return Listing(self.root, layout, files, annotations)
+
+    @classmethod
+    def listed(cls, layout: dict[str, Any], root: Path, only: tuple[str, ...] | None = None) -> Coco:
+        """As `listing` wrote it down; the annotation files, of the splits in `only` alone, are read again."""
+        chosen = {split: found for split, found in layout["splits"].items() if only is None or split in only}
+        files = {split: _read(root / found["annotations"], None) for split, found in chosen.items()}
+        places = {split: Places(list(files[split].images), root, found) for split, found in chosen.items()}
+        return cls(root, layout["panoptic"], files, _categories(files), places)
 
     def image(self, split: str, number: int | str) -> Path:
         """Where an image lies; a path at which nothing lies, where it is missing."""
-        return self.lookups[split].find(self.files[split].images[number][0])
+        return self.lookups[split].image(number, self.files[split].images[number][0])
 
     def row(self, split: str, number: int | str) -> dict[str, Any]:
         """image, width, height, objects {bbox, category, area, iscrowd, segmentation}.
@@ -89,7 +116,7 @@ class Coco:
         """
         one = self.files[split]
         if self.panoptic:
-            return self._panoptic_row(one, self.image(split, number), number)
+            return self._panoptic_row(split, number)
         _, width, height = one.images[number]
         items = one.kept.get(number, [])
         objects = {
@@ -101,20 +128,16 @@ class Coco:
         }
         return {"image": self.image(split, number), "width": width, "height": height, "objects": objects}
 
-    def _panoptic_row(self, one: AnnotationFile, image: Path, number: int | str) -> dict[str, Any]:
-        """The mask is the PNG that the annotation names, in the folder called like the annotation file."""
+    def _panoptic_row(self, split: str, number: int | str) -> dict[str, Any]:
+        one = self.files[split]
         item = next(iter(one.kept.get(number, [])), {})
-        folder = next(
-            (f for f in (one.path.with_suffix(""), self.root / one.path.stem) if f.is_dir()), one.path.parent
-        )
         segments = [
             {"id": part.get("id"), "category_id": self._index(part), "iscrowd": _flag(part.get("iscrowd"))}
             for part in item.get("segments_info") or []
             if isinstance(part, dict)
         ]
-        name = item.get("file_name", "no-such.png")
-        mask = inside(below(folder, name, self.root), self.root)
-        return {"image": image, "mask": mask, "segments_info": segments}
+        mask = self.lookups[split].mask(number, one.masks.get(number))
+        return {"image": self.image(split, number), "mask": mask, "segments_info": segments}
 
     def _index(self, item: dict[str, Any]) -> int | None:
         return self._numbers.get(as_id(item.get("category_id")))
@@ -128,69 +151,6 @@ class Coco:
         if any(value is None for value in things.values()):
             return None
         return [self.names[key] for key in self.names if not things[key]]
-
-
-class Lookup:
-    """Where the images of an annotation file lie: in one folder, or, by their names, anywhere below the root."""
-
-    def __init__(self, one: AnnotationFile, root: Path, split: str, panoptic: bool):
-        self.root, self.split = root, split
-        self.masks = (
-            one.path.stem if panoptic else None
-        )  # pictures of segment ids, which may be called like the images
-        self._by_name: dict[str, list[Path]] | None = None
-        self._inside: set[Path] = set()  # folders that do not lead out of the root
-        self.base = self._base(one)
-
-    def _base(self, one: AnnotationFile) -> Path:
-        """The folder that the file names are relative to: the one where most of the first ones are."""
-        names = [name for name, *_ in list(one.images.values())[:20]]
-        candidates = [
-            f for f in dict.fromkeys([one.path.parent, *folders(self.root, self.root, 2)]) if f.name != self.masks
-        ]
-        hits = {folder: sum(below(folder, name, self.root).is_file() for name in names) for folder in candidates}
-        if not (most := max(hits.values(), default=0)):
-            if any(self._called(name) for name in names):
-                return self.root
-            raise Refusal(
-                "rejected",
-                f"none of the first {len(names)} images that {one.path.name} names ({names[0][:80]!r}) lies in "
-                f"{self.root} or its folders: put the images there",
-            )
-        best = [folder for folder in candidates if hits[folder] == most]
-        near = [f for f in best if f.name.lower() in one.path.stem.lower() or split_of(f.name) == self.split]
-        first = [*near, *(f for f in (one.path.parent, self.root) if f in best)]
-        if not first and len(first := likeliest(best)) > 1:
-            raise Refusal(
-                "ambiguous",
-                f"{one.path.name} names the image {names[0][:80]!r}, and {len(first)} pictures below {self.root} are "
-                f"called so ({', '.join(relative(folder, self.root) for folder in first[:4])}): write its folder into "
-                "the file name",
-            )
-        return first[0]
-
-    def find(self, name: str) -> Path:
-        """The image called so. Raises Refusal where it lies outside the root."""
-        path = below(self.base, name, self.root)
-        if not path.is_file():
-            path = self._called(name) or path
-        if path.is_symlink():
-            return inside(path, self.root)
-        if path.parent not in self._inside:  # once for each folder: it takes ten times as long as all else here
-            self._inside.add(inside(path, self.root).parent)
-        return path
-
-    def _called(self, name: str) -> Path | None:
-        """The only image below the root with this file name; of several, the only one whose path names the split."""
-        if self._by_name is None:
-            self._by_name = {}
-            for path in walk(self.root, self.root, EXTENSIONS, depth=4):
-                if self.masks is None or path.parent.name != self.masks:
-                    self._by_name.setdefault(path.name, []).append(path)
-        called = self._by_name.get(name.replace("\\", "/").rpartition("/")[2], [])
-        if len(called) > 1:
-            called = [path for path in called if split_of(relative(path, self.root)) == self.split]
-        return called[0] if len(called) == 1 else None
 
 
 def is_coco(path: Path) -> bool:
@@ -209,7 +169,10 @@ def read(path: Path, *, panoptic: bool = False, sample: int | None = None) -> Co
     """The dataset at `path`, a folder or an annotation file. sample: see AnnotationFile. Raises Refusal."""
     root, files = annotation_files(path, "panoptic" if panoptic else "instances")
     found = {split: _read(file, sample) for split, file in files.items()}
-    lookups = {split: Lookup(one, root, split, panoptic) for split, one in found.items()}
+    lookups = {
+        split: Lookup(one.path, [name for name, *_ in one.images.values()], root, split, panoptic)
+        for split, one in found.items()
+    }
     warnings = [remark for split, one in found.items() for remark in _remarks(one, split)]
     return Coco(root, panoptic, found, _categories(found), lookups, warnings)
 
@@ -292,6 +255,8 @@ def _take_annotation(found: AnnotationFile, item: dict[str, Any]) -> None:
         return
     found.annotated.add(number)
     found.total += 1
+    if isinstance(item.get("segments_info"), list) and "file_name" in item:
+        found.masks.setdefault(number, str(item["file_name"]))
     if found.images and number not in found.images:  # of no image that is listed: nothing reads it
         return
     for segment in item["segments_info"] if isinstance(item.get("segments_info"), list) else [item]:

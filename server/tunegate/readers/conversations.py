@@ -19,39 +19,51 @@ A row here has the task's own columns (messages, prompt, completion, question, .
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
 
 ROLES = ("system", "developer", "user", "assistant", "tool")
 SPEAKERS = {  # what ShareGPT and its kin call the roles
-    "human": "user",
-    "observation": "tool",
-    "function_response": "tool",
-    **dict.fromkeys(("gpt", "chatgpt", "bing", "bard", "bot", "model", "function_call"), "assistant"),
+    **dict.fromkeys(("human", "prompter"), "user"),
+    **dict.fromkeys(("observation", "function", "function_response", "tool_response", "ipython"), "tool"),
+    **dict.fromkeys(
+        ("gpt", "chatgpt", "bing", "bard", "bot", "model", "ai", "function_call", "tool_call"), "assistant"
+    ),
 }
-BESIDE = ("input", "system", "history", "tools")  # columns beside a conversation that belong to it
+THOUGHTS = ("reasoning_content", "reasoning", "thinking")  # what chat templates call an answer's thoughts
+GIVEN = "given"  # a key of the answers that are not learned
+KEPT = ("name", "tool_call_id", *THOUGHTS)  # of a turn, beside its role, its text and its calls
+BEFORE = ("system", "history")  # columns with what a conversation begins with
+BESIDE = ("input", *BEFORE, "tools")  # columns beside a conversation that belong to it
 COLUMNS = {  # column_reshape of config.yaml -> the columns that it reads
     None: ("messages",),
     "sharegpt_to_messages": ("messages",),
     "question_answer_to_messages": ("question", "answer"),
     "prompt_completion_to_messages": ("prompt", "completion"),
     "instruction_to_messages": ("instruction", "output"),
+    "caption_to_messages": ("caption",),
     "language_modelling": ("text",),
 }
+# Columns of a row's images, in their order; each holds one image or a list of them
+IMAGE_COLUMNS = ("image", *(f"image_{number}" for number in range(2, 9)))
 IMAGE_PARTS = ("image", "image_url")  # types of the parts of a turn that are images
 
 Turn = dict[str, Any]
 
 
 def role_of(name: str) -> str | None:
-    """The role of a speaker; None for a name that is not known."""
+    """The role of a speaker, in capitals or not; None for a name that is not known."""
+    name = name.strip().lower()
     return name if name in ROLES else SPEAKERS.get(name)
 
 
 def stored_turns(value: Any) -> list[Turn]:
     """A cell's turns, with speakers and contents as they are stored under role and content.
 
-    The cell is a list of dictionaries or a dictionary of lists, of {role, content} or of {from, value}.
+    The cell is a list of dictionaries, a dictionary of lists or one dictionary: {role, content} or {from, value}.
     """
+    if isinstance(value, dict) and isinstance(value.get("role") or value.get("from"), str):
+        value = [value]
     if isinstance(value, dict):
         lists = [items if isinstance(items, list) else [] for items in value.values()]
         value = [dict(zip(value, items, strict=False)) for items in zip(*lists, strict=False)]
@@ -78,13 +90,35 @@ def messages(row: dict[str, Any], reshape: str | None, mark: str = "") -> list[T
 
 
 def split(turns: list[Turn]) -> tuple[list[Turn], list[Turn]]:
-    """(the turns before the last answer, [that answer]); what follows the last answer is dropped."""
-    last = max((i for i, turn in enumerate(turns) if turn["role"] == "assistant"), default=-1)
+    """(the turns before the last answer that is learned, [that answer]); what follows it is dropped."""
+    last = max((i for i, turn in enumerate(turns) if turn["role"] == "assistant" and is_learned(turn)), default=-1)
     return turns[: max(last, 0)], turns[last : last + 1] if last >= 0 else []
+
+
+def is_learned(turn: Turn) -> bool:
+    """Whether an answer is learned: not where the data only gives it (weight 0, train false, a turn of a prompt)."""
+    return turn.get(GIVEN) is not True
+
+
+def spoken(content: str) -> str:
+    """What an answer says once it has thought, without the space around it."""
+    return content.rpartition("</think>")[2].strip()
+
+
+def is_empty(turn: Turn) -> bool:
+    """Whether an assistant's turn says nothing and calls nothing: what is learned would be to end at once."""
+    said = [turn.get("content"), *(turn.get(name) for name in THOUGHTS)]
+    return not turn.get("tool_calls") and not any(isinstance(one, str) and one.strip() for one in said)
 
 
 def question_and_answer(question: Any, answer: Any) -> list[Turn]:
     return [{"role": "user", "content": question}, {"role": "assistant", "content": answer}]
+
+
+def prompt_and_completion(prompt: Any, completion: Any) -> list[Turn]:
+    """Each is a text, or a conversation, of which the prompt is given and the completion learned."""
+    given = [turn | {GIVEN: True} if turn["role"] == "assistant" else turn for turn in as_messages(prompt, "user")]
+    return [*given, *(as_messages(completion, "assistant") or question_and_answer(prompt, completion)[1:])]
 
 
 def instruction(row: dict[str, Any]) -> Any:
@@ -102,8 +136,9 @@ _RESHAPES = {
     None: lambda row: stored_turns(row["messages"]),
     "sharegpt_to_messages": lambda row: stored_turns(row["messages"]),
     "question_answer_to_messages": lambda row: question_and_answer(row["question"], first_answer(row["answer"])),
-    "prompt_completion_to_messages": lambda row: question_and_answer(row["prompt"], row["completion"]),
+    "prompt_completion_to_messages": lambda row: prompt_and_completion(row["prompt"], row["completion"]),
     "instruction_to_messages": lambda row: question_and_answer(instruction(row), row["output"]),
+    "caption_to_messages": lambda row: question_and_answer(row["caption_prompt"], first_answer(row["caption"])),
     "language_modelling": lambda row: [{"role": "assistant", "content": row["text"]}],
 }
 
@@ -122,7 +157,9 @@ def as_turn(turn: Turn, mark: str = "") -> Turn:
     if not calls and turn.get("function_call"):
         calls = [{"type": "function", "function": turn["function_call"]}]
     content = text_of(turn["content"], mark)
-    more = {name: turn[name] for name in ("name", "tool_call_id", "reasoning_content") if turn.get(name)}
+    more = {name: turn[name] for name in KEPT if turn.get(name)}
+    if turn.get(GIVEN) or turn.get("weight") == 0 or turn.get("train") is False:
+        more[GIVEN] = True
     if calls:
         more["tool_calls"], content = [_as_call(without_none(call)) for call in calls], content or ""
     return {"role": role_of(turn["role"]) or turn["role"], "content": content, **more}
@@ -165,10 +202,32 @@ def without_none(value: Any) -> Any:
 
 
 def as_messages(value: Any, role: str) -> list[Turn]:
-    """A prompt or an answer as turns: it is a conversation, or the text of one turn of this role. Nothing: no turn."""
+    """A prompt or an answer as turns: a conversation, a dialogue as text, or the text of one turn of this role.
+
+    Nothing: no turn.
+    """
     if isinstance(value, (list, dict)):
         return [as_turn(turn) for turn in stored_turns(value)]
-    return [{"role": role, "content": str(value)}] if value is not None and str(value).strip() else []
+    if value is None or not str(value).strip():
+        return []
+    return dialogue(str(value)) or [{"role": role, "content": str(value)}]
+
+
+def dialogue(text: str) -> list[Turn]:
+    """The turns of a text that is a whole dialogue, as of hh-rlhf: "\\n\\nHuman: ... \\n\\nAssistant: ...".
+
+    None of any other text. A last speaker who says nothing yet has no turn.
+    """
+    spoken = _SPEAKER.split("\n\n" + text.strip() + "\n")
+    if spoken[0].strip() or not {"assistant"} < {role_of(name) for name in spoken[1::2]}:
+        return []
+    turns = [(role_of(name), said.strip()) for name, said in zip(spoken[1::2], spoken[2::2], strict=True)]
+    return [{"role": role, "content": said} for role, said in turns[:-1]] + [
+        {"role": role, "content": said} for role, said in turns[-1:] if said
+    ]
+
+
+_SPEAKER = re.compile(r"\n\n(Human|User|Assistant|System):(?=\s)")
 
 
 def preference(row: dict[str, Any]) -> dict[str, list[Turn]]:
@@ -183,4 +242,5 @@ def preference(row: dict[str, Any]) -> dict[str, list[Turn]]:
         prompt = shared
     elif shared != prompt[-alike:]:
         prompt = [*prompt, *shared]
+    prompt = [*_before(row, prompt), *prompt]
     return {"prompt": prompt, "chosen": chosen[alike:], "rejected": rejected[alike:]}

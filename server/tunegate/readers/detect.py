@@ -17,36 +17,47 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from . import coco, voc
+from . import captions, coco, voc, yolo, yolo_layout
 from .image_folder import METADATA
+from .impostors import refuse_pointer
 from .pairs import IMAGE_FOLDERS, TARGET_FOLDERS
 from .refusal import Refusal
 from .tables import SUFFIXES, rows_of
-from .tree import EXTENSIONS, Survey, entries, folders, has_image, survey
+from .tree import EXTENSIONS, Survey, entries, has_image, survey
 
 _TARGETS = {name for names in TARGET_FOLDERS.values() for name in names}
 
 
 def detect(path: Path, wanted: str = "a dataset") -> str:
-    """imagefolder, segfolder, coco, voc, csv, jsonl, parquet or arrow. wanted: what a Refusal says to give instead."""
+    """The format: imagefolder, captions, segfolder, coco, voc, yolo, csv, jsonl, parquet,
+    arrow or webdataset.
+
+    wanted: what a Refusal says to give instead.
+    """
     if path.is_file():
         return _detect_file(path)
     listed = list(entries(path, path))
     names = {entry.name.lower() for entry in listed}
     children = [Path(entry.path) for entry in listed if entry.is_dir()]
     here = {folder: survey(folder) for folder in (path, *children)}
+    _refuse_pointers(here)
     if "dataset_dict.json" in names or ("state.json" in names and "dataset_info.json" in names):
         return "arrow"
     if voc.looks_like(here):
         return "voc"
+    if yolo_layout.settings(path, here)[1]:
+        return "yolo"
     if any(coco.is_coco(file) for seen in here.values() for file in seen.files(".json")):
         return "coco"
-    _refuse_yolo(path, children)
+    if yolo.looks_like(path, here):
+        return "yolo"
     if any((folder / name).is_file() for folder in here for name in METADATA) and has_image(path, depth=3):
         return "imagefolder"
+    if captions.looks_like(path, here):
+        return "captions"
     if any(seen.folders & set(IMAGE_FOLDERS) and seen.folders & _TARGETS for seen in here.values()):
         return _paired_by_table(here) or "segfolder"
-    for suffix, found in SUFFIXES.items():
+    for suffix, found in (*SUFFIXES.items(), (".tar", "webdataset")):
         if any(seen.files(suffix) for seen in here.values()):
             return found
     if has_image(path, depth=3):
@@ -73,8 +84,16 @@ def _paired_by_table(here: dict[Path, Survey]) -> str | None:
     return None
 
 
+def _refuse_pointers(here: dict[Path, Survey]) -> None:
+    """Pointers in the place of what describes the data: without it, images would seem to be all that there is."""
+    for seen in here.values():
+        for file in seen.files(".json", ".xml", *SUFFIXES):
+            refuse_pointer(file)
+
+
 def _detect_file(path: Path) -> str:
-    if found := SUFFIXES.get(path.suffix.lower()):
+    refuse_pointer(path)
+    if found := SUFFIXES.get(path.suffix.lower()) or {".tar": "webdataset"}.get(path.suffix.lower()):
         return found
     if path.suffix.lower() == ".json":
         if coco.is_coco(path):
@@ -84,22 +103,11 @@ def _detect_file(path: Path) -> str:
             f"local_dataset_path = {str(path)!r} is a .json file and not COCO: write it as JSON Lines (one object a "
             "line, .jsonl)",
         )
+    if path.suffix.lower() in (".yaml", ".yml", ".data"):
+        message = f"local_dataset_path = {str(path)!r} describes a dataset: give its folder, {str(path.parent)!r}"
+        raise Refusal("rejected", message)
     raise Refusal(
         "rejected",
         f"local_dataset_path = {str(path)!r} is a {path.suffix or 'plain'} file: give a folder, or a "
-        ".parquet, .csv or .jsonl file; unpack archives first",
+        ".parquet, .csv, .jsonl or .tar file; unpack other archives first",
     )
-
-
-def _refuse_yolo(path: Path, children: list[Path]) -> None:
-    """images/ beside labels/ with a .txt for each image: nothing in it says the format, names are kept elsewhere."""
-    labels = [folder for folder in (path / "labels", *(child / "labels" for child in children)) if folder.is_dir()]
-    for folder in labels:
-        for inner in folders(folder, path, 1):
-            seen = survey(inner)
-            if seen.files(".txt") and not seen.files(*EXTENSIONS):
-                raise Refusal(
-                    "rejected",
-                    f"local_dataset_path = {str(path)!r} looks like YOLO ({inner.relative_to(path)}/*.txt), which is "
-                    "not read: convert it to COCO JSON, or to VOC XML",
-                )

@@ -22,8 +22,9 @@ from typing import Any
 
 from . import tables
 from .refusal import Refusal
-from .splits import KEYWORDS, of_images
-from .tree import EXTENSIONS, MAX_ENTRIES, below, entries, folders, has_image, inside, relative, walk
+from .splits import KEYWORDS, doubts, of_images
+from .tree import EXTENSIONS, MAX_ENTRIES, Listing, below, entries, folders, has_image, inside, relative, walk
+from .types import of_rows
 
 METADATA = ("metadata.jsonl", "metadata.csv")
 
@@ -32,20 +33,68 @@ METADATA = ("metadata.jsonl", "metadata.csv")
 class Classes:
     """Split -> (class, image) of every image. names: the classes of all splits, sorted, as `datasets` numbers them."""
 
+    root: Path
     splits: dict[str, list[tuple[str, Path]]]
     names: tuple[str, ...]
     warnings: list[str] = field(default_factory=list)
 
+    def listing(self) -> Listing:
+        splits: dict[str, dict[str, list[str]]] = {}
+        for split, images in self.splits.items():
+            listed = splits.setdefault(split, {})
+            for name, image in images:
+                listed.setdefault(name, []).append(relative(image, self.root))
+        files = [path for listed in splits.values() for paths in listed.values() for path in paths]
+        return Listing(self.root, {"kind": "classes", "names": list(self.names), "splits": splits}, files)
+
+    @classmethod
+    def listed(cls, layout: dict[str, Any], root: Path) -> Classes:
+        """As `listing` wrote it down."""
+        splits = {
+            split: [(name, root / path) for name, paths in listed.items() for path in paths]
+            for split, listed in layout["splits"].items()
+        }
+        return cls(root, splits, tuple(layout["names"]))
+
 
 @dataclass
 class Described:
-    """Split -> rows of the metadata files. images: their column -> the image column that it becomes."""
+    """Split -> rows of the metadata files. images: their column -> the image column that it becomes.
+
+    types: of the columns (readers/types.py).   metadata: the files.
+    numbers: split -> the numbers of its rows among those of all metadata files, in their order.
+    """
 
     root: Path
     splits: dict[str, list[dict[str, Any]]]
     columns: list[str]
     images: dict[str, str]
     warnings: list[str] = field(default_factory=list)
+    metadata: list[Path] = field(default_factory=list)
+    numbers: dict[str, list[int]] = field(default_factory=dict)
+    types: dict[str, Any] = field(default_factory=dict)
+
+    def listing(self) -> Listing:
+        metadata = [relative(path, self.root) for path in self.metadata]
+        images = [
+            relative(below(row[""], row[name], self.root), self.root)
+            for rows in self.splits.values()
+            for row in rows
+            for name in self.images
+            if row.get(name)
+        ]
+        layout = {"kind": "described", "metadata": metadata, "columns": self.columns, "images": self.images}
+        layout |= {"types": self.types, "splits": self.numbers}
+        return Listing(self.root, layout, [*metadata, *images], metadata)
+
+    @classmethod
+    def listed(cls, layout: dict[str, Any], root: Path) -> Described:
+        """As `listing` wrote it down; the rows are read again."""
+        metadata = [root / path for path in layout["metadata"]]
+        every = _metadata_rows(metadata, root)
+        splits = {split: [every[number] for number in numbers] for split, numbers in layout["splits"].items()}
+        given = (layout["columns"], layout["images"], [], metadata, layout["splits"], layout["types"])
+        return cls(root, splits, *given)
 
     def rows(self, split: str) -> Iterator[dict[str, Any]]:
         """The split's rows with a path in each image column."""
@@ -87,7 +136,7 @@ def _classes(root: Path) -> Classes:
     taught = {name for name, _ in splits.get("train", [])}
     if (new := [name for name in names if name not in taught]) and "train" in splits:
         warnings.append(f"{len(new)} classes are never trained on, being in no train folder: {', '.join(new[:5])}")
-    return Classes(splits, names, warnings)
+    return Classes(root, splits, names, warnings)
 
 
 def _split_folders(root: Path, warnings: list[str]) -> list[tuple[str, Path]]:
@@ -146,7 +195,7 @@ def _class_folders(folder: Path, root: Path, warnings: list[str], must: bool) ->
 
 def _described(root: Path, metadata: list[Path]) -> Described:
     """`file_name` is the image, `<x>_file_name` the image column x; both relative to the metadata file."""
-    every = [{**row, "": file.parent} for file in metadata for row in tables.rows_of(inside(file, root))]
+    every = _metadata_rows(metadata, root)
     if not any("file_name" in row for row in every[:400]):
         raise Refusal(
             "rejected", f"{metadata[0]} has no row with a file_name: each line names its image, relative to that file"
@@ -156,10 +205,18 @@ def _described(root: Path, metadata: list[Path]) -> Described:
     images["file_name"] = "image"
     named = [relative(below(row[""], row.get("file_name"), root), root) for row in every]
     split_by_path = of_images(named)
-    splits: dict[str, list[dict[str, Any]]] = {}
-    for row, name in zip(every, named, strict=True):
-        splits.setdefault(split_by_path[name], []).append(row)
+    numbers: dict[str, list[int]] = {}
+    for number, name in enumerate(named):
+        numbers.setdefault(split_by_path[name], []).append(number)
+    splits = {split: [every[number] for number in group] for split, group in numbers.items()}
     described = {relative(below(row[""], row.get(name), root), root) for row in every for name in images}
     loose = sum(relative(path, root) not in described for path in walk(root, root, EXTENSIONS))
     warnings = [f"{loose} images are named in no metadata file and are not used"] if loose else []
-    return Described(root, splits, columns, images, warnings)
+    warnings += doubts(split_by_path, "images")
+    types = of_rows({name: row.get(name) for name in columns} for row in every)
+    return Described(root, splits, columns, images, warnings, metadata, numbers, types)
+
+
+def _metadata_rows(metadata: list[Path], root: Path) -> list[dict[str, Any]]:
+    """The rows of all files, with the folder of each one's file under an empty name."""
+    return [{**row, "": file.parent} for file in metadata for row in tables.rows_of(inside(file, root))]

@@ -18,10 +18,11 @@ from __future__ import annotations
 import json
 import re
 from pathlib import Path
+from typing import Any
 
 from .refusal import Refusal
-from .splits import of_images
-from .tree import EXTENSIONS, folders, inside, relative, walk
+from .splits import doubts, of_images
+from .tree import EXTENSIONS, Listing, folders, inside, relative, walk
 
 IMAGE_FOLDERS = ("images", "image", "img", "imgs", "jpegimages", "rgb", "leftimg8bit")
 TARGET_FOLDERS = {  # the column that the targets become -> what their folder may be called
@@ -56,10 +57,27 @@ def read(root: Path, column: str) -> tuple[dict[str, list[tuple[Path, Path]]], l
             "differ)",
         )
     by_path = of_images([relative(image, root) for image, _ in pairs])
+    warnings += doubts(by_path, "images")
     splits: dict[str, list[tuple[Path, Path]]] = {}
     for image, target in pairs:
         splits.setdefault(by_path[relative(image, root)], []).append((image, target))
     return splits, warnings
+
+
+def listing(splits: dict[str, list[tuple[Path, Path]]], root: Path) -> Listing:
+    named = {
+        split: [[relative(image, root), relative(target, root)] for image, target in pairs]
+        for split, pairs in splits.items()
+    }
+    files = [path for pairs in named.values() for pair in pairs for path in pair]
+    return Listing(root, {"kind": "pairs", "splits": named}, files)
+
+
+def listed(layout: dict[str, Any], root: Path) -> dict[str, list[tuple[Path, Path]]]:
+    """As `listing` wrote it down."""
+    return {
+        split: [(root / image, root / target) for image, target in pairs] for split, pairs in layout["splits"].items()
+    }
 
 
 def likeliest(folders: list[Path]) -> list[Path]:

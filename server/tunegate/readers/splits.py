@@ -53,17 +53,43 @@ def of_tables(paths: list[str]) -> dict[str, str | None]:
 
 def _split_at_end(path: str) -> str | None:
     *folders, file = path.lower().split("/")
-    words = [w for w in re.split(r"[-._ ]+", file.rpartition(".")[0]) if w and not re.fullmatch(r"\d+|of", w)]
-    return next((KEYWORDS[word] for word in [*folders, *words[-1:]] if word in KEYWORDS), None)
+    return next(filter(None, map(_called, [*folders, file.rpartition(".")[0]])), None)
+
+
+def _called(name: str) -> str | None:
+    """The split that a folder or a file is called by: its last word, numbers apart."""
+    words = [word for word in re.split(r"[-._ 0-9]+", name) if word not in ("", "of")]
+    return KEYWORDS.get(words[-1]) if words else None
 
 
 def of_images(paths: list[str]) -> dict[str, str]:
     """Relative path of an image -> its split.
 
-    Folders decide. A word in a file's name counts only where every path has one: an image called "test tube" is no
-    test split.
+    The words decide where every path has one. Else only folders that are called by a split count (val2017, not
+    "test tubes"), and all other images are train.
     """
     splits = {path: split_of(path) for path in paths}
     if all(splits.values()):
         return splits
-    return {path: split_of(path.rpartition("/")[0]) or "train" for path in paths}
+    folders = {folder: _called_by_folder(folder) for folder in {path.rpartition("/")[0] for path in paths}}
+    return {path: folders[path.rpartition("/")[0]] or "train" for path in paths}
+
+
+def _called_by_folder(folder: str) -> str | None:
+    return next(filter(None, map(_called, folder.lower().split("/"))), None)
+
+
+def doubts(assigned: dict[str, str | None], what: str = "files") -> list[str]:
+    """What the names of these paths leave open, as sentences. assigned: as of_tables and of_images say it."""
+    found = []
+    if unused := [path for path, split in assigned.items() if split is None]:
+        found.append(
+            f"{len(unused)} {what} beside those called train are called like no split and are not used: "
+            f"{', '.join(unused[:5])}"
+        )
+    doubtful = [path for path, split in assigned.items() if split == "train" and split_of(path) != "train"]
+    if any(split not in (None, "train") for split in assigned.values()) and doubtful:
+        found.append(f"{len(doubtful)} {what} whose names tell no split are trained on: {', '.join(doubtful[:5])}")
+    elif ignored := [path for path in doubtful if split_of(path)]:
+        found.append(f"not every name tells a split: all {what} are trained on, {', '.join(ignored[:5])} too")
+    return found

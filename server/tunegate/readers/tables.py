@@ -18,14 +18,15 @@ from __future__ import annotations
 import csv
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from .impostors import refuse_pointer
 from .refusal import Refusal
-from .splits import of_tables, split_of
-from .tree import below, inside, relative, walk
+from .splits import doubts, of_tables
+from .tree import Listing, below, inside, relative, walk
 
 SUFFIXES = {".parquet": "parquet", ".jsonl": "jsonl", ".csv": "csv", ".arrow": "arrow"}
 MAX_LINE = 8_000_000  # bytes of one row of JSON, characters of one cell of CSV: long conversations are megabytes
@@ -34,15 +35,36 @@ SEPARATORS = ",;\t|"
 
 @dataclass
 class Files:
-    """Split -> the files of its rows, below root."""
+    """Split -> the files of its rows, below root. saved: save_to_disk wrote them."""
 
     root: Path
     splits: dict[str, list[Path]]
     warnings: list[str] = field(default_factory=list)
+    saved: bool = False
+
+    def listing(self, types: dict[str, Any] | None = None, images: Iterable[Path] = ()) -> Listing:
+        """types: of the columns of text (readers/types.py). images: that the rows name."""
+        splits = {split: [relative(path, self.root) for path in files] for split, files in self.splits.items()}
+        tables = [path for files in splits.values() for path in files]
+        layout = {"kind": "rows", "saved": self.saved, "types": types, "splits": splits}
+        return Listing(self.root, layout, [*tables, *(relative(image, self.root) for image in images)], tables)
+
+    @classmethod
+    def listed(cls, layout: dict[str, Any], root: Path) -> Files:
+        """As `listing` wrote it down."""
+        splits = {split: [root / path for path in files] for split, files in layout["splits"].items()}
+        return cls(root, splits, saved=layout["saved"])
 
 
 def files(path: Path, kind: str) -> Files:
     """The files at `path` (a file or a folder). What their names leave open is a warning. Raises Refusal."""
+    found = _files(path, kind)
+    for file in (file for group in found.splits.values() for file in group):
+        refuse_pointer(file)
+    return found
+
+
+def _files(path: Path, kind: str) -> Files:
     if kind == "arrow" and is_saved(path):
         return _saved(path)
     if path.is_file():
@@ -56,22 +78,7 @@ def files(path: Path, kind: str) -> Files:
     for name, split in assigned.items():
         if split:
             splits.setdefault(split, []).append(inside(path / name, path))
-    return Files(path, splits, _doubts(assigned))
-
-
-def _doubts(assigned: dict[str, str | None]) -> list[str]:
-    found = []
-    if unused := [name for name, split in assigned.items() if split is None]:
-        found.append(
-            f"{len(unused)} files beside those called train are called like no split and are not used: "
-            f"{', '.join(unused[:5])}"
-        )
-    doubtful = [name for name, split in assigned.items() if split == "train" and split_of(name) != "train"]
-    if any(split not in (None, "train") for split in assigned.values()) and doubtful:
-        found.append(f"{len(doubtful)} files whose names tell no split are trained on: {', '.join(doubtful[:5])}")
-    elif ignored := [name for name in doubtful if split_of(name)]:
-        found.append(f"not every file is called like a split: all are trained on, {', '.join(ignored[:5])} too")
-    return found
+    return Files(path, splits, doubts(assigned))
 
 
 # --- csv and jsonl
@@ -168,7 +175,7 @@ def _saved(path: Path) -> Files:
         listed = listed if isinstance(listed, list) else []
         names = [entry.get("filename") for entry in listed if isinstance(entry, dict)]
         splits[split] = [inside(folder / str(name), path) for name in names]
-    return Files(path, splits)
+    return Files(path, splits, saved=True)
 
 
 def _saved_splits(path: Path) -> dict[str, Path]:

@@ -154,4 +154,21 @@ def spread(items: list[Any], number: int) -> list[Any]:
 
 def relative(path: Path, root: Path) -> str:
     """The path below root as text, with forward slashes."""
+    text, start = str(path), f"{root}{os.sep}"
+    if os.sep == "/" and text.startswith(start):  # a tenth of the time: of a hundred thousand images, a second
+        return text[len(start) :]
     return path.relative_to(root).as_posix()
+
+
+@dataclass
+class Listing:
+    """What a reader found, as plain data (readers/manifest.py).
+
+    layout: what it is made from again without a look at any folder.   files: that it names, relative to root.
+    contents: those of them that are read as text or as tables, and so are known by their content.
+    """
+
+    root: Path
+    layout: dict[str, Any]
+    files: list[str]
+    contents: list[str] = field(default_factory=list)

@@ -17,13 +17,14 @@ from __future__ import annotations
 
 import os
 import xml.etree.ElementTree as ElementTree
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 from .pairs import likeliest
 from .refusal import Refusal
-from .splits import split_of
-from .tree import EXTENSIONS, Survey, folders, inside, relative, survey, walk
+from .splits import doubts, of_images
+from .tree import EXTENSIONS, Listing, Survey, folders, inside, relative, survey, walk
 
 MAX_XML = 1 << 20
 
@@ -43,10 +44,10 @@ class Annotation:
 
 @dataclass
 class Voc:
-    """Split -> annotations with their images. complete: whether every XML file was read."""
+    """Split -> annotations with their images."""
 
+    root: Path
     splits: dict[str, list[Annotation]]
-    complete: bool = True
     warnings: list[str] = field(default_factory=list)
 
     @property
@@ -54,6 +55,26 @@ class Voc:
         """The classes, sorted."""
         return tuple(
             sorted({name for group in self.splits.values() for one in group for name in one.names if name is not None})
+        )
+
+    def listing(self) -> Listing:
+        splits = {
+            split: [[relative(one.path, self.root), relative(one.image, self.root)] for one in group]
+            for split, group in self.splits.items()
+        }
+        every = [pair for pairs in splits.values() for pair in pairs]
+        files = [path for pair in every for path in pair]
+        return Listing(self.root, {"kind": "voc", "splits": splits}, files, [path for path, _ in every])
+
+    @classmethod
+    def listed(cls, layout: dict[str, Any], root: Path) -> Voc:
+        """As `listing` wrote it down; the XML files are read again."""
+        return cls(
+            root,
+            {
+                split: [replace(_annotation(root / path, {}, []), image=root / image) for path, image in pairs]
+                for split, pairs in layout["splits"].items()
+            },
         )
 
 
@@ -79,29 +100,26 @@ def _head(path: Path) -> bytes:
         return file.read(1024)
 
 
-def read(root: Path, most: int | None = None) -> Voc:
-    """The boxes below root, of at most `most` XML files. Raises Refusal."""
+def read(root: Path) -> Voc:
+    """The boxes below root. Raises Refusal."""
     if root.is_file():
         raise Refusal(
             "invalid_input", f"local_dataset_path = {str(root)!r} is a file, and VOC is a folder of XML files"
         )
     warnings: list[str] = []
-    parsed, complete = _parsed(root, most, warnings)
-    return Voc(_in_splits(parsed, root, warnings), complete, warnings)
+    parsed = _parsed(root, warnings)
+    return Voc(root, _in_splits(parsed, root, warnings), warnings)
 
 
-def _parsed(root: Path, most: int | None, warnings: list[str]) -> tuple[list[Annotation], bool]:
-    """(annotations that have an image, whether these are all)"""
+def _parsed(root: Path, warnings: list[str]) -> list[Annotation]:
+    """The annotations that have an image."""
     every = list(walk(root, root, (".xml",), depth=3))
     images = _images(root)
-    chosen = every if most is None else every[:most]
-    parsed = [one for path in chosen if (one := _annotation(path, images, warnings)) is not None]
+    parsed = [one for path in every if (one := _annotation(path, images, warnings)) is not None]
     if not parsed:
         raise Refusal(
             "rejected", f"none of the {len(every)} XML files of {root} is a VOC annotation: {'; '.join(warnings[:2])}"
         )
-    if len(chosen) < len(every):
-        warnings.append(f"boxes of the first {len(chosen):,} of {len(every):,} XML files were read")
     lost = [one.path.stem for one in parsed if one.image is None]
     if len(lost) == len(parsed):
         raise Refusal(
@@ -112,7 +130,7 @@ def _parsed(root: Path, most: int | None, warnings: list[str]) -> tuple[list[Ann
         warnings.append(
             f"{len(lost)} XML files name an image that is not there, and are not used: {', '.join(lost[:3])}"
         )
-    return [one for one in parsed if one.image is not None], len(chosen) == len(every)
+    return [one for one in parsed if one.image is not None]
 
 
 def _images(root: Path) -> dict[str, list[Path]]:
@@ -147,13 +165,12 @@ def _in_splits(parsed: list[Annotation], root: Path, warnings: list[str]) -> dic
     if sets:
         by_stem = {one.path.stem: one for one in parsed}
         return {split: [by_stem[stem] for stem in stems] for split, stems in sets.items()}
+    by_path = of_images([relative(one.path, root) for one in parsed])
+    warnings += doubts(by_path, "XML files")
     found: dict[str, list[Annotation]] = {}
     for one in parsed:
-        found.setdefault(split_of(relative(one.path.parent, root)) or "", []).append(one)
-    rest = found.pop("", [])
-    if found and rest:
-        warnings.append(f"{len(rest)} XML files lie in no split's folder and are not used: {rest[0].path.name}, ...")
-    return found or {"train": rest}
+        found.setdefault(by_path[relative(one.path, root)], []).append(one)
+    return found
 
 
 def _annotation(path: Path, images: dict[str, list[Path]], warnings: list[str]) -> Annotation | None:

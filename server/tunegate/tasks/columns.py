@@ -13,6 +13,7 @@ struct or of a list of structs), `column_reshape` the reshape:
     question_answer_to_messages      question, answer (or answers)         [user: question, assistant: the (first) answer]
     prompt_completion_to_messages    prompt, completion                    [user: prompt, assistant: completion]
     instruction_to_messages          instruction, input?, output           [user: instruction + input, assistant: output]
+    caption_to_messages              caption (or captions)                 [user: caption_prompt, assistant: the (first) caption]
     sharegpt_to_messages             conversations[{from, value}]          [{role, content}], human -> user, gpt -> assistant
     language_modelling               text                                  the text itself, every token a label
 """
@@ -22,12 +23,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from tunegate.readers.conversations import IMAGE_COLUMNS
+
 Reshape = Literal[
     "nest_objects",
     "transpose_objects",
     "question_answer_to_messages",
     "prompt_completion_to_messages",
     "instruction_to_messages",
+    "caption_to_messages",
     "sharegpt_to_messages",
     "language_modelling",
 ]  # the closed set of ways in which columns become a task's
@@ -80,9 +84,23 @@ IMAGE_ROLE = Role(
     "images",
     by_type=True,
 )
+_CALLED = ("image", "img", "picture", "photo")
 IMAGES = Role(
-    "images", ("image", "images", "img", "picture", "photo", "pixel_values", "file_name"), "images", by_type=True
+    "images",
+    (*_CALLED, "images", "pixel_values", "file_name", *(f"{name}{end}" for name in _CALLED for end in ("_1", "1"))),
+    "images",
+    by_type=True,
 )
+MORE_IMAGES = {  # further image columns of a row, found by their numbers
+    role: Role(
+        "images",
+        tuple(f"{name}{dash}{role[-1]}" for name in _CALLED for dash in ("_", "")),
+        "further images of a row",
+        optional=True,
+    )
+    for role in IMAGE_COLUMNS[1:]
+}
+CAPTION_PROMPT = "Describe the image."  # what the user says where a row is an image and its caption
 CATEGORY_NAMES = (
     "category",
     "categories",
@@ -126,16 +144,36 @@ QUESTION = Role("text", ("question", "query", "problem", "questions"), "the ques
 ANSWER = Role(
     "answer", ("answer", "multiple_choice_answer", "answers", "response", "solution", "label"), "the answer as text"
 )
-PROMPT = Role("text", ("prompt",), "the prompt as text")
-COMPLETION = Role("text", ("completion", "response", "output", "answer", "target"), "the completion as text")
+PROMPT = Role("chat", ("prompt",), "the prompt, as text or messages")
+COMPLETION = Role(
+    "chat", ("completion", "response", "output", "answer", "target"), "the completion, as text or messages"
+)
 INSTRUCTION = {
     "instruction": Role("text", ("instruction", "instructions"), "the instruction as text"),
     "input": Role("text", ("input", "inputs", "context"), "what the instruction is about", optional=True),
     "output": Role("text", ("output", "outputs", "response", "completion", "answer"), "the wanted output as text"),
 }
+CAPTION = Role(
+    "answer",
+    (
+        "caption",
+        "captions",
+        "text",
+        "texts",
+        "description",
+        "descriptions",
+        "sentences",
+        "alt_text",
+        "blip_caption",
+        "txt",
+    ),
+    "what the image shows, as text",
+)
 TEXT_ROLE = Role("text", ("text", "content", "document", "article", "body"), "text")
 CHAT_PROMPT = Role(
-    "chat", ("prompt", "question", "instruction", "input", "problem", "query"), "the prompt, as text or messages"
+    "chat",
+    ("prompt", "question", "instruction", "input", "problem", "query", "messages", "conversations", "conversation"),
+    "the prompt, as text or messages",
 )
 RIGHT = Role(
     "answer",
@@ -146,9 +184,12 @@ RIGHT = Role(
 CHOSEN = Role("chat", ("chosen", "chosen_response", "preferred"), "the better completion")
 REJECTED = Role("chat", ("rejected", "rejected_response", "dispreferred"), "the worse completion")
 
-BESIDE_COLUMNS = {  # what belongs to a conversation although it stands in a column of its own
+BEFORE_COLUMNS = {  # what a conversation begins with, although it stands in a column of its own
     "system": Role("text", ("system", "system_prompt"), "the system prompt as text", optional=True),
     "history": Role("pairs", ("history",), "earlier rounds as [[question, answer], ...]", optional=True),
+}
+BESIDE_COLUMNS = {
+    **BEFORE_COLUMNS,
     "tools": Role("tools", ("tools",), "the tools that may be called: a list, or JSON text", optional=True),
 }
 SFT = (

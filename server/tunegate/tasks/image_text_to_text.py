@@ -2,12 +2,14 @@
 
 from tunegate.tasks.columns import (
     ANSWER,
+    CAPTION,
     CHAT_PROMPT,
     CHOSEN,
     COMPLETION,
     IMAGES,
     INSTRUCTION,
     MESSAGES,
+    MORE_IMAGES,
     PROMPT,
     QUESTION,
     REJECTED,
@@ -16,16 +18,18 @@ from tunegate.tasks.columns import (
 )
 from tunegate.tasks.spec import Collator, MethodSpec, TaskSpec, of_trl
 
+IMAGE_ROLES = {"image": IMAGES, **MORE_IMAGES}
 FORMS = (
-    Form("messages", {"image": IMAGES, "messages": MESSAGES}),
-    Form("sharegpt", {"image": IMAGES, "messages": SHAREGPT_COLUMN}, "sharegpt_to_messages"),
-    Form("question_answer", {"image": IMAGES, "question": QUESTION, "answer": ANSWER}, "question_answer_to_messages"),
+    Form("messages", {**IMAGE_ROLES, "messages": MESSAGES}),
+    Form("sharegpt", {**IMAGE_ROLES, "messages": SHAREGPT_COLUMN}, "sharegpt_to_messages"),
+    Form("question_answer", {**IMAGE_ROLES, "question": QUESTION, "answer": ANSWER}, "question_answer_to_messages"),
     Form(
         "prompt_completion",
-        {"image": IMAGES, "prompt": PROMPT, "completion": COMPLETION},
+        {**IMAGE_ROLES, "prompt": PROMPT, "completion": COMPLETION},
         "prompt_completion_to_messages",
     ),
-    Form("instruction", {"image": IMAGES, **INSTRUCTION}, "instruction_to_messages"),
+    Form("instruction", {**IMAGE_ROLES, **INSTRUCTION}, "instruction_to_messages"),
+    Form("caption", {**IMAGE_ROLES, "caption": CAPTION}, "caption_to_messages"),
 )
 PREFERENCES = MethodSpec(
     forms=(Form("preference", {"image": IMAGES, "prompt": CHAT_PROMPT, "chosen": CHOSEN, "rejected": REJECTED}),),
@@ -39,7 +43,7 @@ SPEC = TaskSpec(
     auto_classes=("AutoModelForImageTextToText",),
     heads=("ForImageTextToText", "ForVision2Seq", "ForConditionalGeneration"),
     forms=FORMS,
-    schema="image + messages, or image + question + answer",
+    schema="image + messages, image + question + answer, or image + caption",
     metric="exact_match",
     metrics_named=frozenset({"exact_match", "accuracy", "vqa_accuracy"}),
     collator=Collator(
@@ -48,7 +52,8 @@ SPEC = TaskSpec(
         frozenset({"DataCollatorForVisionLanguageModeling", "DataCollatorForVisionLanguageChat"}),
     ),
     sources=of_trl("examples/scripts/sft_vlm.py", "sft_trainer", "dataset_formats"),
-    local_layout="a .jsonl with file_name and messages, or question and answer, beside the images",
+    local_layout="a metadata.jsonl with file_name and messages, question and answer, or caption, beside the images",
+    local_formats=("captions",),
     methods=("lora", "full"),
     by_method={"dpo": PREFERENCES},
     same_tags=(

@@ -31,7 +31,7 @@ SPEC = TaskSpec(
     metrics_named=frozenset({"map", "mean_average_precision", "meanaverageprecision", "coco"}),
     collator=COLLATOR,
     sources=SEGMENTATION_SOURCES,
-    local_layout="COCO with segmentation, or a table with image and outlines",
-    local_formats=("coco",),
+    local_layout="COCO with segmentation, YOLO with outlines, or a table with image and outlines",
+    local_formats=("coco", "yolo"),
     same_tags=("image-segmentation", "mask-generation"),
 )

@@ -17,6 +17,7 @@ SPEC = TaskSpec(
         frozenset({"pixel_values", "pixel_mask", "labels"}),
     ),
     sources=of_transformers("object-detection", "object_detection"),
-    local_layout="COCO (annotations/*.json beside the images) or VOC (Annotations/*.xml and JPEGImages/)",
-    local_formats=("coco", "voc"),
+    local_layout="COCO (annotations/*.json beside the images), VOC (Annotations/*.xml and JPEGImages/), or YOLO (images/ and "
+    "labels/ with a data.yaml or classes.txt)",
+    local_formats=("coco", "voc", "yolo"),
 )

@@ -8,8 +8,17 @@ from typing import Literal
 from tunegate.tasks.columns import Form
 
 Reads = Literal["image", "text"]
-LocalFormat = Literal["imagefolder", "coco", "voc", "segfolder", "jsonl", "arrow", "parquet", "csv"]
-EVERY_TASK: tuple[LocalFormat, ...] = ("imagefolder", "jsonl", "arrow", "parquet", "csv")  # these feed every task
+LocalFormat = Literal[
+    "imagefolder", "coco", "voc", "yolo", "segfolder", "captions", "jsonl", "arrow", "parquet", "csv", "webdataset"
+]
+EVERY_TASK: tuple[LocalFormat, ...] = (
+    "imagefolder",
+    "jsonl",
+    "arrow",
+    "parquet",
+    "csv",
+    "webdataset",
+)  # these feed every task
 TRANSFORMERS, TRL = "huggingface/transformers", "huggingface/trl"
 
 

@@ -1,12 +1,12 @@
 """Answers as text: language models, by supervised fine-tuning, preferences (DPO) or rewards (GRPO)."""
 
-from tunegate.tasks.columns import CHAT_PROMPT, CHOSEN, REJECTED, RIGHT, SFT, Form
+from tunegate.tasks.columns import BEFORE_COLUMNS, CHAT_PROMPT, CHOSEN, REJECTED, RIGHT, SFT, Form
 from tunegate.tasks.spec import Collator, MethodSpec, TaskSpec, of_trl
 
 DPO = MethodSpec(
     forms=(
-        Form("preference", {"prompt": CHAT_PROMPT, "chosen": CHOSEN, "rejected": REJECTED}),
-        Form("implicit_preference", {"chosen": CHOSEN, "rejected": REJECTED}),
+        Form("preference", {"prompt": CHAT_PROMPT, "chosen": CHOSEN, "rejected": REJECTED, **BEFORE_COLUMNS}),
+        Form("implicit_preference", {"chosen": CHOSEN, "rejected": REJECTED, **BEFORE_COLUMNS}),
     ),
     schema="prompt + chosen + rejected",
     sources=of_trl("trl/scripts/dpo.py", "dpo_trainer", "dataset_formats"),

@@ -12,13 +12,13 @@ from pydantic import Field
 from tunegate import config as config_module
 from tunegate import evidence, gates
 from tunegate.config import RunConfig, keys_asking, keys_resting, keys_said_in
-from tunegate.errors import ToolFailure
+from tunegate.errors import NextCall, ToolFailure
 from tunegate.evidence import approvals
 from tunegate.evidence.approvals import Approval
 from tunegate.hardware import fit
 from tunegate.knowledge import fixes, workarounds
 from tunegate.platforms import registry
-from tunegate.project import adopt, adopt_training, render
+from tunegate.project import adopt, adopt_training, listed, render
 from tunegate.publish import progress_log
 from tunegate.recipe import renames
 from tunegate.rundir import Run, atomic_write, file_sha256
@@ -67,7 +67,7 @@ def render_project(
     run, overrides = call.run, overrides or {}
     notes = call.settle(approval, _substitution(call.workspace, output_dir, overrides))
     planned = _planned(call, overrides, notes)
-    files = render.render_files(planned.config, _slot_values(run))
+    files = render.render_files(planned.config, _slot_values(run)) | _manifest(run)
     if not overwrite:
         _refuse_to_lose_edits(run, files, planned.config)
     for name, text in files.items():
@@ -123,6 +123,18 @@ def _facts(planned: Planned, files: dict[str, str]) -> dict[str, Any]:
         "filled": render.filled(planned.before, planned.config),
         "reported": planned.reported,
     }
+
+
+def _manifest(run: Run) -> dict[str, str]:
+    """Raises ToolFailure(gate_closed) where an older version probed the dataset."""
+    if found := listed.in_project(run):
+        return found
+    raise ToolFailure(
+        "gate_closed",
+        f"{listed.PATH} is missing, in which probe_dataset writes down what is read: probe the dataset again",
+        gate=1,
+        next=NextCall(tool="probe_dataset", arguments={"output_dir": str(run.path)}, why="it writes the manifest"),
+    )
 
 
 def _recipe_page(config: RunConfig, recipe: dict[str, Any]) -> str:

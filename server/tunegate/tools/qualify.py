@@ -9,13 +9,14 @@ from mcp.server.mcpserver import Context, Elicit, ElicitationResult, Resolve
 from pydantic import Field
 
 from tunegate import evidence, rundir, tasks
-from tunegate.config import PlatformName, RunConfig, Task, keys_asking
+from tunegate.config import LocalDatasetFormat, PlatformName, RunConfig, Task, keys_asking
 from tunegate.errors import ToolFailure
 from tunegate.evidence import approvals
 from tunegate.evidence.approvals import Approval
 from tunegate.knowledge import workarounds
 from tunegate.platforms import registry
 from tunegate.probe.request import DatasetRequest, ProbeContainer
+from tunegate.project import listed
 from tunegate.rundir import Run
 from tunegate.tasks.methods import check_method
 from tunegate.tools.base import Call, Confirm, OutputDir, Result, Workspace, default_output_dir, tool, workspace
@@ -210,9 +211,7 @@ def probe_dataset(
     local_dataset_path: Annotated[
         str | None, Field(description="read-only folder or file on the server's machine")
     ] = None,
-    local_dataset_format: Literal[
-        "auto", "imagefolder", "coco", "voc", "segfolder", "jsonl", "arrow", "parquet", "csv"
-    ] = "auto",
+    local_dataset_format: LocalDatasetFormat = "auto",
     dataset_config: str | None = None,
     train_split: str | None = None,
     eval_split: str | None = None,
@@ -248,13 +247,18 @@ def probe_dataset(
         train_split=train_split,
         eval_split=eval_split,
         column_map=column_map,
+        caption_prompt=config.caption_prompt,
         box_format=box_format,
         container=ProbeContainer(run.path, call.again("a container is still reading the dataset")),
     )
     facts = _probe_data(ws, request)
     config = _dataset_config(config, chosen, facts, n_train, n_eval, notes)
     run.save_config(config)
-    call.record_evidence("dataset", facts.model_dump(mode="json", exclude=UNKEPT), config, sources=facts.sources)
+    listed.keep(run, facts.manifest)
+    files = {listed.PATH: facts.manifest_sha256}
+    call.record_evidence(
+        "dataset", facts.model_dump(mode="json", exclude=UNKEPT), config, sources=facts.sources, files=files
+    )
     return _dataset_report(config, facts, notes)
 
 

@@ -70,6 +70,13 @@ def text(*names: str) -> dict[str, Feature]:
          "image question multiple_choice_answer", "question_answer_to_messages"),
         ("image-text-to-text", {"image": IMAGE, "query": TEXT, "label": list_of(TEXT), "human_or_machine": CLASSES},
          "image query label", "question_answer_to_messages"),
+        ("image-text-to-text", {"image": IMAGE, **text("text", "id")}, "image text", "caption_to_messages"),
+        ("image-text-to-text", {"img": IMAGE, "captions": list_of(TEXT)}, "img captions", "caption_to_messages"),
+        ("image-text-to-text", {"image": IMAGE, **text("caption", "question", "answer")}, "image question answer", "question_answer_to_messages"),
+        ("image-text-to-text", {"image_1": IMAGE, "image_2": IMAGE, **text("question", "answer")},
+         "image_1 image_2 question answer", "question_answer_to_messages"),
+        ("image-text-to-text", {"messages": CHAT, "picture2": IMAGE, "picture1": IMAGE, "picture3": list_of(IMAGE)},
+         "picture1 picture2 picture3 messages", None),
         ("text-generation", {"messages": CHAT, **text("prompt", "prompt_id")}, "messages", None),
         ("text-generation", {"messages": SHAREGPT}, "messages", "sharegpt_to_messages"),
         ("text-generation", text("instruction", "context", "response", "category"), "instruction context response", "instruction_to_messages"),
@@ -110,6 +117,7 @@ def test_a_right_answer_is_found_for_a_reward_and_not_needed():
         ("text-generation", "full", text("prompt", "chosen", "rejected"), "'dpo'"),
         ("text-generation", "dpo", {"messages": CHAT}, "supervised"),
         ("text-generation", "full", text("sentence", "title"), "sentence (string)"),
+        ("image-text-to-text", "lora", {"image": IMAGE, **text("question", "chosen", "rejected")}, "'chosen' as the answer"),
         ("object-detection", None, {"image": IMAGE, **dict.fromkeys(("xmin", "ymin", "xmax", "ymax"), INT)}, "group the rows by image"),
         ("object-detection", None, {"image": IMAGE, "objects": struct_of({"bbox": BOXES}), "label": CLASSES_LIST}, "category"),
         ("panoptic-segmentation", None, {"image": IMAGE, "mask": IMAGE}, "segments"),
@@ -120,6 +128,15 @@ def test_what_would_need_more_than_a_rename_stops(task, method, features, says):
     with pytest.raises(ToolFailure) as caught:
         map_columns(features, task, method=method)
     assert caught.value.code == "rejected" and says in caught.value.failure.message
+
+
+def test_images_in_several_columns_are_a_question_and_an_answer():
+    features = {"before": IMAGE, "after": IMAGE, **text("question", "answer", "chosen", "rejected")}
+    with pytest.raises(ToolFailure, match="'image_2': 'after'") as caught:
+        map_columns(features, "image-text-to-text")
+    assert caught.value.code == "ambiguous"
+    asked = {"image": "before", "image_2": "after", "answer": "chosen"}
+    assert map_columns(features, "image-text-to-text", asked).columns == {**asked, "question": "question"}
 
 
 def test_what_the_user_says_counts():

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from tunegate.errors import ToolFailure
-from tunegate.probe.dataset.splits import by_split, choose_splits
+from tunegate.probe.dataset.splits import choose_splits
 
 
 @pytest.mark.parametrize(
@@ -16,7 +16,6 @@ from tunegate.probe.dataset.splits import by_split, choose_splits
         ({"train": 9, "validation": 0, "test": 2}, ("train", "test")),
         ({"test": None, "train": None}, ("train", "test")),
         ({"train": 9, "extra": 5}, ("train", None)),
-        ({"test": 9}, ("test", None)),
         ({"train_sft": 9, "test_sft": 2, "test_gen": 2}, ("train_sft", "test_sft")),
         ({"partial-train": 9, "partial-validation": 2}, ("partial-train", None)),
     ],
@@ -29,6 +28,8 @@ def test_splits_are_chosen(splits, expected):
     ("splits", "code"),
     [
         ({"a": 1, "b": 2}, "ambiguous"),
+        ({"test": 9}, "ambiguous"),
+        ({"evaluation": None}, "ambiguous"),
         ({"train_sft": 9, "train_prefs": 9, "test_sft": 2}, "ambiguous"),
         ({}, "rejected"),
         ({"train": 0}, "rejected"),
@@ -38,9 +39,3 @@ def test_splits_that_cannot_be_chosen(splits, code):
     with pytest.raises(ToolFailure) as caught:
         choose_splits(splits, None, None)
     assert caught.value.code == code
-
-
-def test_files_without_a_name_are_all_train():
-    assert by_split(["a.csv", "b.csv"]) == {"train": ["a.csv", "b.csv"]}
-    assert by_split(["train.csv", "other.csv", "val.csv"]) == {"train": ["train.csv"], "validation": ["val.csv"]}
-    assert by_split([]) == {}

@@ -18,7 +18,7 @@ from urllib.parse import urlsplit
 
 from pydantic import BaseModel
 
-from tunegate.clients.docker import engine_errors
+from tunegate.clients.docker import context, engine_errors
 from tunegate.clients.docker.build_context import Checker, packed
 from tunegate.clients.network import LOOPBACK
 from tunegate.errors import ToolFailure
@@ -85,7 +85,7 @@ class EngineImage:
 
 
 def connect() -> Engine:
-    """The engine at DOCKER_HOST, else at the default socket, else at this user's rootless one.
+    """The engine at DOCKER_HOST, else of the chosen docker context, else at the default socket, else at this user's rootless one.
 
     Raises ToolFailure(unavailable) when there is none, when we may not use it, when it is too old or does not answer.
     """
@@ -93,7 +93,7 @@ def connect() -> Engine:
     from docker.utils import kwargs_from_env
 
     host = address()
-    with engine_errors.mapped(f"the Docker engine at {host}", host):
+    with engine_errors.mapped(_called(host), host):
         settings = kwargs_from_env(environment={**os.environ, "DOCKER_HOST": host})
         api = docker.APIClient(**settings, timeout=CONNECT_S)
     if _parsed(api.api_version) < MIN_API:
@@ -111,8 +111,17 @@ def _parsed(api_version: str) -> tuple[int, ...]:
 
 
 def address() -> str:
-    """The engine's URL, as in DOCKER_HOST, without asking whether it answers."""
-    return os.environ.get("DOCKER_HOST") or _default_host()
+    """The engine's URL, as in DOCKER_HOST, without asking whether it answers. Raises ToolFailure(unavailable): a context's."""
+    if given := os.environ.get("DOCKER_HOST"):
+        return given
+    chosen = context.chosen()
+    return chosen[1] if chosen else _default_host()
+
+
+def _called(host: str) -> str:
+    """The engine in words, with the docker context that chose it."""
+    chosen = None if os.environ.get("DOCKER_HOST") else context.chosen()
+    return f"the Docker engine of context {chosen[0]!r}" if chosen else f"the Docker engine at {host}"
 
 
 def is_remote(host: str) -> bool:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -20,11 +19,13 @@ from tunegate.probe.dataset.findings import Findings, Look
 from tunegate.probe.dataset.hub.table import read_hub
 from tunegate.probe.dataset.labels import MAX_CLASSES_SHOWN, Labels
 from tunegate.probe.dataset.local import read_local, refusals
+from tunegate.probe.dataset.manifest import manifest_of
 from tunegate.probe.dataset.mapping import Mapping, bounded_row, map_columns
 from tunegate.probe.dataset.splits import choose_splits
 from tunegate.probe.dataset.table import N_SHOWN, Table
 from tunegate.probe.model import ModelFacts
 from tunegate.probe.request import DatasetRequest
+from tunegate.readers import manifest
 
 
 def probe_dataset(hub: Hub, request: DatasetRequest) -> DatasetFacts:
@@ -37,15 +38,18 @@ def probe_dataset(hub: Hub, request: DatasetRequest) -> DatasetFacts:
     _check(request)
     hub = hub.recording()
     if request.local_path is not None:
-        table, about, sources = _local(request, Path(request.local_path))
+        table, about = _local(request, Path(request.local_path))
     else:
         table, about = _on_the_hub(hub, request)
-        sources = []
     with refusals(Path(request.local_path or "")):  # tables of local files are read lazily
         facts = _facts(table, request)
+        found = manifest_of(table, about, facts)
     facts["warnings"] += _remarks(facts, request.model_facts, gated=bool(about.get("gated")))
+    text = manifest.text_of(found)
+    listed = {"manifest": text, "manifest_sha256": hashlib.sha256(text.encode()).hexdigest()}
+    sources = [_listing(about, listed["manifest_sha256"])] if request.local_path is not None else []
     sources += {one.url: one for one in hub.trail.sources}.values()  # one of a file that was read in many ranges
-    return DatasetFacts(**about, **facts, sources=sources, bytes_fetched=hub.trail.bytes_fetched)
+    return DatasetFacts(**about, **facts, **listed, sources=sources, bytes_fetched=hub.trail.bytes_fetched)
 
 
 def _check(request: DatasetRequest) -> None:
@@ -70,8 +74,8 @@ def _check(request: DatasetRequest) -> None:
         raise ToolFailure("ambiguous", recommend.message(request.task, request.method, model))
 
 
-def _local(request: DatasetRequest, path: Path) -> tuple[Table, dict[str, Any], list[Source]]:
-    """(the table, what is known about where it comes from, its files as a source)"""
+def _local(request: DatasetRequest, path: Path) -> tuple[Table, dict[str, Any]]:
+    """(the table, what is known about where it comes from)"""
     if request.config is not None:
         raise ToolFailure(
             "invalid_input",
@@ -83,7 +87,7 @@ def _local(request: DatasetRequest, path: Path) -> tuple[Table, dict[str, Any], 
     table = read_local(path, request.local_format, request.task)
     resolved = path.expanduser().resolve()
     about = {"source": "local", "read_through": "files", "local_path": str(resolved), "local_format": table.format}
-    return table, about, [_listing(resolved)]
+    return table, about
 
 
 def _on_the_hub(hub: Hub, request: DatasetRequest) -> tuple[Table, dict[str, Any]]:
@@ -115,6 +119,12 @@ def _facts(table: Table, request: DatasetRequest) -> dict[str, Any]:
     if eval_labels and labels.complete and (new := sorted(set(eval_labels.counts) - set(labels.counts))):
         warnings.append(f"{len(new)} classes of split {evaluation!r} are not in {train!r}: {', '.join(new[:5])}")
     _undeclared_image(table, mapping, warnings)
+    if mapping.reshape == "caption_to_messages":
+        warnings.append(
+            f"the captions in {mapping.columns['caption']!r} answer no question: each is the answer to "
+            f"{request.caption_prompt!r}, which is caption_prompt of config.yaml; exact_match counts a caption only where it is "
+            "the same word for word, so judge by the samples and the loss"
+        )
     look = Look(table, mapping, request.task, train, evaluation)
     found = look.findings([] if mapping.form == "segments" else names, _box_format(request, mapping))
     names = names or mask_names(table, found, warnings)
@@ -201,14 +211,7 @@ def _remarks(facts: dict[str, Any], model: ModelFacts | None, *, gated: bool) ->
     return remarks
 
 
-def _listing(path: Path) -> Source:
-    """A local dataset's source: the hash of its file names and sizes, so that a later change shows."""
-    digest = hashlib.sha256()
-    for folder, folders, names in os.walk(path):
-        folders.sort()
-        for name in sorted(names):
-            file = Path(folder, name)
-            digest.update(f"{file.relative_to(path)}\0{file.lstat().st_size}\n".encode("utf-8", "surrogateescape"))
-    if path.is_file():
-        digest.update(f"{path.name}\0{path.stat().st_size}\n".encode())
-    return Source(url=path.as_uri(), sha256=digest.hexdigest(), time=datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"))
+def _listing(about: dict[str, Any], sha256: str) -> Source:
+    """A local dataset's source: the hash of its manifest, so that a later change shows."""
+    now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    return Source(url=Path(about["local_path"]).as_uri(), sha256=sha256, time=now)

@@ -6,7 +6,7 @@ from tunegate.errors import ToolFailure
 from tunegate.probe.dataset.columns import at_path
 from tunegate.probe.dataset.facts import ClassCounts
 from tunegate.probe.dataset.findings import Findings
-from tunegate.probe.dataset.labels import Labels, judge_labels, natural
+from tunegate.probe.dataset.labels import Labels, doubtful_names, judge_labels, natural
 from tunegate.probe.dataset.mapping import Mapping
 from tunegate.probe.dataset.table import Table
 
@@ -44,6 +44,7 @@ def read_labels(
         raise ToolFailure(
             "rejected", f"no object of split {train!r} has a class in {column!r}: choose another column_map or dataset"
         )
+    warnings += doubtful_names(labels.counts, kind)
     names = list(kind.names) or (sorted(labels.counts, key=natural) if labels.complete else [])
     if not names:
         warnings.append("the class names are not declared: the prepare stage takes them from all of the training rows")

@@ -19,6 +19,7 @@ _DTYPES: tuple[tuple[str, FeatureKind], ...] = (
     ("float", "float"),
     ("double", "float"),
     ("halffloat", "float"),
+    ("decimal", "float"),
     ("string", "string"),
     ("large_string", "string"),
     ("bool", "bool"),
@@ -92,6 +93,8 @@ def arrow_feature(dtype: Any, depth: int = 0) -> Feature:
         return struct_of({name: arrow_feature(inner, depth + 1) for name, inner in list(fields.items())[:MAX_FIELDS]})
     if types.is_list(dtype) or types.is_large_list(dtype) or types.is_fixed_size_list(dtype):
         return list_of(arrow_feature(dtype.value_type, depth + 1))
+    if types.is_dictionary(dtype):  # what pandas calls a category: its values are what counts
+        return arrow_feature(dtype.value_type, depth + 1)
     return Feature(_value_kind(str(dtype)), str(dtype)[:40])
 
 

@@ -68,6 +68,8 @@ class DatasetFacts(Findings):
     rows_read: dict[str, int] = Field(description="split -> rows of the sample that the other facts are of")
     sample_spread: bool = Field(description="the sample is from all over the split, not only from its beginning")
     sample_rows: list[dict[str, Any]]
+    manifest: str = Field("", exclude=True, description="what prepare reads, as JSON: a file of its own")
+    manifest_sha256: str = ""
     sources: list[Source]
     bytes_fetched: int
 

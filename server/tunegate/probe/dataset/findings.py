@@ -19,6 +19,7 @@ from tunegate.probe.dataset.masks import DepthFacts, MaskFacts, judge_depth, jud
 from tunegate.probe.dataset.pictures import Picture, decoded, pillow
 from tunegate.probe.dataset.table import Table
 from tunegate.probe.dataset.texts import TextFacts, judge_texts
+from tunegate.readers.conversations import IMAGE_COLUMNS
 
 N_MASKS = 60  # masks and depth maps looked into
 N_DECODED = 100  # images of one split decoded
@@ -73,7 +74,7 @@ class Look:
         if "depth_map" in columns:
             found.depth = self._depth(rows)
         if self.task in ("text-generation", "image-text-to-text"):
-            found.texts = judge_texts(rows, self.mapping.form, columns)
+            found.texts = judge_texts(rows, self.mapping.form, columns, self.warnings)
             self._about_texts(found.texts)
         found.duplicates = self._duplicates()
         return found
@@ -81,21 +82,18 @@ class Look:
     # --- images
 
     def _images(self, rows: list[dict[str, Any]]) -> ImageFacts | None:
-        pictures = [p for row in rows for p in _pictures(dig(row, self.mapping.columns["image"]))]
+        pictures = self._shown(rows)
         if not pictures:
             return None
         whole = 0 if pillow() is None else self._decode(self.train, pictures)
         if self.evaluation:
-            sample = self.table.rows(self.evaluation).rows
-            self._decode(
-                self.evaluation, [p for row in sample for p in _pictures(dig(row, self.mapping.columns["image"]))]
-            )
+            self._decode(self.evaluation, self._shown(self.table.rows(self.evaluation).rows))
         broken = [p for p in pictures if p.problem]
         if len(broken) == len(pictures):
             raise ToolFailure(
                 "rejected",
                 f"column {self.mapping.columns['image']!r}: none of the {len(pictures)} images looked at is a readable image "
-                f"({broken[0].name[:100]} {broken[0].problem}): paths are relative to the file that names them",
+                f"({broken[0].name[:100]} {broken[0].problem})" + _remedy(broken[0].problem),
             )
         if broken:
             shown = "; ".join(f"{p.name[:80]} {p.problem}" for p in broken[:3])
@@ -110,6 +108,11 @@ class Look:
             height=_range([h for _, h in sizes]),
             sizes=len(set(sizes)),
         )
+
+    def _shown(self, rows: list[dict[str, Any]]) -> list[Picture]:
+        """The images of the rows; a row may have several, in one column or in more."""
+        columns = [self.mapping.columns[role] for role in IMAGE_COLUMNS if role in self.mapping.columns]
+        return [picture for row in rows for column in columns for picture in _pictures(dig(row, column))]
 
     def _decode(self, split: str, pictures: list[Picture]) -> int:
         """Decode a part of the pictures, for damage and for their hashes; those from an URL were not asked for."""
@@ -238,7 +241,7 @@ class Look:
         return found
 
 
-_INPUTS = ("image", "messages", "question", "prompt", "instruction", "input", "text")
+_INPUTS = (*IMAGE_COLUMNS, "messages", "question", "prompt", "instruction", "input", "text")
 
 
 def describe(found: Findings, form: str, reshape: str | None) -> list[str]:
@@ -272,6 +275,15 @@ def describe(found: Findings, form: str, reshape: str | None) -> list[str]:
             f"duplicates among {one.train_rows} + {one.eval_rows} rows: {one.exact} exact, {one.exact_overlap} across splits{near}"
         )
     return lines
+
+
+def _remedy(problem: str) -> str:
+    """What to do where no image of a column is readable, after the reason."""
+    if "does not exist" in problem:
+        return ": paths are relative to the file that names them"
+    if "no bytes" in problem:
+        return ": write the table with the images in it, or as .jsonl or .csv beside them, with paths relative to it"
+    return ""
 
 
 def _pictures(value: Any) -> list[Picture]:

@@ -7,6 +7,8 @@ import stat
 import struct
 from pathlib import Path
 
+from tunegate.readers.impostors import instead
+
 HEAD, TAIL = 65_536, 4_096
 
 
@@ -43,7 +45,7 @@ def measure(head: bytes) -> tuple[str, int | None, int | None]:
         return "webp", *_webp_size(head)
     if head.startswith((b"II*\0", b"MM\0*")):
         return "tiff", *_tiff_size(head)
-    raise ValueError("is no image (its first bytes fit no known format)")
+    raise ValueError(instead(head) or "is no image (its first bytes fit no known format)")
 
 
 def _jpeg_size(head: bytes) -> tuple[int | None, int | None]:

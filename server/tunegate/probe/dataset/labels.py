@@ -10,9 +10,11 @@ from typing import Any
 
 from tunegate.errors import ToolFailure
 from tunegate.probe.dataset.columns import Feature
+from tunegate.readers.labels import alike, class_of
 
 MAX_LABELS = 200_000  # rows whose labels are counted; beyond it the histogram is of a sample
 MAX_CLASSES_SHOWN = 30
+MAX_NAME = 200  # characters of a class's name
 _END = object()
 
 
@@ -27,7 +29,7 @@ class Labels:
 
 
 def count_labels(values: Iterable[Any], found: Feature, *, complete: bool) -> Labels:
-    """Labels by class name. -1 and None mean unlabeled, as `datasets` writes them."""
+    """Labels by class name."""
     labels = Labels(complete=complete)
     for value in values:
         labels.seen += 1
@@ -47,11 +49,7 @@ def count_some(values: Iterator[Any], found: Feature) -> Labels:
 
 
 def class_name(value: Any, found: Feature) -> str | None:
-    if value is None or value == "" or (found.kind in ("class", "int") and str(value) == "-1"):
-        return None
-    if found.kind == "class" and type(value) is int:
-        return found.names[value] if 0 <= value < len(found.names) else None
-    return str(value)[:100]
+    return class_of(value, found.names if found.kind == "class" else None)
 
 
 def judge_labels(labels: Labels, found: Feature, split: str, warnings: list[str]) -> list[str]:
@@ -63,10 +61,12 @@ def judge_labels(labels: Labels, found: Feature, split: str, warnings: list[str]
             "rejected",
             f"none of the {labels.seen} rows read of split {split!r} has a label: choose another split or dataset",
         )
+    _refuse_no_classes(labels, found, split)
     if labels.unlabeled:
         warnings.append(f"{labels.unlabeled} of {labels.seen} rows read of split {split!r} have no label")
     names = list(found.names) or (sorted(labels.counts, key=natural) if labels.complete else [])
     _refuse_one_class(labels, found, split)
+    warnings += doubtful_names(labels.counts, found)
     if len(labels.counts) == 1:
         only = next(iter(labels.counts))
         warnings.append(
@@ -79,6 +79,42 @@ def judge_labels(labels: Labels, found: Feature, split: str, warnings: list[str]
             f"{len(labels.counts)} different labels in {labels.seen} rows: this looks like an identifier, not a class"
         )
     return names
+
+
+def doubtful_names(names: Iterable[str], found: Feature) -> list[str]:
+    """Remarks on classes that may be one class, or none."""
+    doubts = [
+        f"the classes {' and '.join(map(repr, group[:4]))} differ only in case, spaces or accents, and are trained as "
+        f"{len(group)}: ask the user whether they are one, and write it one way"
+        for group in alike(names)[:3]
+    ]
+    if found.kind in ("int", "float", "string") and "-1" in names:
+        doubts.append("-1 is trained as a class: if it stands for no label, leave those cells empty")
+    return doubts
+
+
+def _refuse_no_classes(labels: Labels, found: Feature, split: str) -> None:
+    """Numbers to predict, and texts, are no classes."""
+    fraction = next(filter(_is_fraction, labels.counts), None) if found.kind == "float" else None
+    longest = max(labels.counts, key=len, default="")
+    if fraction is not None or len(longest) > MAX_NAME:
+        what = (
+            f"fractions ({fraction})"
+            if fraction
+            else f"texts of up to {len(longest):,} characters ({longest[:40]!r}...)"
+        )
+        raise ToolFailure(
+            "rejected",
+            f"the labels of split {split!r} are {what}, not classes: pass column_map={{'label': ...}} with another column, or "
+            "choose another dataset",
+        )
+
+
+def _is_fraction(name: str) -> bool:
+    try:
+        return float(name) % 1 != 0
+    except ValueError:
+        return False
 
 
 def _refuse_one_class(labels: Labels, found: Feature, split: str) -> None:

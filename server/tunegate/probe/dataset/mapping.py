@@ -132,7 +132,7 @@ def _find(role: str, wanted: Role, features: dict[str, Feature], taken: dict[str
         declared = usual if len(usual) == 1 else declared
     candidates = declared or named
     if len(candidates) > 1:
-        raise _ambiguous(role, candidates)
+        raise _ambiguous(role, wanted, candidates)
     return candidates[0] if candidates else None
 
 
@@ -177,7 +177,7 @@ def fits(shape: str, found: Feature) -> bool:
     if shape == "images":
         return "image" in (kind, inner)
     if shape == "label":
-        return kind in ("class", "int", "string", "bool")
+        return kind in ("class", "int", "float", "string", "bool")
     if shape == "labels":
         return inner in ("class", "int", "float", "string", "bool")
     if shape == "boxes":
@@ -189,7 +189,7 @@ def fits(shape: str, found: Feature) -> bool:
     if shape in ("messages", "sharegpt"):
         return _is_turns(found, 0 if shape == "messages" else 1)
     if shape == "chat":
-        return kind == "string" or _is_turns(found, 0)
+        return kind == "string" or _is_turns(found, 0) or _is_turns(found, 1)
     if shape == "pairs":
         return inner == "list" and item.item is not None and item.item.kind == "string"
     if shape == "tools":
@@ -213,11 +213,12 @@ def _field_names(found: Feature) -> set[str]:
     return set(inner.fields) if found.kind in ("list", "struct") else set()
 
 
-def _ambiguous(role: str, candidates: list[str]) -> ToolFailure:
+def _ambiguous(role: str, wanted: Role, candidates: list[str]) -> ToolFailure:
+    several = f"; {{'image': {candidates[0]!r}, 'image_2': {candidates[1]!r}}} if a row shows several images"
     return ToolFailure(
         "ambiguous",
         f"{role} could be any of {', '.join(candidates[:10])}: ask the user, then pass e.g. "
-        f"column_map={{{role!r}: {candidates[0]!r}}}",
+        f"column_map={{{role!r}: {candidates[0]!r}}}{several if wanted.shape == 'images' else ''}",
     )
 
 
@@ -241,6 +242,12 @@ def _no_form(
 def _hint(key: str, features: dict[str, Feature]) -> str:
     """What the columns are instead, where that is plain; changing it is for the user to decide."""
     names = {name.lower() for name in features}
+    if "/" not in key and {"chosen", "rejected"} <= names and "dpo" not in tasks.TASKS[key].methods:
+        return (
+            f"it is preference data, and {key} is trained on answers alone, not on pairs: with the user's approval pass "
+            "column_map with 'chosen' as the answer (beside the question or prompt), so that the better answers are learned "
+            "and the rejected ones left out, or choose text-generation with training_method = 'dpo' where the images do not matter"
+        )
     if "/" not in key and {"chosen", "rejected"} <= names:
         return "it is preference data, which training_method = 'dpo' reads: another method is for the user to decide"
     if {"xmin", "ymin", "xmax", "ymax"} <= names:

@@ -74,13 +74,17 @@ def from_path(path: Path, name: str) -> Picture:
 
 
 def from_bytes(data: Any, name: str) -> Picture:
-    """A file's bytes that lie in a table."""
+    """A file's bytes that lie in a table, alone or beside their path."""
+    data, path = (data.get("bytes"), data.get("path")) if isinstance(data, dict) else (data, None)
     found = Picture(name, lambda: data)
+    if not data:
+        found.problem = f"has no bytes, only the path {str(path)[:100]!r}" if path else "is empty"
+        return found
     try:
         _, *size = measure(data if isinstance(data, bytes) else b"")
         found.size = tuple(size)
-    except ValueError:
-        found.problem = "is not stored as a readable image"
+    except ValueError as error:
+        found.problem = str(error)
     return found
 
 

@@ -1,4 +1,4 @@
-"""Splits: which files belong to one, which to train on and which to measure on."""
+"""Which split to train on and which to measure on. Which files belong to one: readers/splits.py."""
 
 from __future__ import annotations
 
@@ -9,15 +9,6 @@ from tunegate.readers.splits import split_of
 
 TRAIN_NAMES = ("train", "training")
 EVAL_NAMES = ("validation", "valid", "val", "dev", "test", "testing", "eval", "evaluation")  # in order of preference
-
-
-def by_split(paths: list[str]) -> dict[str, list[str]]:
-    """Relative paths -> split name -> paths, as `datasets` groups them; all are `train` if no path names a split."""
-    found: dict[str, list[str]] = {}
-    for path in paths:
-        if split := split_of(path):
-            found.setdefault(split, []).append(path)
-    return found or ({"train": paths} if paths else {})
 
 
 def choose_splits(
@@ -58,8 +49,14 @@ def choose_splits(
 def _train_split(splits: dict[str, int | None], evaluation: str | None) -> str:
     found = next((name for name in TRAIN_NAMES if name in splits), None)
     rest = [name for name in splits if name != evaluation]
-    if found or len(rest) == 1:
+    if found or (len(rest) == 1 and split_of(rest[0]) != "test"):
         return found or rest[0]
+    if len(rest) == 1:
+        raise ToolFailure(
+            "ambiguous",
+            f"the only split to train on is called {rest[0]!r}: ask the user whether it shall be trained on, then pass "
+            f"train_split={rest[0]!r}",
+        )
     if not splits:
         raise ToolFailure("rejected", "the dataset has no splits: choose another one")
     # trl-style and partial names (train_sft, train_prefs, partial-train): one of them is clear, two are for the user

@@ -9,6 +9,7 @@ from typing import Any
 from tunegate.probe.dataset.columns import Feature, at_path, dig
 from tunegate.probe.dataset.labels import Labels, count_labels
 from tunegate.probe.dataset.pictures import Picture
+from tunegate.readers.tree import Listing
 
 N_ROWS = 400  # rows of one split of a local dataset that are looked at
 N_SHOWN = 3  # rows that evidence keeps for people to look at
@@ -29,6 +30,7 @@ class Table:
 
     Cells of image columns are Pictures. `count`: labels of one column over as many rows as are cheap; None: count them over `rows`.
     `every`: all rows of a split, at least in the columns named, one after the other; None: there are only `rows`.
+    `listing`: what exactly is read, for the manifest; None: its files are not known.
     `exact`: pictures of a mask or depth column with their values as stored, where those of `rows` may not be.
     """
 
@@ -39,6 +41,7 @@ class Table:
     count: Callable[[str, str], Labels | None] | None = field(default=None, repr=False)
     every: Callable[[str, list[str]], Iterator[dict[str, Any]]] | None = field(default=None, repr=False)
     exact: Callable[[str, str], list[Picture]] | None = field(default=None, repr=False)
+    listing: Callable[[], Listing] | None = field(default=None, repr=False)
     warnings: list[str] = field(default_factory=list)
     names: dict[int, str] = field(
         default_factory=dict

@@ -10,7 +10,17 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from tunegate.errors import ToolFailure
 from tunegate.probe.dataset.columns import dig
-from tunegate.readers.conversations import BESIDE, IMAGE_PARTS, ROLES, SPEAKERS, role_of, stored_turns
+from tunegate.readers.conversations import (
+    BESIDE,
+    IMAGE_COLUMNS,
+    IMAGE_PARTS,
+    ROLES,
+    SPEAKERS,
+    as_messages,
+    preference,
+    role_of,
+    stored_turns,
+)
 
 
 class TextFacts(BaseModel):
@@ -27,9 +37,11 @@ class TextFacts(BaseModel):
     image_marks: int = Field(0, description="<image> marks and image parts in the texts")
 
 
-def judge_texts(rows: list[dict[str, Any]], form: str, columns: dict[str, str]) -> TextFacts | None:
+def judge_texts(
+    rows: list[dict[str, Any]], form: str, columns: dict[str, str], warnings: list[str] | None = None
+) -> TextFacts | None:
     """Facts of the text columns of these rows. Raises rejected: all empty, unknown roles, nothing to learn from."""
-    roles = [role for role in columns if role != "image"]
+    roles = [role for role in columns if role not in IMAGE_COLUMNS]
     if not rows or not roles:
         return None
     turned: Counter[str] = Counter()
@@ -42,11 +54,13 @@ def judge_texts(rows: list[dict[str, Any]], form: str, columns: dict[str, str]) 
         lengths.append(len(whole))
         words.append(len(whole.split()))
         marks += whole.count("<image>")
-        turns = stored_turns(dig(row, columns["messages"])) if "messages" in columns else []
+        turns = _turns(row, columns)
         most = max(most, len(turns))
         turned.update(turn["role"][:40] for turn in turns)
         unanswered += bool(turns) and role_of(turns[-1]["role"]) != "assistant"
     _refuse(len(rows), empty, unanswered, turned, columns, form)
+    if "rejected" in columns:
+        _refuse_pairs(rows, columns, [] if warnings is None else warnings)
     return TextFacts(
         rows=len(rows),
         characters=_three(lengths),
@@ -59,8 +73,40 @@ def judge_texts(rows: list[dict[str, Any]], form: str, columns: dict[str, str]) 
     )
 
 
+def _turns(row: dict[str, Any], columns: dict[str, str]) -> list[dict[str, Any]]:
+    """The turns of a conversation, as they are stored; none where its columns are plain text."""
+    cells = [dig(row, columns[role]) for role in ("messages", "prompt", "completion") if role in columns]
+    if not any(isinstance(cell, (list, dict)) for cell in cells):
+        return []
+    kinds = ("user", "assistant") if len(cells) > 1 else ("user",)
+    return [
+        turn
+        for cell, role in zip(cells, kinds, strict=False)
+        for turn in (stored_turns(cell) if isinstance(cell, (list, dict)) else as_messages(cell, role))
+    ]
+
+
+def _refuse_pairs(rows: list[dict[str, Any]], columns: dict[str, str], warnings: list[str]) -> None:
+    """Preferences that cannot be learned: nothing that both answers are to, or no difference between them."""
+    read = [preference({role: dig(row, path) for role, path in columns.items()}) for row in rows]
+    without = sum(not one["prompt"] for one in read)
+    alike = sum(not one["chosen"] or not one["rejected"] for one in read)
+    where = f"{columns['chosen']!r} and {columns['rejected']!r}"
+    if without == len(rows):
+        raise ToolFailure(
+            "rejected",
+            f"columns {where} begin alike in none of the {len(rows)} rows read, and no column is the prompt: split what was asked "
+            "off into a column `prompt`, or give the answers as whole conversations",
+        )
+    if alike == len(rows):
+        raise ToolFailure("rejected", f"columns {where} hold the same answer, or none, in all {len(rows)} rows read")
+    for count, what in ((without, "have no prompt"), (alike, "have no two answers to tell apart")):
+        if count:
+            warnings.append(f"{count} of {len(rows)} rows read {what}: prepare leaves them out")
+
+
 def _refuse(rows: int, empty: int, unanswered: int, roles: Counter[str], columns: dict[str, str], form: str) -> None:
-    where = ", ".join(sorted(set(columns.values())))
+    where = ", ".join(map(repr, sorted({path for role, path in columns.items() if role != "image"})))
     if empty == rows:
         raise ToolFailure(
             "rejected",
@@ -71,7 +117,7 @@ def _refuse(rows: int, empty: int, unanswered: int, roles: Counter[str], columns
         known = ", ".join((*SPEAKERS, *ROLES) if form == "sharegpt" else ROLES)
         raise ToolFailure(
             "rejected",
-            f"column {columns['messages']!r} has turns of {unknown[0]!r}, and only {known} are known: who speaks there is for "
+            f"column {where} has turns of {unknown[0]!r}, and only {known} are known: who speaks there is for "
             "the user to say; rename those turns in the data",
         )
     if roles and unanswered == rows:

@@ -181,7 +181,8 @@ def test_texts(source, server, hub, columns, row, form, reshape):
 
 def test_preference_data_is_for_dpo(server, hub):
     chat = [{"role": "user", "content": "q"}, {"role": "assistant", "content": "a"}]
-    rows = [{"chosen": chat, "rejected": chat, "score": 1.0}] * 4
+    other = [chat[0], {"role": "assistant", "content": "b"}]
+    rows = [{"chosen": chat, "rejected": other, "score": 1.0}] * 4
     name = put(
         server,
         {

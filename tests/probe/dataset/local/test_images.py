@@ -12,6 +12,7 @@ from tests.probe.dataset import probe_dataset
 from tests.tiny import png
 from tunegate.clients.hub import Hub
 from tunegate.errors import ToolFailure
+from tunegate.readers.detect import detect
 
 SEG, DET, DEPTH = "semantic-segmentation", "object-detection", "depth-estimation"
 
@@ -111,6 +112,28 @@ def test_questions_about_images(tmp_path):
     assert facts.texts.rows == 2 and facts.duplicates.exact == 1  # the same picture and question twice
 
 
+def test_captions(tmp_path):
+    put(tmp_path, "train/a.png", "train/b.png", "train/c.PNG", "val/a.png")
+    for name in ("train/a", "train/b", "val/a", "train/lost"):
+        put(tmp_path, f"{name}.txt", content="\ufeffa small square,\nblack\n".encode())
+    assert detect(tmp_path) == "captions"
+    facts = probe(tmp_path, "image-text-to-text")
+    assert (facts.splits, facts.column_reshape) == ({"train": 2, "validation": 1}, "caption_to_messages")
+    assert facts.column_map == {"image": "image", "caption": "text"} and facts.sample_rows[0]["text"][:6] == "a smal"
+    for said in ("'Describe the image.'", "1 images have no text", "1 texts have no image beside them", "train/c.PNG"):
+        assert any(said in warning for warning in facts.warnings), said
+    assert "is in captions format, for image-text-to-text" in refused(tmp_path, DET)
+
+
+def test_numbers_are_no_captions_and_class_folders_have_none(tmp_path):
+    put(tmp_path, "cats/a.png", "dogs/b.png")
+    put(tmp_path, "cats/a.txt", content=b"a cat")
+    assert detect(tmp_path) == "imagefolder"
+    put(tmp_path, "a.png")
+    put(tmp_path, "a.txt", content=b"0 0.5 0.5 0.1 0.1")
+    assert detect(tmp_path) == "yolo"
+
+
 # --- pairs
 
 
@@ -165,9 +188,3 @@ def test_depth_folders(tmp_path):
 def test_pairs_that_are_none(tmp_path):
     put(tmp_path, "images/a.png", "masks/b.png")
     assert "same name" in refused(tmp_path, SEG)
-
-
-def test_yolo_is_told_from_its_text_files(tmp_path):
-    put(tmp_path, "images/train/a.png")
-    put(tmp_path, "labels/train/a.txt", content=b"0 0.5 0.5 0.1 0.1")
-    assert "YOLO" in refused(tmp_path, DET) and "COCO" in refused(tmp_path, DET)

@@ -73,7 +73,7 @@ def test_damaged_images_are_noted(tmp_path):
         2,
         3,
     )
-    assert any("3 of 5" in w and "cut off" in w and "is empty" in w and "no image" in w for w in facts.warnings)
+    assert any("3 of 5" in w and "cut off" in w and "is empty" in w and "an HTML page" in w for w in facts.warnings)
     bad = folder(tmp_path / "bad", "a/1.png", "b/1.png", content=b"x")
     with pytest.raises(ToolFailure, match="none of the 2 images"):
         probe(bad)

@@ -8,6 +8,7 @@ import io
 import json
 from collections import Counter
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
 
@@ -18,10 +19,9 @@ from tunegate.probe.dataset.hub.parquet_range import Fetch, features_of, footer,
 from tunegate.probe.dataset.labels import Labels
 from tunegate.probe.dataset.local.files import spread_groups, with_pictures
 from tunegate.probe.dataset.pictures import MAX_BYTES, Picture
-from tunegate.probe.dataset.splits import by_split
 from tunegate.probe.dataset.table import Rows, Table
-from tunegate.readers.splits import KEYWORDS
-from tunegate.readers.tree import EXTENSIONS, spread
+from tunegate.readers.splits import KEYWORDS, doubts, of_images, of_tables
+from tunegate.readers.tree import EXTENSIONS, Listing, is_leftover, spread
 
 MAX_FOOTERS = 8
 TABLE_HEAD = 1 << 20  # bytes of a csv or jsonl file that are read
@@ -71,7 +71,9 @@ def choose_config(info: RepoInfo, configs: list[str], asked: str | None) -> tupl
 def through_files(hub: Hub, info: RepoInfo, asked: str | None) -> HubTable:
     """Raises NoReader, and ToolFailure: rejected (empty, unreadable), ambiguous or invalid_input (config)."""
     data = sorted(
-        name for name in info.files if name.lower().endswith((*ROWS, *EXTENSIONS)) and not name.startswith(".")
+        name
+        for name in info.files
+        if name.lower().endswith((*ROWS, *EXTENSIONS)) and not any(map(is_leftover, name.split("/")))
     )
     if not data:
         raise ToolFailure(
@@ -82,7 +84,9 @@ def through_files(hub: Hub, info: RepoInfo, asked: str | None) -> HubTable:
         row["config_name"]: row for row in dicts(info.card.get("configs")) if isinstance(row.get("config_name"), str)
     }
     config, reason = choose_config(info, list(declared) or ["default"], asked)
-    groups = _declared(declared.get(config, {}), data) or by_split(data)
+    groups, warnings = _declared(declared.get(config, {}), data), []
+    if not groups:
+        groups, warnings = _by_name(data)
     names = [name for group in groups.values() for name in group]
     parquet = {
         split: found
@@ -98,12 +102,29 @@ def through_files(hub: Hub, info: RepoInfo, asked: str | None) -> HubTable:
     if parquet:
         table = _parquet(hub, info, parquet)
     elif images and len(images) == len(names):
-        table = _images(hub, info, images)
+        table = _images(hub, info, groups)
     elif text and not images:
         table = _text(hub, info, text)
     else:
         raise NoReader(list(declared) or ["default"], config, reason)
+    table.warnings += warnings
     return HubTable(table, list(declared) or ["default"], config, reason, "files")
+
+
+def _by_name(names: list[str]) -> tuple[dict[str, list[str]], list[str]]:
+    """(split -> files, what their names leave open), by the rules for local files: readers/splits.py."""
+    pictures = all(name.lower().endswith(EXTENSIONS) for name in names)
+    assigned: dict[str, str | None] = of_images(names) if pictures else of_tables(names)
+    groups: dict[str, list[str]] = {}
+    for name, split in assigned.items():
+        if split:
+            groups.setdefault(split, []).append(name)
+    return groups, doubts(assigned, "images" if pictures else "files")
+
+
+def _rows_listing(groups: dict[str, list[str]]) -> Listing:
+    files = [name for group in groups.values() for name in group]
+    return Listing(Path(), {"kind": "rows", "saved": False, "types": None, "splits": groups}, files)
 
 
 def _declared(config: dict[str, Any], names: list[str]) -> dict[str, list[str]]:
@@ -159,7 +180,7 @@ def _parquet(hub: Hub, info: RepoInfo, groups: dict[str, list[str]]) -> Table:
                 rows += some_rows(fetcher(hub, info, path), found, spread_groups(list(range(found.num_row_groups)), 3))
         return Rows(with_pictures(rows, features, split), complete=len(rows) == splits[split], spread=len(rows) > 0)
 
-    return Table("parquet", splits, features, read)
+    return Table("parquet", splits, features, read, listing=lambda: _rows_listing(groups))
 
 
 # --- csv and jsonl
@@ -182,7 +203,7 @@ def _text(hub: Hub, info: RepoInfo, groups: dict[str, list[str]]) -> Table:
         return Rows(heads[split][0], complete=whole[split] is not None)
 
     splits = {split: None if rows is None else len(rows) for split, rows in whole.items()}
-    return Table("text", splits, features, read)
+    return Table("text", splits, features, read, listing=lambda: _rows_listing(groups))
 
 
 def _head(hub: Hub, info: RepoInfo, path: str) -> tuple[list[dict[str, Any]], bool]:
@@ -205,9 +226,8 @@ def _head(hub: Hub, info: RepoInfo, path: str) -> tuple[list[dict[str, Any]], bo
 # --- folders of images
 
 
-def _images(hub: Hub, info: RepoInfo, paths: list[str]) -> Table:
+def _images(hub: Hub, info: RepoInfo, groups: dict[str, list[str]]) -> Table:
     """[.../]class/image. A folder that names a split is no class."""
-    groups = by_split(paths)
     counts = {
         split: Counter(folder for path in group if (folder := _folder(path)) is not None)
         for split, group in groups.items()
@@ -233,7 +253,15 @@ def _images(hub: Hub, info: RepoInfo, paths: list[str]) -> Table:
         found = counts[split]
         return Labels(found, splits[split] - found.total(), splits[split], complete=True) if column == "label" else None
 
-    return Table("imagefolder", splits, features, read, count)
+    def listing() -> Listing:
+        classes: dict[str, dict[str, list[str]]] = {split: {} for split in groups}
+        for split, group in groups.items():
+            for path in group:
+                classes[split].setdefault(_folder(path) or "", []).append(path)
+        files = [path for group in groups.values() for path in group]
+        return Listing(Path(), {"kind": "classes", "names": list(names), "splits": classes}, files)
+
+    return Table("imagefolder", splits, features, read, count, listing=listing)
 
 
 def _folder(path: str) -> str | None:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from tunegate import tasks
 from tunegate.errors import ToolFailure
-from tunegate.probe.dataset.local import annotated, files, images
+from tunegate.probe.dataset.local import annotated, files, images, tars
 from tunegate.probe.dataset.table import Table
 from tunegate.readers.detect import detect
 from tunegate.readers.refusal import Refusal
@@ -17,8 +17,11 @@ from tunegate.tasks import LOCAL_FORMATS
 _TABLES = {
     "imagefolder": images.imagefolder,
     "segfolder": images.segfolder,
+    "captions": images.captioned,
     "coco": annotated.coco_table,
     "voc": annotated.voc_table,
+    "yolo": annotated.yolo_table,
+    "webdataset": tars.tar_table,
 }
 
 

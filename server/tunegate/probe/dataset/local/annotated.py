@@ -1,4 +1,4 @@
-"""COCO and VOC as Tables: rows are images with their objects, whose classes count from 0."""
+"""COCO, VOC and YOLO as Tables: rows are images with their objects, whose classes count from 0."""
 
 from __future__ import annotations
 
@@ -11,10 +11,9 @@ from tunegate.probe.dataset.columns import Feature, list_of, struct_of
 from tunegate.probe.dataset.labels import Labels
 from tunegate.probe.dataset.local.images import IMAGE, pairs_table, picture
 from tunegate.probe.dataset.table import N_ROWS, Rows, Table
-from tunegate.readers import coco, voc
+from tunegate.readers import coco, voc, yolo
 from tunegate.readers.tree import spread
 
-MAX_FILES = 20_000  # XML files whose boxes are read
 NUMBER, WHOLE = Feature("float", "float"), Feature("int", "int")
 _CLASSES = ("objects.category", "segments_info.category_id")
 
@@ -37,7 +36,10 @@ def coco_table(path: Path, task: str) -> Table:
 
     facts = {} if found.panoptic else {"box_format": "xywh"}
     counts = {split: len(one.images) for split, one in found.files.items()}
-    return Table("coco", counts, _coco_features(found), read, count, every, warnings=found.warnings, facts=facts)
+    features = _coco_features(found)
+    return Table(
+        "coco", counts, features, read, count, every, listing=found.listing, warnings=found.warnings, facts=facts
+    )
 
 
 def _coco_features(found: coco.Coco) -> dict[str, Feature]:
@@ -67,7 +69,7 @@ def _with_pictures(row: dict[str, Any], root: Path) -> dict[str, Any]:
 def voc_table(path: Path, task: str) -> Table:
     if task == "semantic-segmentation":
         return pairs_table("voc", path, "mask", *voc.masks(path))
-    found = voc.read(path, MAX_FILES)
+    found = voc.read(path)
     names = found.names
     index = {name: i for i, name in enumerate(names)}
 
@@ -85,7 +87,7 @@ def voc_table(path: Path, task: str) -> Table:
 
     def count(split: str, column: str) -> Labels | None:
         counts = Counter(name for one in found.splits[split] for name in one.names if name is not None)
-        return Labels(counts, seen=counts.total(), complete=found.complete) if column == "objects.category" else None
+        return Labels(counts, seen=counts.total(), complete=True) if column == "objects.category" else None
 
     def every(split: str, columns: list[str]) -> Iterator[dict[str, Any]]:
         return map(row, found.splits[split])
@@ -93,6 +95,38 @@ def voc_table(path: Path, task: str) -> Table:
     category = Feature("class", f"ClassLabel({len(names)})", names)
     objects = {"bbox": list_of(list_of(NUMBER)), "category": list_of(category), "difficult": list_of(WHOLE)}
     counts = {split: len(group) for split, group in found.splits.items()}
-    facts = {"box_format": "xyxy"} | ({} if found.complete else {"partial": True})
+    facts = {"box_format": "xyxy"}
     features = {"image": IMAGE, "objects": struct_of(objects)}
-    return Table("voc", counts, features, read, count, every, warnings=found.warnings, facts=facts)
+    return Table(
+        "voc", counts, features, read, count, every, listing=found.listing, warnings=found.warnings, facts=facts
+    )
+
+
+def yolo_table(path: Path, task: str) -> Table:
+    found = yolo.read(path)
+    names = tuple(found.names.values())
+
+    def row(item: yolo.Item) -> dict[str, Any]:
+        return _with_pictures(found.row(item), path)
+
+    def read(split: str) -> Rows:
+        group = found.splits[split]
+        return Rows([row(item) for item in spread(group, N_ROWS)], complete=len(group) <= N_ROWS, spread=True)
+
+    def count(split: str, column: str) -> Labels | None:
+        counts = found.classes[split]
+        return Labels(counts, seen=counts.total(), complete=True) if column == "objects.category" else None
+
+    def every(split: str, columns: list[str]) -> Iterator[dict[str, Any]]:
+        return ({"image": picture(item.image, path)} for item in found.splits[split])
+
+    category = Feature("class", f"ClassLabel({len(names)})", names)
+    objects = {"bbox": list_of(list_of(NUMBER)), "category": list_of(category)}
+    if found.outlines["polygons"]:
+        objects["segmentation"] = list_of(Feature("list", "polygon"))
+    counts = {split: len(group) for split, group in found.splits.items()}
+    features = {"image": IMAGE, "objects": struct_of(objects)}
+    facts = {"box_format": "cxcywh"}
+    return Table(
+        "yolo", counts, features, read, count, every, listing=found.listing, warnings=found.warnings, facts=facts
+    )

@@ -13,6 +13,8 @@ from tunegate.probe.dataset.labels import Labels, count_some
 from tunegate.probe.dataset.pictures import from_bytes, from_path
 from tunegate.probe.dataset.table import N_ROWS, Rows, Table
 from tunegate.readers import tables
+from tunegate.readers.tree import Listing
+from tunegate.readers.types import widen
 
 N_TYPED = 500  # rows from which the types of csv and jsonl columns are inferred
 N_TABLE_ROWS = 200  # rows of parquet and arrow, which hold the images themselves
@@ -31,9 +33,9 @@ def table(path: Path, kind: str) -> Table:
 
 def _text_table(path: Path, kind: str) -> Table:
     files = tables.files(path, kind)
-    counts, heads, samples = {}, {}, {}
+    counts, heads, samples, types = {}, {}, {}, {}
     for split in files.splits:
-        counts[split], heads[split], samples[split] = _sampled(_located(files, split))
+        counts[split], heads[split], samples[split] = _sampled(_located(files, split), types)
     first = next((head for head in heads.values() if head), [])
     names = dict.fromkeys(name for row in first for name in row)
     features = {name: value_feature([row.get(name) for row in first]) for name in names}
@@ -51,9 +53,27 @@ def _text_table(path: Path, kind: str) -> Table:
         wanted = {name: features[name] for name in columns if name in features}
         return (_cells(row, wanted, file, files.root) for file, row in _located(files, split))
 
+    def listing() -> Listing:
+        pictures = [name for name, found in features.items() if _is_picture(found) or _is_picture(found.item)]
+        return files.listing(types, _named_images(files, pictures) if pictures else ())
+
     for split in files.splits:  # a path that leads out is found before anything rests on the rows
         read(split)
-    return Table(kind, counts, features, read, count, every, warnings=files.warnings)
+    return Table(kind, counts, features, read, count, every, listing=listing, warnings=files.warnings)
+
+
+def _is_picture(found: Feature | None) -> bool:
+    return found is not None and found.kind == "image"
+
+
+def _named_images(files: tables.Files, columns: list[str]) -> Iterator[Path]:
+    """The images that the rows name, whether they are there or not."""
+    for split in files.splits:
+        for file, row in _located(files, split):
+            for cell in (row.get(name) for name in columns):
+                for one in cell if isinstance(cell, list) else [cell]:
+                    if one:
+                        yield tables.image_path(one, file, files.root)
 
 
 Located = tuple[Path, dict[str, Any]]  # a row and the file that it stands in, to which its paths are relative
@@ -63,10 +83,11 @@ def _located(files: tables.Files, split: str) -> Iterator[Located]:
     return ((file, row) for file in files.splits[split] for row in tables.rows_of(file))
 
 
-def _sampled(rows: Iterator[Located]) -> tuple[int, list[dict], list[Located]]:
-    """(number of rows, the first ones, a random sample of all, in order)"""
+def _sampled(rows: Iterator[Located], types: dict[str, Any]) -> tuple[int, list[dict], list[Located]]:
+    """(number of rows, the first ones, a random sample of all, in order). types: of the columns, which it widens."""
     rng, count, head, kept = random.Random(0), 0, [], []
     for row in rows:
+        widen(types, row[1])
         if count < N_TYPED:
             head.append(row[1])
         if len(kept) < N_ROWS:
@@ -117,10 +138,20 @@ def _stored(value: Any, found: Feature | None, name: str) -> Any:
     if found is None or value is None:
         return value
     if found.kind == "image":
-        return from_bytes(value.get("bytes") if isinstance(value, dict) else value, name)
+        return from_bytes(value, name)
     if found.kind == "list" and found.item is not None and found.item.kind == "image" and isinstance(value, list):
         return [_stored(item, found.item, name) for item in value[:20]]
     return value
+
+
+def _images_among(columns: list[str], rows: list[dict[str, Any]]) -> dict[str, Feature]:
+    """The columns of plain bytes that hold image files."""
+    held = {name: [row[name] for row in rows if row[name]][:10] for name in columns}
+    return {
+        name: Feature("image", "bytes of an image")
+        for name, cells in held.items()
+        if cells and not any(from_bytes(cell, name).problem for cell in cells)
+    }
 
 
 def _parquet(path: Path, kind: str) -> Table:
@@ -152,7 +183,7 @@ def _parquet(path: Path, kind: str) -> Table:
         counts = {split: sum(file.metadata.num_rows for file in group) for split, group in opened.items()}
         return counts, next(iter(opened.values()))[0].schema_arrow
 
-    return _columnar(pa, path, kind, scan, some, each, found.warnings)
+    return _columnar(pa, path, kind, scan, some, each, found)
 
 
 def spread_groups(groups: list[Any], number: int) -> list[Any]:
@@ -203,7 +234,7 @@ def _arrow(path: Path, kind: str) -> Table:
         with pa.memory_map(str(first)) as mapped:
             return counts, _reader(pa, mapped).schema
 
-    return _columnar(pa, path, kind, scan, some, each, found.warnings)
+    return _columnar(pa, path, kind, scan, some, each, found)
 
 
 def _reader(pa: Any, mapped: Any) -> Any:
@@ -224,7 +255,7 @@ def _batches(pa: Any, mapped: Any) -> Iterator[Any]:
 
 
 def _columnar(
-    pa: Any, path: Path, kind: str, scan: Callable, some: Callable, each: Callable, warnings: list[str]
+    pa: Any, path: Path, kind: str, scan: Callable, some: Callable, each: Callable, found: tables.Files
 ) -> Table:
     """What parquet and arrow have in common: a schema, and rows to look into. Damage is `rejected`."""
     damaged = (pa.ArrowException, OSError)
@@ -240,6 +271,8 @@ def _columnar(
     except damaged as error:
         raise refused(error) from None
     features = schema_features(schema)
+    if raw := [name for name, found in features.items() if found.shown in ("binary", "large_binary")]:
+        features |= _images_among(raw, some(next(iter(counts))))
 
     def read(split: str) -> Rows:
         try:
@@ -264,4 +297,4 @@ def _columnar(
         except damaged as error:
             raise refused(error) from None
 
-    return Table(kind, counts, features, read, count, every, warnings=warnings)
+    return Table(kind, counts, features, read, count, every, listing=found.listing, warnings=found.warnings)

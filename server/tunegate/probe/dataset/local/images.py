@@ -11,7 +11,7 @@ from tunegate.probe.dataset.columns import Feature, value_feature
 from tunegate.probe.dataset.labels import Labels, count_some
 from tunegate.probe.dataset.pictures import Picture, from_path
 from tunegate.probe.dataset.table import N_ROWS, Rows, Table
-from tunegate.readers import image_folder, pairs
+from tunegate.readers import captions, image_folder, pairs
 from tunegate.readers.tree import relative, spread
 
 IMAGE = Feature("image", "Image")
@@ -42,7 +42,7 @@ def _classes(root: Path, found: image_folder.Classes) -> Table:
 
     features = {"image": IMAGE, "label": Feature("class", f"ClassLabel({len(found.names)})", found.names)}
     counts = {split: len(images) for split, images in found.splits.items()}
-    return Table("imagefolder", counts, features, read, count, every, warnings=found.warnings)
+    return Table("imagefolder", counts, features, read, count, every, listing=found.listing, warnings=found.warnings)
 
 
 def _described(root: Path, found: image_folder.Described) -> Table:
@@ -70,7 +70,28 @@ def _described(root: Path, found: image_folder.Described) -> Table:
 
     counts = {split: len(rows) for split, rows in found.splits.items()}
     names = pairs.class_names(root)
-    return Table("imagefolder", counts, features, read, count, every, warnings=found.warnings, names=names)
+    return Table(
+        "imagefolder", counts, features, read, count, every, listing=found.listing, warnings=found.warnings, names=names
+    )
+
+
+def captioned(path: Path, task: str) -> Table:
+    """Images with a text of the same name beside each."""
+    found = captions.read(path)
+
+    def row(pair: tuple[Path, Path]) -> dict[str, Any]:
+        return {"image": picture(pair[0], path), "text": captions.text_of(pair[1])}
+
+    def read(split: str) -> Rows:
+        group = found.splits[split]
+        return Rows([row(pair) for pair in spread(group, N_ROWS)], complete=len(group) <= N_ROWS, spread=True)
+
+    def every(split: str, columns: list[str]) -> Iterator[dict[str, Any]]:
+        return map(row, found.splits[split])
+
+    counts = {split: len(group) for split, group in found.splits.items()}
+    features = {"image": IMAGE, "text": Feature("string", "string")}
+    return Table("captions", counts, features, read, every=every, listing=found.listing, warnings=found.warnings)
 
 
 def segfolder(path: Path, task: str) -> Table:
@@ -94,4 +115,14 @@ def pairs_table(
 
     counts = {split: len(group) for split, group in splits.items()}
     names = pairs.class_names(root)
-    return Table(kind, counts, {"image": IMAGE, column: IMAGE}, read, every=every, warnings=warnings, names=names)
+    features = {"image": IMAGE, column: IMAGE}
+    return Table(
+        kind,
+        counts,
+        features,
+        read,
+        every=every,
+        listing=lambda: pairs.listing(splits, root),
+        warnings=warnings,
+        names=names,
+    )
