@@ -317,12 +317,24 @@ def preflight(view: View) -> dict[str, str]:
         "dataset_columns": ", ".join(f"{ours} <- {theirs}" for ours, theirs in config.column_map.items())
         if view.facts("dataset") and not view.problems("dataset")
         else "",
+        "data": _data_page(view),
         "push_to_hub": (config.hf_model_repo or "") if config.push_to_hub else "off (push_to_hub: false)",
         "monitoring": extras.monitoring(config),
         "image": registry.of(config).preflight(config, view.facts("image")),
         "hardware": hardware,
         "smoke": _summary("smoke", smoke) if passed else "",
     }
+
+
+def _data_page(view: View) -> str:
+    """Where the user sees the rows that will be trained on, and what has changed since they were drawn."""
+    facts = view.facts("stages/prepare")
+    if view.problems("stages/prepare") or not facts.get("page"):
+        return ""
+    drawn = facts.get("drawn_with", {}).items()
+    changed = [f"{key} {value}" for key, value in drawn if getattr(view.config, key, value) != value]
+    since = f" (drawn with {', '.join(changed)})" if changed else ""
+    return f"{view.run.path / facts['page']}{since}: to be looked at"
 
 
 def require(run: Run, number: int, tool: str) -> None:

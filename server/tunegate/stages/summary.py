@@ -19,7 +19,18 @@ PROGRESS = {
     "samples_per_second": "{:.4g} samples/s",
     "eta_s": "{:.0f} s left",
 }
-INTERNAL = ("packages", "job", "exit_code", "passed", "stopped", "overcome", "problems", "failures", "notes")
+INTERNAL = (
+    "packages",
+    "job",
+    "exit_code",
+    "passed",
+    "stopped",
+    "overcome",
+    "problems",
+    "failures",
+    "notes",
+    "drawn_with",
+)
 
 
 def progress_line(stage: str, seen: dict[str, Any]) -> str | None:
@@ -44,6 +55,10 @@ def notes(facts: dict[str, Any]) -> list[str]:
     found = [(facts.get("memory") or {}).get("note"), facts.get("outcome"), again if seen else None]
     found += facts.get("set_aside", [])
     found += facts.get("notes", [])  # of prepare: what was left out, and why
+    page = facts.get("page")  # of prepare too
+    found += [f"before training, show the user {page} in output_dir: rows as the model will see them"] if page else []
+    page = facts.get("page")  # of prepare too
+    found += [f"before training, show the user {page} in output_dir: rows as the model will see them"] if page else []
     return [note for note in found if note]
 
 
