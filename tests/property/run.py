@@ -138,6 +138,7 @@ class Workshop:
             "method": method,
             "truth": str(example.truth),
             "out": str(out),
+            "page": example.seed % 5 == 0,
         }
         print(json.dumps(request), file=self.worker.stdin, flush=True)
         if not (said := self.worker.stdout.readline()):
