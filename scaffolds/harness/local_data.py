@@ -286,7 +286,7 @@ def of_saved(files):
 
 
 def of_text(files, root, images, kinds, hashes):
-    """Rows of csv and jsonl, with the probe's types. In a csv file all is text: a class `None`, `NA` or 007 is a name."""
+    """Rows of csv and jsonl, with the probe's types. In csv all is text: a class `None`, `NA` or 007 is a name."""
     given = {"files": tuple(map(str, files)), "root": str(root), "kinds": kinds, "images": tuple(images)}
     features = Features({name: as_feature(kind) for name, kind in kinds.items()})
     stamps = tuple(hashes.items())  # of the cache: a file may change
