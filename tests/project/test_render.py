@@ -28,7 +28,7 @@ def config(**values) -> RunConfig:
 def test_every_file_of_a_project_is_there():
     files = render.render_files(config(), {})
     assert {name for name in files if not name.startswith("harness/")} == {
-        *("prepare_data.py", "show_data.py", "train.py", "run_eval.py", "infer.py", "data.py", "model.py"),
+        *("prepare_data.py", "train.py", "run_eval.py", "infer.py", "show_data.py", "data.py", "model.py"),
         *("Dockerfile", "requirements.txt", "requirements-local.txt", "README.md", ".gitignore", ".dockerignore"),
     }
     harness = {name.removeprefix("harness/").removesuffix(".py") for name in files if name.startswith("harness/")}
@@ -37,8 +37,7 @@ def test_every_file_of_a_project_is_there():
         f"readers/{path.stem}" for path in Path(readers.__file__).parent.glob("*.py") if path.stem not in of_others
     }
     assert {name for name in harness if not name.startswith("readers/")} == {
-        *("local_data", "features", "outlines", "overlays"),
-        *("data_page", "data_numbers", "html_page", "tiles"),
+        *("local_data", "outlines"),
         *("__init__", "project", "rows", "training", "watch", "smoke", "check_api", "signatures", "scoring", "metrics"),
         *("source", "config_words", "resumption"),
         *("texts", "samples", "captions", "pictures", "pixels", "headers", "heads", "fast_trainer"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 
 import numpy as np
@@ -13,7 +14,7 @@ SHADES = 22  # by which the brightness of a region may differ between a row and 
 
 def prepared(task, method, truth):
     """{meta, rows: split -> observations, batch: problems}"""
-    from harness.project import load_config, load_meta, load_split
+    from harness.project import REPORTS, load_config, load_meta, load_split
 
     cfg, meta = load_config(), load_meta()
     splits = {name: load_split(name) for name in ("train", "eval")}
@@ -26,7 +27,13 @@ def prepared(task, method, truth):
         if task in BATCH
         else []
     )
-    return {"meta": meta, "rows": rows, "batch": batch}
+    return {"meta": meta, "rows": rows, "batch": batch + of_page(REPORTS / "data.json")}
+
+
+def of_page(path):
+    """What could not be drawn on the page of the data; nothing where it was not drawn."""
+    told = json.loads(path.read_text()) if path.exists() else {"problems": [], "without_rows": None}
+    return [f"reports/data.html: {problem}" for problem in [*told["problems"], told["without_rows"]] if problem]
 
 
 # --- pictures

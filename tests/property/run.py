@@ -24,6 +24,7 @@ from tunegate.config import RunConfig, dump
 from tunegate.errors import ToolFailure
 from tunegate.probe.dataset import probe_dataset
 from tunegate.probe.request import DatasetRequest
+from tunegate.project import listed
 
 WORKER = Path(__file__).with_name("worker.py")
 VALUES = {"n_train": 1000, "n_eval": 1000, "max_length": 800, "horizontal_flip": False, "crop_scale_min": 1.0}
@@ -129,6 +130,7 @@ class Workshop:
         text = dump(RunConfig.model_validate({**config, "model_id": "local/tiny", **found}))
         model = self.folder / "models" / example.task  # a path, which RunConfig's Hub ids cannot be
         (project / "config.yaml").write_text(text.replace("model_id: local/tiny", f"model_id: {model}"))
+        (project / listed.IN_PROJECT).write_text(facts.manifest)
         out = example.folder / "answer.json"
         request = {
             "project": str(project),
@@ -136,6 +138,7 @@ class Workshop:
             "method": method,
             "truth": str(example.truth),
             "out": str(out),
+            "page": example.seed % 5 == 0,
         }
         print(json.dumps(request), file=self.worker.stdin, flush=True)
         if not (said := self.worker.stdout.readline()):

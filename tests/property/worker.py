@@ -1,6 +1,6 @@
 """Runs in the stage environment: prepares one dataset after another with a rendered project's own scripts.
 
-Reads a request a line, {project, task, method, truth, out}, and answers with the same `out`, a JSON file: what prepare said, and
+Reads a request a line, {project, task, method, truth, page, out}, and answers with the same `out`, a JSON file: what prepare said, and
 what the rows and a batch of them hold. The libraries are loaded once; each request is a fork, so that nothing stays.
 """
 
@@ -73,10 +73,12 @@ def make_processors(folder):
     found["image-text-to-text"] = transformers.Idefics3Processor(
         tiles, words, image_seq_len=4, chat_template=VLM_TEMPLATE
     )
+    outlined = dict.fromkeys(("instance-segmentation", "panoptic-segmentation"), transformers.Mask2FormerConfig())
+    configs = {"object-detection": transformers.DetrConfig(), **outlined}
     for task, processor in found.items():
         processor.save_pretrained(str(Path(folder) / task))
-        if processor is mask2former:  # its project reads the size that the model asks for
-            transformers.Mask2FormerConfig().save_pretrained(str(Path(folder) / task))
+        if task in configs:  # its project asks which class the model is of, or for its size
+            configs[task].save_pretrained(str(Path(folder) / task))
 
 
 def answer(request):
@@ -87,7 +89,11 @@ def answer(request):
     with contextlib.redirect_stdout(said):
         try:
             import prepare_data
+            from harness import data_page
 
+            if not request["page"]:  # half of the time that prepare takes
+                data_page.write = lambda cfg, meta: None
+            (data_page.REPORTS / "data.json").unlink(missing_ok=True)
             prepare_data.main()
             found |= observe.prepared(request["task"], request["method"], Path(request["truth"]))
         except SystemExit as end:

@@ -31,7 +31,7 @@ from .tree import Listing, below, entries, inside, relative, walk
 
 SUFFIXES = {".parquet": "parquet", ".jsonl": "jsonl", ".csv": "csv", ".tsv": "csv", ".arrow": "arrow"}
 MAX_LINE = 8_000_000  # bytes of one row of JSON, characters of one cell of CSV: long conversations are megabytes
-TEXT = (".csv", ".tsv", ".jsonl")  # endings of files of text
+TABLES_OF_TEXT = (".csv", ".tsv", ".jsonl")  # endings of files of text
 SEPARATORS = ",;\t|"
 
 
@@ -77,7 +77,7 @@ def files(path: Path, kind: str) -> Files:
     found = _files(path, kind)
     for file in (file for group in found.splits.values() for file in group):
         refuse_pointer(file)
-        if file.suffix.lower() in TEXT and (said := remark(file)):
+        if file.suffix.lower() in TABLES_OF_TEXT and (said := remark(file)):
             found.warnings.append(said)
     return found
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from tunegate.errors import ToolFailure
 from tunegate.probe.dataset.columns import at_path
-from tunegate.probe.dataset.facts import MAX_CLASSES_KEPT, ClassCounts
+from tunegate.probe.dataset.facts import ClassCounts
 from tunegate.probe.dataset.findings import Findings
 from tunegate.probe.dataset.labels import Labels, doubtful_names, judge_labels, natural
 from tunegate.probe.dataset.mapping import Mapping
 from tunegate.probe.dataset.table import Table
+
+MAX_CLASSES_KEPT = 2000  # of a split, in evidence
 
 
 def class_column(mapping: Mapping) -> str | None:
@@ -23,7 +25,11 @@ def class_counts(table: Table, column: str | None, splits: dict[str, Labels | No
         return {}
     found = {split: labels or table.labels(split, column) for split, labels in splits.items()}
     return {
-        split: ClassCounts(counts=dict(labels.counts.most_common(MAX_CLASSES_KEPT)), complete=labels.complete)
+        split: ClassCounts(
+            counts=dict(labels.counts.most_common(MAX_CLASSES_KEPT)),
+            complete=labels.complete,
+            whole_list=len(labels.counts) <= MAX_CLASSES_KEPT,
+        )
         for split, labels in found.items()
     }
 

@@ -19,8 +19,6 @@ CODINGS = {
     "class in R, instance in G": "class_and_instance",
 }  # masks.coding -> mask_values of config.yaml
 
-MAX_CLASSES_KEPT = 2000  # of a split, in evidence
-
 
 class ClassCounts(BaseModel):
     """How often each class occurs: among all rows of a split, or among the rows that were read."""
@@ -28,6 +26,7 @@ class ClassCounts(BaseModel):
     model_config = ConfigDict(extra="forbid")
     counts: dict[str, int] = Field(description="class -> rows (objects), the most frequent ones")
     complete: bool = Field(description="whether these are of all rows of the split")
+    whole_list: bool = Field(False, description="whether every class is listed")
 
 
 class DatasetFacts(Findings):

@@ -7,7 +7,6 @@ from typing import Any
 
 from tunegate import evidence
 from tunegate.config import RunConfig
-from tunegate.probe.dataset.facts import MAX_CLASSES_KEPT
 from tunegate.rundir import Run
 
 LARGE_LOSS = 0.1  # of a split's rows, or of its objects: whether to train on less is the user's decision
@@ -97,7 +96,7 @@ def _classes(found: Reconciled, split: str, counts: dict[str, Any], probed: dict
         elif sum(why.values()) == seen and not set(why) <= set(BY_DESIGN):
             wrong.append(f"class {name!r} of split {split!r} vanished: all {seen} are left out ({_listed(why)})")
     counted = probed.get("counts") or {}
-    if probed.get("complete") and 0 < len(counted) < MAX_CLASSES_KEPT:  # of more, the probe keeps the most frequent
+    if counted and probed.get("complete") and probed.get("whole_list"):
         new = [name for name in read if name not in counted and read[name]]
         wrong += [
             f"class {name!r} of split {split!r}: the probe counted none, prepare read {read[name]}" for name in new
