@@ -38,7 +38,7 @@ from harness.readers.refusal import Refusal
 MANIFEST = ROOT / "harness" / manifest.FILE
 DOWNLOADS = ROOT / ".cache/dataset"
 PICTURES = (*IMAGE_COLUMNS, "mask", "depth_map")  # columns of a table that may hold paths
-TEXT = tables.TEXT
+TEXT = tables.TABLES_OF_TEXT
 THREADS = 8  # of downloads
 OF_HUB = ("dataset_id", "revision", "config")  # of the manifest
 
