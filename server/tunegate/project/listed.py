@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -38,6 +39,19 @@ def changes(run: Run, config: RunConfig) -> list[str]:
     root = manifest.root_of(found, Path(config.local_dataset_path))
     hashed = _content_hash if len(found["contents"]) <= MAX_HASHED else None
     return manifest.changes(found, root, hashed)
+
+
+def mounted(run: Run, config: RunConfig) -> list[str]:
+    """What a container must see of a local dataset: its path or, where that is a file that names others, the folder of
+    them all."""
+    path, sha256 = config.local_dataset_path, file_sha256(run.path / PATH)
+    found = _parsed(run.path / PATH, sha256) if path and sha256 else {}
+    if not found.get("above"):
+        return [path] if path else []
+    root = manifest.root_of(found, Path(path))
+    folders = [str(root / folder) for folder in found["files"]]
+    alone = sum(map(len, found["files"].values())) < 2
+    return [path if alone else os.path.commonpath([*folders, str(Path(path).parent)])]
 
 
 @lru_cache(maxsize=2)
