@@ -32,8 +32,8 @@ from harness.features import as_feature, object_features, panoptic_features
 from harness.outlines import as_rle
 from harness.project import ROOT
 from harness.readers import captions, coco, image_folder, manifest, pairs, tables, types, voc, webdataset, yolo
-from harness.readers.conversations import IMAGE_COLUMNS
 from harness.readers.refusal import Refusal
+from harness.readers.tables import IMAGE_COLUMNS
 
 MANIFEST = ROOT / "harness" / manifest.FILE
 DOWNLOADS = ROOT / ".cache/dataset"
@@ -54,6 +54,8 @@ def load(cfg, wanted):
         root = downloaded(cfg, found, wanted) if found["source"] == "hub" else unchanged(cfg, found)
         for sentence in found["left_out"]:
             print(sentence)
+        if "evaluation" in found:
+            return of_two(found, root, cfg)
         splits = READERS[found["layout"]["kind"]](found, root, wanted, cfg)
         return {split: splits[split]() if split in wanted else None for split in found["layout"]["splits"]}
     except Refusal as refusal:
@@ -62,6 +64,16 @@ def load(cfg, wanted):
         if isinstance(error.__cause__, Refusal):
             raise SystemExit(str(error.__cause__)) from None
         raise
+
+
+def of_two(found, root, cfg):
+    """The split that is trained on, and that of a second dataset, which is measured on."""
+    part, taken = found["evaluation"], found["taken"]
+    parts = {"train": (found, root), "validation": (part, unchanged(cfg, part, "local_eval_path"))}
+    read = {
+        split: READERS[one["layout"]["kind"]](one, place, [taken[split]], cfg) for split, (one, place) in parts.items()
+    }
+    return {split: made[taken[split]]() for split, made in read.items()}
 
 
 def load_manifest(cfg):
@@ -77,6 +89,13 @@ def load_manifest(cfg):
                 f"local_dataset_format = {kind!r}, and harness/{manifest.FILE} is of {found['format']!r}: "
                 "probe it again"
             )
+    if bool(cfg.get("local_eval_path")) != ("evaluation" in found):
+        said = (
+            "another dataset to measure on than"
+            if cfg.get("local_eval_path")
+            else "a local_eval_path, which is not in"
+        )
+        raise SystemExit(f"harness/{manifest.FILE} has {said} config.yaml: probe it again")
     for key, value in of_config.items():
         if found[key] != value:
             raise SystemExit(
@@ -86,11 +105,11 @@ def load_manifest(cfg):
     return found
 
 
-def unchanged(cfg, found):
+def unchanged(cfg, found, key="local_dataset_path"):
     """The folder that the manifest's paths start from, if every file in it is as probe_dataset read it."""
-    path = Path(cfg["local_dataset_path"]).expanduser()
+    path = Path(cfg[key]).expanduser()
     if not path.exists():
-        raise SystemExit(f"local_dataset_path = {str(path)!r} does not exist here")
+        raise SystemExit(f"{key} = {str(path)!r} does not exist here")
     root = manifest.root_of(found, path.resolve())
     if changes := manifest.changes(found, root, manifest.content_hash):
         raise SystemExit(f"{manifest.CHANGED} ({'; '.join(changes)}, in {root})")
@@ -298,7 +317,7 @@ def of_declared(file, types):
 
 
 def of_text(files, root, images, kinds, hashes):
-    """Rows of csv and jsonl, with the probe's types. In a csv file all is text: a class `None`, `NA` or 007 is a name."""
+    """Rows of csv and jsonl, with the probe's types. A csv file is text: a class `None`, `NA` or 007 is a name."""
     given = {"files": tuple(map(str, files)), "root": str(root), "kinds": kinds, "images": tuple(images)}
     features = Features({name: as_feature(kind) for name, kind in kinds.items()})
     stamps = tuple(hashes.items())  # of the cache: a file may change

@@ -29,6 +29,8 @@ from .splits import doubts, of_tables
 from .tree import Listing, below, entries, inside, relative, walk
 
 SUFFIXES = {".parquet": "parquet", ".jsonl": "jsonl", ".csv": "csv", ".arrow": "arrow"}
+# Columns of a row's images, in their order; each holds one image or a list of them
+IMAGE_COLUMNS = ("image", *(f"image_{number}" for number in range(2, 9)))
 MAX_LINE = 8_000_000  # bytes of one row of JSON, characters of one cell of CSV: long conversations are megabytes
 SEPARATORS = ",;\t|"
 
