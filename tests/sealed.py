@@ -66,7 +66,7 @@ FACTS: dict[str, dict[str, Any]] = {
         "packages": {"torch": "2.13.0+cpu", "transformers": "5.23.0"},
     },
     "stages/check_api": {"passed": True},
-    "stages/prepare": {"passed": True, "seconds": 1.0},
+    "stages/prepare": {"passed": True, "seconds": 1.0, "page": "reports/data.html", "drawn_with": {"image_size": None}},
     "stages/smoke": {"passed": True, "loss": 2.3, "grad_norm": 1.0, "seconds": 2.0},
     "stages/baseline": {
         "passed": True,

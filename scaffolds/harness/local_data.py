@@ -22,13 +22,12 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 
-import pyarrow
-import pyarrow.parquet
-from datasets import ClassLabel, Dataset, DatasetInfo, Features, Image, Value, concatenate_datasets, load_dataset
+from datasets import ClassLabel, Dataset, Features, Image, Value, load_dataset
 from datasets.exceptions import DatasetGenerationError
 
 from harness import pictures
 from harness.features import as_feature, object_features, panoptic_features
+from harness.local_tables import of_files, of_saved
 from harness.outlines import as_rle
 from harness.project import ROOT
 from harness.readers import captions, coco, image_folder, manifest, pairs, tables, types, voc, webdataset, yolo
@@ -38,7 +37,6 @@ from harness.readers.tables import IMAGE_COLUMNS
 MANIFEST = ROOT / "harness" / manifest.FILE
 DOWNLOADS = ROOT / ".cache/dataset"
 PICTURES = (*IMAGE_COLUMNS, "mask", "depth_map")  # columns of a table that may hold paths
-TEXT = (".csv", ".jsonl")
 THREADS = 8  # of downloads
 OF_HUB = ("dataset_id", "revision", "config")  # of the manifest
 
@@ -285,100 +283,13 @@ def read_rows(found, root, wanted, cfg):
         return {split: partial(of_saved, listed, split) for split in listed.splits}
     kinds = found["layout"]["types"]
     if kinds is None:  # of the Hub: the probe has read the first rows alone
-        text = [file for split in wanted for file in listed.splits.get(split, []) if file.suffix.lower() in TEXT]
+        text = [
+            file for split in wanted for file in listed.splits.get(split, []) if file.suffix.lower() in tables.TEXT
+        ]
         kinds = types.of_rows(row for file in text for row in tables.rows_of(file))
     images = [cfg["column_map"].get(name, name) for name in PICTURES]
     given = {"root": root, "images": images, "kinds": kinds, "hashes": found.get("contents", {})}
     return {split: partial(of_files, files, **given) for split, files in listed.splits.items()}
-
-
-def of_files(files, root, images, kinds, hashes):
-    suffix = files[0].suffix.lower()
-    if suffix in TEXT:
-        return of_text(files, root, images, kinds, hashes)
-    return of_typed({".parquet": "parquet", ".arrow": "arrow"}.get(suffix, "json"), files, root, images)
-
-
-def of_saved(listed, split):
-    """The rows that save_to_disk wrote, as they lie there: nothing of them is copied."""
-    stored = concatenate_datasets([of_declared(file, listed.declared) for file in listed.splits[split]])
-    if split not in listed.indices:
-        return stored
-    return stored.select(tables.row_numbers(listed.indices[split], len(stored)))
-
-
-def of_declared(file, types):
-    """A file's rows; older versions of `datasets` wrote the names of classes beside it, not into it."""
-    stored = Dataset.from_file(str(file))
-    features = Features(
-        {**stored.features, **Features.from_dict({name: types[name] for name in stored.features if name in types})}
-    )
-    return stored if features == stored.features else Dataset.from_file(str(file), info=DatasetInfo(features=features))
-
-
-def of_text(files, root, images, kinds, hashes):
-    """Rows of csv and jsonl, with the probe's types. A csv file is text: a class `None`, `NA` or 007 is a name."""
-    given = {"files": tuple(map(str, files)), "root": str(root), "kinds": kinds, "images": tuple(images)}
-    features = Features({name: as_feature(kind) for name, kind in kinds.items()})
-    stamps = tuple(hashes.items())  # of the cache: a file may change
-    return Dataset.from_generator(text_rows, features, gen_kwargs={**given, "stamps": stamps})
-
-
-def text_rows(files, root, kinds, images, stamps):
-    for file in map(Path, files):
-        for row in tables.rows_of(file):
-            row = {name: types.fitted(row.get(name), kind) for name, kind in kinds.items()}
-            yield row | {name: located(row[name], file, root) for name in images if is_path(row.get(name))}
-
-
-def is_path(cell):
-    return isinstance(cell, str) or isinstance(cell, list) and all(isinstance(one, str) for one in cell)
-
-
-def of_typed(builder, files, root, images):
-    """Files that say their own types. Text, or a list of texts, as images or masks is paths, relative to the file."""
-    features = declared(files[0]) if builder != "json" else None
-    load = partial(load_dataset, builder, split="train", features=features)
-    table = load(data_files=[str(file) for file in files])
-    paths = [name for name in images if name in table.features and is_text(table.features[name])]
-    if not paths:
-        return table
-    folders, parts = list(dict.fromkeys(file.parent for file in files)), []
-    for folder in folders:
-        here = [str(file) for file in files if file.parent == folder]
-        part = load(data_files=here) if len(folders) > 1 else table
-        for column in paths:
-            given = {"column": column, "file": here[0], "root": str(root)}
-            part = part.map(with_paths, input_columns=[column], fn_kwargs=given)
-        parts.append(part)
-    return concatenate_datasets(parts)
-
-
-def declared(file):
-    """The features of a parquet or an arrow file: of `datasets`' own where it wrote them down."""
-    if file.suffix.lower() == ".parquet":
-        return Features.from_arrow_schema(pyarrow.parquet.read_schema(file))
-    with pyarrow.memory_map(str(file)) as mapped:
-        try:
-            schema = pyarrow.ipc.open_stream(mapped).schema
-        except pyarrow.ArrowInvalid:
-            mapped.seek(0)
-            schema = pyarrow.ipc.open_file(mapped).schema
-    return Features.from_arrow_schema(schema)
-
-
-def is_text(feature):
-    return getattr(getattr(feature, "feature", feature), "dtype", None) in ("string", "large_string")
-
-
-def with_paths(cell, column, file, root):
-    return {column: located(cell, Path(file), root)}
-
-
-def located(cell, file, root):
-    if isinstance(cell, list):
-        return [located(one, file, root) for one in cell]
-    return str(tables.image_path(cell, file, Path(root))) if cell else cell
 
 
 # --- Tars

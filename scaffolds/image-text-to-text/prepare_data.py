@@ -21,7 +21,7 @@ Where a conversation shows images elsewhere than before its first question, <ima
 places.
 """
 
-from datasets import Image, List
+from datasets import Features, Image, List, Value
 
 from data import PLACEHOLDER
 from harness import pictures, rows
@@ -31,6 +31,14 @@ from harness.readers.tables import IMAGE_COLUMNS
 
 # Reshape -> the column of which a row may have several, each of them right
 SEVERAL = {"question_answer_to_messages": "answer", "caption_to_messages": "caption"}
+FEATURES = Features(  # said, not guessed from the first rows: a column of which they have nothing could hold nothing
+    {
+        "images": List(Image(decode=False)),
+        "prompt": List({"role": Value("string"), "content": Value("string")}),
+        "answers": List(Value("string")),
+        "problem": Value("string"),
+    }
+)
 
 
 def main():
@@ -77,7 +85,10 @@ def as_task(dataset, cfg):
         return {"images": images, "prompt": prompt, "answers": answers, "problem": problem}
 
     return dataset.map(
-        tidy, remove_columns=dataset.column_names, num_proc=cpu_count() if len(dataset) > 2000 else None
+        tidy,
+        remove_columns=dataset.column_names,
+        features=FEATURES,
+        num_proc=cpu_count() if len(dataset) > 2000 else None,
     )
 
 

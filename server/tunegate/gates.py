@@ -20,6 +20,8 @@ from tunegate.project.render import HEADER
 from tunegate.recipe.slots import RecipeFacts, gate_problems
 from tunegate.rundir import Run, file_sha256, hash_files
 from tunegate.stage_table import MODULES
+from tunegate.stages import summary
+from tunegate.tasks import metrics
 
 NAMES = {1: "qualify", 2: "hardware", 3: "research", 4: "generate", 5: "train", 6: "publish"}
 
@@ -99,9 +101,11 @@ def _held(view: View, name: str, wrong: Callable[[dict], list[str]] = lambda fac
 
 def _summary(label: str, facts: dict[str, Any]) -> str:
     if label == "smoke":
-        return f"PASSED (loss {facts['loss']:.4g}, grad_norm {facts['grad_norm']:.4g})"
+        return f"PASSED (loss {facts['loss']:.4g}, grad_norm {facts['grad_norm']:.4g}{frozen(facts)})"
     if label in ("baseline", "eval"):
         said = f"; {facts['outcome']}" if facts.get("outcome") else ""
+        said += f"; {metrics.controls_sentence(facts['no_better_than'])}" if facts.get("no_better_than") else ""
+        said += f"; {facts['tries']} models of these data were measured" if facts.get("tries", 1) > 1 else ""
         return f"{facts['metric']} {facts[facts['metric']]:.4f} on {facts['n']} rows ({facts['kind']}){said}"
     if label == "test":
         return f"{facts['tests']} unit tests passed" + (
@@ -111,6 +115,14 @@ def _summary(label: str, facts: dict[str, Any]) -> str:
         said = "".join(f"; {sentence}" for sentence in facts.get("set_aside", []))
         return f"{facts['global_step']} steps, loss {facts.get('first_loss')} -> {facts.get('last_loss')}{said}"
     return "holds"
+
+
+def frozen(smoke: dict) -> str:
+    """What of a model that is trained in full does not train, where that is most of it; "" otherwise."""
+    trained, whole = smoke.get("trained_parameters"), smoke.get("parameters")
+    if not trained or trained >= whole / 2:
+        return ""
+    return f", {trained:,} of {whole:,} parameters are trained ({trained / whole:.2%}), the rest is frozen"
 
 
 def _keys(view: View, tool: str, *keys: str) -> Check:
@@ -326,7 +338,8 @@ def preflight(view: View) -> dict[str, str]:
         "dataset_columns": ", ".join(f"{ours} <- {theirs}" for ours, theirs in config.column_map.items())
         if view.facts("dataset") and not view.problems("dataset")
         else "",
-        "data": _kept(view),
+        "rows": "" if view.problems("stages/prepare") else summary.kept(view.facts("stages/prepare")),
+        "data": _data_page(view),
         "push_to_hub": (config.hf_model_repo or "") if config.push_to_hub else "off (push_to_hub: false)",
         "monitoring": extras.monitoring(config),
         "image": registry.of(config).preflight(config, view.facts("image")),
@@ -335,22 +348,15 @@ def preflight(view: View) -> dict[str, str]:
     }
 
 
-def _kept(view: View) -> str:
-    """Of each split: how many rows were read, and how many are left out and why."""
+def _data_page(view: View) -> str:
+    """Where the user sees the rows that will be trained on, and what has changed since they were drawn."""
     facts = view.facts("stages/prepare")
-    if view.problems("stages/prepare") or not facts.get("passed"):
+    if view.problems("stages/prepare") or not facts.get("page"):
         return ""
-    said = [
-        f"{facts[f'n_{part}']:,} rows to {verb}"
-        for part, verb in (("train", "train on"), ("eval", "measure on"))
-        if f"n_{part}" in facts
-    ]
-    for part, name in (("train", "training split"), ("eval", "evaluation split")):
-        if counts := facts.get(f"{part}_rows"):
-            lost = counts["left_out"] | counts.get("objects_left_out", {})
-            why = ", ".join(f"{count:,} {reason}" for reason, count in lost.items()) or "nothing"
-            said.append(f"{name}: {counts['read']:,} rows read, left out: {why}")
-    return "; ".join(said) or "prepared"
+    drawn = facts.get("drawn_with", {}).items()
+    changed = [f"{key} {value}" for key, value in drawn if getattr(view.config, key, value) != value]
+    since = f" (drawn with {', '.join(changed)})" if changed else ""
+    return f"{view.run.path / facts['page']}{since}: to be looked at"
 
 
 def require(run: Run, number: int, tool: str) -> None:

@@ -8,6 +8,7 @@ import subprocess
 
 import pytest
 
+from tests.scaffolds import pages
 from tests.scaffolds.conftest import environment, make_project
 from tests.scaffolds.scenes import MAKE_SEGFORMER, SHAPES, class_mask, draw_scene
 from tunegate.stages import verdicts
@@ -64,6 +65,25 @@ def project(stage_python, segformer, scenes, tmp_path_factory):
     return project
 
 
+def test_the_data_page_colors_each_class_where_it_is(project):
+    """Right of the picture lies its mask: gray where the picture is background, the class's color where it is a shape."""
+    page, meta = pages.DataPage(project), project.json("data/meta.json")
+    colors = {"circle": "blue", "square": "green", "triangle": "red"}  # of overlays.palette, background apart
+    assert page.bars("Classes", "class") == {n: [meta["train_histogram"][n], meta["eval_histogram"][n]] for n in NAMES}
+    right = wrong = 0
+    for row in page.rows["train"] + page.rows["eval"]:
+        [picture] = row.pictures
+        assert "background" in row.caption
+        for x in range(8, 320, 16):
+            for y in range(8, 320, 16):
+                image, mask = picture.getpixel((x, y)), picture.getpixel((x + 320 + picture.width - 640, y))
+                name = next((name for name, color in SHAPES.items() if pages.near(image, color, 45)), None)
+                gray = max(mask) - min(mask) < 40
+                agrees = gray if name is None else not gray and pages.hue(mask) == colors[name]
+                right, wrong = right + agrees, wrong + (not agrees)
+    assert len(page.rows["train"] + page.rows["eval"]) == 24 and wrong < 0.03 * right  # edges are mixed
+
+
 def test_prepared_masks_hold_class_ids(project):
     meta = project.json("data/meta.json")
     assert (meta["class_names"], meta["n_train"], meta["n_eval"]) == (NAMES, 60, 18)
@@ -113,6 +133,8 @@ print(json.dumps(sorted({int(v) for split in ("train", "eval") for row in load_s
         ({"mask_values": "ids_from_1", "class_names": list(SHAPES)}, 1, "none", [0, 1, 2, 255]),
         ({"mask_values": "ids", "ignore_index": 0}, 1, "none", [1, 2, 3, 255]),
         ({"mask_values": "binary_255", "class_names": []}, 1, "all", [0, 1]),
+        ({"mask_values": "codes", "mask_codes": [120, 0, 80], "ignore_index": 40}, 1, "gray", [0, 1, 2, 255]),
+        ({"mask_values": "ids", "class_names": []}, 1, "16 bits", [0, 1, 2, 3]),
         ({"mask_values": "ids", "class_names": []}, 1, "palette", [0, 1, 2, 3]),
         ({"mask_values": "ids", "class_names": []}, 1, "rgb", [0, 1, 2, 3]),
     ],
@@ -121,6 +143,8 @@ def test_codings_of_masks(stage_python, scenes, tmp_path, values, first, change,
     changes = {
         "none": lambda mask: mask,
         "all": lambda mask: mask.point(lambda value: 255 * (value > 0)),
+        "gray": lambda mask: mask.point(lambda value: 40 * value),
+        "16 bits": lambda mask: mask.convert("I;16"),
         "palette": as_palette,
         "rgb": lambda mask: mask.convert("RGB"),
     }

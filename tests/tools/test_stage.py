@@ -75,7 +75,7 @@ def test_a_large_loss_is_the_users_to_accept_before_anything_is_trained(call, ru
     assert found["state"] == "passed" and found["ask_user"] == f"{LOST}?", found
     assert found["next"] is None and f"confirm={LOST!r}" in found["notes"][-1]
     view = gates.view(run)
-    assert gates.preflight(view)["data"] == (
+    assert gates.preflight(view)["rows"] == (
         "48 rows to train on; 12 rows to measure on; training split: 100 rows read, left out: 40 no label"
     )
     (check,) = (one for one in gates.steps(view)[3].checks if one.name == "prepare")

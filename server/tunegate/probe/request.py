@@ -27,7 +27,7 @@ class DatasetRequest:
 
     local_eval_path: a second dataset on this machine, which is measured on; None: a split of the one, or held-out rows.
     caption_prompt: what the user says in a row of an image and its caption.
-    config, train_split, eval_split, column_map, box_format: what the user decided; None where the probe finds it.
+    config, train_split, eval_split, column_map, box_format, mask_codes: what the user decided; None where the probe finds it.
     container: where what neither the viewer nor a range request can read may be streamed; None: nowhere.
     """
 
@@ -44,4 +44,5 @@ class DatasetRequest:
     column_map: dict[str, str] | None = None
     caption_prompt: str = CAPTION_PROMPT
     box_format: str | None = None
+    mask_codes: list[int] | None = None
     container: ProbeContainer | None = None

@@ -236,7 +236,7 @@ def preference(row: dict[str, Any]) -> dict[str, list[Turn]]:
     while alike < min(len(chosen), len(rejected)) and chosen[alike] == rejected[alike]:
         alike += 1
     shared = chosen[:alike]
-    if shared[: len(prompt)] == prompt:  # the prompt is repeated in both answers
+    if prompt in (shared[: len(prompt)], shared[-len(prompt) :]):  # both answers repeat it, or end with it
         prompt = shared
     elif shared != prompt[-alike:]:
         prompt = [*prompt, *shared]

@@ -23,15 +23,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from .encodings import encoding_of, remark
 from .impostors import refuse_pointer
 from .refusal import Refusal
 from .splits import doubts, of_tables
 from .tree import Listing, below, entries, inside, relative, walk
 
-SUFFIXES = {".parquet": "parquet", ".jsonl": "jsonl", ".csv": "csv", ".arrow": "arrow"}
+SUFFIXES = {".parquet": "parquet", ".jsonl": "jsonl", ".csv": "csv", ".tsv": "csv", ".arrow": "arrow"}
 # Columns of a row's images, in their order; each holds one image or a list of them
 IMAGE_COLUMNS = ("image", *(f"image_{number}" for number in range(2, 9)))
 MAX_LINE = 8_000_000  # bytes of one row of JSON, characters of one cell of CSV: long conversations are megabytes
+TEXT = (".csv", ".tsv", ".jsonl")  # endings of files of text
 SEPARATORS = ",;\t|"
 
 
@@ -77,6 +79,8 @@ def files(path: Path, kind: str) -> Files:
     found = _files(path, kind)
     for file in (file for group in found.splits.values() for file in group):
         refuse_pointer(file)
+        if file.suffix.lower() in TEXT and (said := remark(file)):
+            found.warnings.append(said)
     return found
 
 
@@ -85,7 +89,9 @@ def _files(path: Path, kind: str) -> Files:
         return _saved(path)
     if path.is_file():
         return Files(path.parent, {"train": [path]})
-    names = sorted(relative(found, path) for found in walk(path, path, (f".{kind}",)))
+    names = sorted(
+        relative(found, path) for found in walk(path, path, tuple(end for end in SUFFIXES if SUFFIXES[end] == kind))
+    )
     if not names:
         message = f"local_dataset_path = {str(path)!r} has no .{kind} file: check local_dataset_format"
         raise Refusal("rejected", message)
@@ -102,13 +108,13 @@ def _files(path: Path, kind: str) -> Files:
 
 def rows_of(path: Path) -> Iterator[dict[str, Any]]:
     """The rows of one .csv or .jsonl file. Raises Refusal, naming the place."""
-    return _csv_rows(path) if path.suffix.lower() == ".csv" else _jsonl_rows(path)
+    return _csv_rows(path) if SUFFIXES.get(path.suffix.lower()) == "csv" else _jsonl_rows(path)
 
 
 def header(path: Path) -> list[str]:
     """The columns of a .csv file."""
     try:
-        with path.open(encoding=_encoding(path), newline="") as file:
+        with path.open(encoding=encoding_of(path), newline="") as file:
             return next(csv.reader(file, delimiter=_separator(path)), [])
     except (csv.Error, UnicodeError) as error:
         raise _unreadable(path, error) from None
@@ -122,7 +128,7 @@ def image_path(value: Any, file: Path, root: Path) -> Path:
 def _csv_rows(path: Path) -> Iterator[dict[str, str]]:
     csv.field_size_limit(MAX_LINE)
     try:
-        with path.open(encoding=_encoding(path), newline="") as file:
+        with path.open(encoding=encoding_of(path), newline="") as file:
             for row in csv.DictReader(file, delimiter=_separator(path)):
                 if None in row or None in row.values():
                     raise Refusal(
@@ -140,16 +146,12 @@ def _unreadable(path: Path, error: Exception) -> Refusal:
     return Refusal("rejected", f"{path} {why}: fix it, or write it again as CSV in UTF-8")
 
 
-def _encoding(path: Path) -> str:
-    """UTF-8 with or without a mark, UTF-16 where the file begins with its mark."""
-    with path.open("rb") as file:
-        return "utf-16" if file.read(2) in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig"
-
-
 def _separator(path: Path) -> str:
-    """The comma where the first line has one, else the first of ; tab | that it has."""
+    """The comma where the first line has one, else the first of ; tab | that it has. Of a .tsv file the tab."""
+    if path.suffix.lower() == ".tsv":
+        return "\t"
     try:
-        with path.open(encoding=_encoding(path), newline="") as file:
+        with path.open(encoding=encoding_of(path), newline="") as file:
             line = re.sub(r'"[^"]*"', "", file.readline(MAX_LINE))
     except UnicodeError:
         return ","
@@ -157,22 +159,27 @@ def _separator(path: Path) -> str:
 
 
 def _jsonl_rows(path: Path) -> Iterator[dict[str, Any]]:
-    with path.open("rb") as file:
-        number = 0
-        while line := file.readline(MAX_LINE + 1):
-            number += 1
-            line = line.removeprefix(b"\xef\xbb\xbf") if number == 1 else line
-            if not line.strip():
-                continue
-            try:
-                row = json.loads(line) if len(line) <= MAX_LINE else None
-            except (ValueError, RecursionError):
-                row = None
-            if not isinstance(row, dict):
-                raise Refusal(
-                    "rejected", f"{path}:{number} is not a JSON object of at most {MAX_LINE:,} bytes: fix that line"
-                )
-            yield row
+    number = 0
+    try:
+        with path.open(encoding=encoding_of(path), newline="\n") as file:
+            while line := file.readline(MAX_LINE + 1):
+                number += 1
+                if line.strip():
+                    yield _row(line, path, number)
+    except UnicodeError:
+        message = f"{path}, after line {number}, is not text in UTF-8: fix it, or write it again in UTF-8"
+        raise Refusal("rejected", message) from None
+
+
+def _row(line: str, path: Path, number: int) -> dict[str, Any]:
+    try:
+        row = json.loads(line) if len(line) <= MAX_LINE else None
+    except (ValueError, RecursionError):
+        row = None
+    if isinstance(row, dict):
+        return row
+    remedy = "write each of its rows on a line of its own" if line.lstrip()[:1] == "[" else "fix that line"
+    raise Refusal("rejected", f"{path}:{number} is not a JSON object of at most {MAX_LINE:,} characters: {remedy}")
 
 
 # --- arrow

@@ -34,6 +34,8 @@ META = {
     "train_histogram": {"a": 8, "b": 0},
     "eval_histogram": {"a": 4, "b": 0},
 }
+DRAWN = "<!doctype html><html><body><h1>Data</h1><p class=small>rows</p></body></html>"
+TOLD = {"rows": {"train": 8, "eval": 4}, "without_rows": None, "problems": [], "drawn_with": {"image_size": 224}}
 JPEG = b"\xff\xd8\xff\xe0" + bytes(300) + b"\xff\xd9"
 
 
@@ -55,6 +57,8 @@ def judge(run: Run, stage: str, exit_code: int = 0) -> verdicts.Verdict:
 def run(tmp_path) -> Run:
     found = Run(tmp_path)
     put(found, "data/meta.json", META)
+    put(found, "reports/data.html", DRAWN)
+    put(found, "reports/data.json", TOLD)
     for split in ("train", "eval"):
         put(found, f"data/{split}/data-00000-of-00001.arrow", "rows")
     return found
@@ -378,6 +382,26 @@ def test_prepare(run):
     put(run, "data/meta.json", META)
     (run.path / "data/train/data-00000-of-00001.arrow").unlink()
     assert "no Arrow file" in judge(run, "prepare").problems[0]
+
+
+def test_prepare_draws_its_rows_and_the_page_runs_nothing(run):
+    found = judge(run, "prepare")
+    assert found.passed and found.facts["page"] == "reports/data.html" and "notes" not in found.facts
+    put(run, "reports/data.json", {**TOLD, "without_rows": "OSError: no such model", "problems": ["row 3 of train: x"]})
+    assert [note.partition(" ")[2] for note in judge(run, "prepare").facts["notes"]] == [
+        "shows no rows: OSError: no such model",
+        "could not draw all: row 3 of train: x",
+    ]
+    for wrong, said in (
+        (DRAWN.replace("<p class=small>", "<script>x()</script><p>"), "<script>"),
+        (DRAWN.replace("<h1>", '<h1 onclick="x()">'), "onclick"),
+        (DRAWN.replace("rows", '<img src="https://example.org/a.png">'), "src="),
+        (DRAWN[:40], "not a whole"),
+    ):
+        put(run, "reports/data.html", wrong)
+        assert said in judge(run, "prepare").problems[0], wrong
+    (run.path / "reports/data.html").unlink()
+    assert "reports/data.html is missing" in judge(run, "prepare").problems[0]
 
 
 def counted(rows: int, *, classes=None, left_out=None, classes_left_out=None, objects_left_out=None, **more) -> dict:

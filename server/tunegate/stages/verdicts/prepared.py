@@ -137,6 +137,10 @@ def _chosen(found: Reconciled, config: RunConfig, meta: dict[str, Any], read: di
     usable, other = read["train"]["usable"], read.get("eval")
     n_eval = min(config.n_eval, other["usable"] if other else max(1, usable // 5))
     n_train = min(config.n_train, usable if other else usable - n_eval)
+    if blocks := meta.get("blocks"):  # of long texts, each of which has at least one
+        if blocks["train"] < n_train or blocks["eval"] < n_eval:
+            found.problems.append(f"data/meta.json does not add up: {blocks} blocks of {n_train} and {n_eval} texts")
+        n_train, n_eval = min(config.n_train, blocks["train"]), min(config.n_eval, blocks["eval"])
     for name, rows, wanted in (("training", meta["n_train"], n_train), ("evaluation", meta["n_eval"], n_eval)):
         if rows != wanted:
             found.problems.append(f"{rows} {name} rows were prepared where the dataset has {wanted} that could be used")
