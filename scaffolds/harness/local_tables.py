@@ -11,7 +11,7 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""Tables as Datasets: csv and jsonl by the probe's types, parquet, arrow and JSON by their own, saved ones as they lie."""
+"""Tables as Datasets: csv and jsonl by the probe's types, others by their own, saved ones as they lie there."""
 
 from functools import partial
 from pathlib import Path
