@@ -33,7 +33,7 @@ SUFFIXES = {".parquet": "parquet", ".jsonl": "jsonl", ".csv": "csv", ".tsv": "cs
 # Columns of a row's images, in their order; each holds one image or a list of them
 IMAGE_COLUMNS = ("image", *(f"image_{number}" for number in range(2, 9)))
 MAX_LINE = 8_000_000  # bytes of one row of JSON, characters of one cell of CSV: long conversations are megabytes
-TEXT = (".csv", ".tsv", ".jsonl")  # endings of files of text
+TABLES_OF_TEXT = (".csv", ".tsv", ".jsonl")  # endings of files of text
 SEPARATORS = ",;\t|"
 
 
@@ -79,7 +79,7 @@ def files(path: Path, kind: str) -> Files:
     found = _files(path, kind)
     for file in (file for group in found.splits.values() for file in group):
         refuse_pointer(file)
-        if file.suffix.lower() in TEXT and (said := remark(file)):
+        if file.suffix.lower() in TABLES_OF_TEXT and (said := remark(file)):
             found.warnings.append(said)
     return found
 
