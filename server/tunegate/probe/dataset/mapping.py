@@ -12,6 +12,7 @@ from tunegate.tasks.columns import BBOX, DEPTH_NAMES, MASK_NAMES, PANOPTIC_NAMES
 
 # The role that takes whichever image column is left, so image columns with one of these names are not it.
 _NOT_THE_IMAGE = frozenset((*MASK_NAMES, *DEPTH_NAMES, *PANOPTIC_NAMES))
+_PARTS = frozenset(("prompt", "completion", "chosen", "rejected"))  # turns, but no whole conversation
 _ROLE_KEYS = ({"role", "content"}, {"from", "value"})
 
 
@@ -153,7 +154,8 @@ def _by_name(role: str, wanted: Role, fitting: list[str], named: list[str], take
         return None
     if beside or named:
         return (beside or named)[0]
-    return fitting[0] if wanted.by_type and len(fitting) == 1 else None
+    alone = wanted.by_type and len(fitting) == 1 and _leaf(fitting[0]) not in _PARTS
+    return fitting[0] if alone else None
 
 
 def _declares(wanted: Role, found: Feature) -> bool:
