@@ -30,7 +30,7 @@ from pathlib import Path
 
 from huggingface_hub import hf_hub_download
 
-from harness import html_page, tiles
+from harness import html_page, local_data, tiles
 from harness.data_numbers import MEASURED, SAMPLED, class_histogram, left_out, measures, spread
 from harness.html_page import bullets, table, text
 from harness.project import REPORTS, ROOT, load_split, write_json
@@ -58,6 +58,7 @@ def write(cfg, meta):
     ]
     for title, make in (
         ("Rows read and left out", lambda: left_out(meta)),
+        ("Files left out", lambda: files_left_out(cfg)),
         ("The probe warned", lambda: warned(cfg)),
         ("Training rows", lambda: shown(seen, "train", cfg)),
         ("Evaluation rows", lambda: shown(seen, "eval", cfg)),
@@ -245,11 +246,23 @@ def about(cfg, meta):
 
 
 def warned(cfg):
-    """What the probe said of the data, where it was asked; without the folders of a local dataset."""
+    """What the probe said of the data, where it was asked."""
     path = ROOT / "meta" / "dataset.json"
-    found = json.loads(path.read_text(encoding="utf-8"))["facts"].get("warnings") if path.exists() else None
-    folder = str(Path(cfg["local_dataset_path"]).expanduser()) if cfg["local_dataset_path"] else None
-    return bullets(one.replace(folder, Path(folder).name) if folder else one for one in found) if found else ""
+    found = json.loads(path.read_text(encoding="utf-8"))["facts"].get("warnings") if path.exists() else []
+    return bullets(without_folders(found, cfg)) if found else ""
+
+
+def files_left_out(cfg):
+    """What the probe did not list: no row of it was read here."""
+    path = local_data.MANIFEST
+    found = json.loads(path.read_text(encoding="utf-8")).get("left_out") if path.exists() else []
+    return bullets(without_folders(found, cfg)) if found else ""
+
+
+def without_folders(sentences, cfg):
+    """The sentences without the folders above a local dataset."""
+    path = Path(cfg["local_dataset_path"]).expanduser() if cfg["local_dataset_path"] else None
+    return [one.replace(str(path), path.name) if path else one for one in sentences]
 
 
 STYLE = (

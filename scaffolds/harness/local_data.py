@@ -24,7 +24,7 @@ from pathlib import Path
 
 import pyarrow
 import pyarrow.parquet
-from datasets import ClassLabel, Dataset, Features, Image, Value, concatenate_datasets, load_dataset
+from datasets import ClassLabel, Dataset, DatasetInfo, Features, Image, Value, concatenate_datasets, load_dataset
 from datasets.exceptions import DatasetGenerationError
 
 from harness import pictures
@@ -38,7 +38,7 @@ from harness.readers.refusal import Refusal
 MANIFEST = ROOT / "harness" / manifest.FILE
 DOWNLOADS = ROOT / ".cache/dataset"
 PICTURES = (*IMAGE_COLUMNS, "mask", "depth_map")  # columns of a table that may hold paths
-TEXT = (".csv", ".jsonl")
+TEXT = tables.TEXT
 THREADS = 8  # of downloads
 OF_HUB = ("dataset_id", "revision", "config")  # of the manifest
 
@@ -263,7 +263,7 @@ def panoptic_row(row, features):
 def read_rows(found, root, wanted, cfg):
     listed = tables.Files.listed(found["layout"], root)
     if listed.saved:
-        return {split: partial(of_saved, files) for split, files in listed.splits.items()}
+        return {split: partial(of_saved, listed, split) for split in listed.splits}
     kinds = found["layout"]["types"]
     if kinds is None:  # of the Hub: the probe has read the first rows alone
         text = [file for split in wanted for file in listed.splits.get(split, []) if file.suffix.lower() in TEXT]
@@ -280,13 +280,25 @@ def of_files(files, root, images, kinds, hashes):
     return of_typed({".parquet": "parquet", ".arrow": "arrow"}.get(suffix, "json"), files, root, images)
 
 
-def of_saved(files):
-    """The files that save_to_disk wrote, as they lie there: nothing of them is copied."""
-    return concatenate_datasets([Dataset.from_file(str(file)) for file in files])
+def of_saved(listed, split):
+    """The rows that save_to_disk wrote, as they lie there: nothing of them is copied."""
+    stored = concatenate_datasets([of_declared(file, listed.declared) for file in listed.splits[split]])
+    if split not in listed.indices:
+        return stored
+    return stored.select(tables.row_numbers(listed.indices[split], len(stored)))
+
+
+def of_declared(file, types):
+    """A file's rows; older versions of `datasets` wrote the names of classes beside it, not into it."""
+    stored = Dataset.from_file(str(file))
+    features = Features(
+        {**stored.features, **Features.from_dict({name: types[name] for name in stored.features if name in types})}
+    )
+    return stored if features == stored.features else Dataset.from_file(str(file), info=DatasetInfo(features=features))
 
 
 def of_text(files, root, images, kinds, hashes):
-    """Rows of csv and jsonl, with the probe's types. In a csv file all is text: a class `None`, `NA` or 007 is a name."""
+    """Rows of csv and jsonl, with the probe's types. In a csv file all is text: a class `None` or 007 is a name."""
     given = {"files": tuple(map(str, files)), "root": str(root), "kinds": kinds, "images": tuple(images)}
     features = Features({name: as_feature(kind) for name, kind in kinds.items()})
     stamps = tuple(hashes.items())  # of the cache: a file may change

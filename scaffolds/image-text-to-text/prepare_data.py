@@ -30,7 +30,6 @@ from harness.readers import conversations
 
 # Reshape -> the column of which a row may have several, each of them right
 SEVERAL = {"question_answer_to_messages": "answer", "caption_to_messages": "caption"}
-
 FEATURES = Features(  # said, not guessed from the first rows: a column of which they have nothing could hold nothing
     {
         "images": List(Image(decode=False)),

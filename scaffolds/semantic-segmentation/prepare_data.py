@@ -16,9 +16,9 @@
     python prepare_data.py
 
 Masks are kept as class ids, one byte a pixel, with IGNORED where there is no class. What their stored values mean,
-config.yaml says: mask_values (ids; ids_from_1: 0 is no class and class 0 is stored as 1; binary_255: 255 is class 1)
-and ignore_index. The rows are chosen with `seed`. Without an eval_split, the evaluation rows are held out of
-train_split first.
+config.yaml says: mask_values (ids; ids_from_1: 0 is no class and class 0 is stored as 1; codes: mask_codes has the
+value of each class; binary_255: 255 is class 1) and ignore_index. The rows are chosen with `seed`. Without an
+eval_split, the evaluation rows are held out of train_split first.
 """
 
 import io
@@ -75,12 +75,17 @@ def examine(dataset, cfg):
         input_columns=["image", "mask"],
         remove_columns=dataset.column_names,
         features=features,
-        fn_kwargs={"coding": cfg["mask_values"], "ignored": cfg["ignore_index"]},
+        fn_kwargs={"coding": coding(cfg)},
         num_proc=processes(dataset),
     )
 
 
-def inspect_mask(image, mask, coding, ignored):
+def coding(cfg):
+    """What the stored values of the masks mean."""
+    return {"kind": cfg["mask_values"], "ignored": cfg["ignore_index"], "codes": cfg.get("mask_codes") or []}
+
+
+def inspect_mask(image, mask, coding):
     try:
         size = pictures.opened(image).size
         if not pictures.is_readable(image):
@@ -88,9 +93,9 @@ def inspect_mask(image, mask, coding, ignored):
     except Exception:  # Pillow raises a dozen types on damaged files
         return {"problem": "image cannot be read", "classes": []}
     try:
-        ids = class_ids(image, mask, coding, ignored)
+        ids = class_ids(image, mask, coding)
     except Exception as error:
-        return {"problem": str(error) if isinstance(error, ColorMask) else "mask cannot be read", "classes": []}
+        return {"problem": str(error) if isinstance(error, NoIds) else "mask cannot be read", "classes": []}
     found = np.unique(ids[ids >= 0]).tolist()
     problem = (
         "mask of another size than its image" if ids.shape[::-1] != size else "" if found else "no pixel with a class"
@@ -98,11 +103,11 @@ def inspect_mask(image, mask, coding, ignored):
     return {"problem": problem, "classes": found[:1000]}
 
 
-class ColorMask(Exception):
+class NoIds(Exception):
     """A mask that is no mask of ids."""
 
 
-def class_ids(image, mask, coding, ignored):
+def class_ids(image, mask, coding):
     """An encoded mask -> class ids (height, width) on the upright image, -1 for pixels without a class.
     A palette image's values are its indices."""
     picture = pictures.beside(image, pictures.opened(mask))
@@ -111,11 +116,28 @@ def class_ids(image, mask, coding, ignored):
     values = np.asarray(picture)
     if values.ndim == 3:
         if not (values[..., :3] == values[..., :1]).all():
-            raise ColorMask("mask is a color picture, not class ids")
+            raise NoIds("mask is a color picture, not class ids")
         values = values[..., 0]
-    values = values.astype(np.int64)
-    ids = {"ids_from_1": values - 1, "binary_255": (values > 127).astype(np.int64)}.get(coding, values)
+    if values.dtype.kind == "f" and (values % 1).any():
+        raise NoIds("mask holds fractions, not class ids")
+    values, ignored = values.astype(np.int64), coding["ignored"]
+    ids = {
+        "ids_from_1": lambda: values - 1,
+        "codes": lambda: by_code(values, coding["codes"], ignored),
+        "binary_255": lambda: (values > 127).astype(np.int64),
+    }.get(coding["kind"], lambda: values)()
     return ids if ignored is None else np.where(values == ignored, -1, ids)
+
+
+def by_code(values, codes, ignored):
+    """Stored values -> the places of theirs in `codes`. A value that is not one of them has no class to be learned."""
+    order = np.argsort(codes)
+    places = np.searchsorted(codes, values, sorter=order).clip(max=len(codes) - 1)
+    ids = order[places]
+    strange = (np.asarray(codes)[ids] != values) & (values != ignored) & (values >= 0)
+    if strange.any():
+        raise NoIds(f"mask holds the value {int(values[strange].min())}, which is not one of mask_codes")
+    return np.where(values < 0, -1, ids)
 
 
 def class_names(cfg, seen):
@@ -124,6 +146,8 @@ def class_names(cfg, seen):
         names = cfg["class_names"]
     elif cfg["mask_values"] == "binary_255":
         names = ["background", "object"]
+    elif cfg["mask_values"] == "codes":
+        names = [str(code) for code in cfg["mask_codes"]]
     else:
         names = [
             str(i)
@@ -162,7 +186,7 @@ def as_ids(dataset, names, cfg):
         input_columns=["image", "mask"],
         features=features,
         num_proc=processes(dataset),
-        fn_kwargs={"coding": cfg["mask_values"], "ignored": cfg["ignore_index"], "classes": len(names)},
+        fn_kwargs={"coding": coding(cfg), "classes": len(names)},
     )
     counts = np.array(dataset["pixels"][:]).sum(0)
     dataset = (
@@ -173,8 +197,8 @@ def as_ids(dataset, names, cfg):
     return dataset, dict(zip(names, counts.tolist(), strict=False))
 
 
-def recoded(image, mask, coding, ignored, classes):
-    ids, file = class_ids(image, mask, coding, ignored), io.BytesIO()
+def recoded(image, mask, coding, classes):
+    ids, file = class_ids(image, mask, coding), io.BytesIO()
     Pillow.fromarray(np.where(ids < 0, IGNORED, ids).astype(np.uint8)).save(file, "PNG")
     return {"mask": {"bytes": file.getvalue(), "path": None}, "pixels": np.bincount(ids[ids >= 0], minlength=classes)}
 

@@ -108,8 +108,14 @@ class RunConfig(BaseModel):
     ignore_index: int | None = key(
         None, description="mask value of pixels without a class", rests="dataset", said_in="probe_dataset"
     )
-    mask_values: Literal["ids", "ids_from_1", "binary_255", "segment_ids", "class_and_instance"] | None = key(
+    mask_values: Literal["ids", "ids_from_1", "codes", "binary_255", "segment_ids", "class_and_instance"] | None = key(
         None, rests="dataset", said_in="probe_dataset"
+    )
+    mask_codes: list[int] = key(
+        default_factory=list,
+        description="the mask values of the classes, in order of their ids, where mask_values is codes",
+        rests="dataset",
+        said_in="probe_dataset",
     )
     depth_scale: float | None = key(
         None,

@@ -205,10 +205,38 @@ def test_csv_as_other_programs_write_it(tmp_path, text, rows):
             assert list(tables.rows_of(path)) == rows and tables.header(path) == list(rows[0])
 
 
-def test_csv_in_another_encoding_is_named(tmp_path):
-    put(tmp_path, "a.csv", content="a,b\nfür,1\n".encode("latin-1"))
-    with pytest.raises(Refusal, match="is not text in UTF-8"):
-        list(tables.rows_of(tmp_path / "a.csv"))
+@pytest.mark.parametrize("encoding", ["latin-1", "cp1252", "utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-16-be"])
+def test_text_of_every_usual_encoding_is_read(tmp_path, encoding):
+    rows = [{"a": "für \u00e9t\u00e9", "b": "x"}, {"a": "b\u00fcrste", "b": ""}]
+    put(tmp_path, "a.csv", content="a,b\r\nfür été,x\r\nbürste,\r\n".encode(encoding))
+    put(
+        tmp_path,
+        "b.jsonl",
+        content="".join(json.dumps(row, ensure_ascii=False) + "\r\n" for row in rows).encode(encoding),
+    )
+    assert list(tables.rows_of(tmp_path / "a.csv")) == list(tables.rows_of(tmp_path / "b.jsonl")) == rows
+    said = tables.files(tmp_path / "a.csv", "csv").warnings
+    assert ["für été" in one for one in said] == ([True] if encoding in ("latin-1", "cp1252") else [])
+
+
+def test_damaged_text_is_no_other_encoding(tmp_path):
+    put(tmp_path, "a.csv", content="a,b\n日本語,1\n中文,2\n".encode() + b"\xff,3\n")
+    put(tmp_path, "b.jsonl", content='{"a": "日本語"}\n'.encode() + b'{"a": "\xff"}\n')
+    for name in ("a.csv", "b.jsonl"):
+        with pytest.raises(Refusal, match="is not text in UTF-8"):
+            list(tables.rows_of(tmp_path / name))
+
+
+def test_pointers_are_named_before_a_reader_calls_them_damaged(tmp_path):
+    pointer = b"version https://git-lfs.github.com/spec/v1\noid sha256:%064d\nsize 12345\n" % 7
+    put(tmp_path / "pictures", "annotations.json", content=pointer)
+    put(tmp_path / "pictures", "images/1.png")
+    for name in ("a.csv", "a.jsonl", "a.parquet", "pictures"):
+        path = put(tmp_path, name, content=pointer) / name if name != "pictures" else tmp_path / name
+        with pytest.raises(Refusal, match="Git LFS pointer.*git lfs pull"):
+            detect(path)
+    with pytest.raises(Refusal, match="Git LFS pointer"):
+        tables.files(tmp_path / "a.parquet", "parquet")
 
 
 def test_a_checkpoint_of_a_table_is_no_table(tmp_path):

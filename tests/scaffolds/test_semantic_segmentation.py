@@ -133,6 +133,8 @@ print(json.dumps(sorted({int(v) for split in ("train", "eval") for row in load_s
         ({"mask_values": "ids_from_1", "class_names": list(SHAPES)}, 1, "none", [0, 1, 2, 255]),
         ({"mask_values": "ids", "ignore_index": 0}, 1, "none", [1, 2, 3, 255]),
         ({"mask_values": "binary_255", "class_names": []}, 1, "all", [0, 1]),
+        ({"mask_values": "codes", "mask_codes": [120, 0, 80], "ignore_index": 40}, 1, "gray", [0, 1, 2, 255]),
+        ({"mask_values": "ids", "class_names": []}, 1, "16 bits", [0, 1, 2, 3]),
         ({"mask_values": "ids", "class_names": []}, 1, "palette", [0, 1, 2, 3]),
         ({"mask_values": "ids", "class_names": []}, 1, "rgb", [0, 1, 2, 3]),
     ],
@@ -141,6 +143,8 @@ def test_codings_of_masks(stage_python, scenes, tmp_path, values, first, change,
     changes = {
         "none": lambda mask: mask,
         "all": lambda mask: mask.point(lambda value: 255 * (value > 0)),
+        "gray": lambda mask: mask.point(lambda value: 40 * value),
+        "16 bits": lambda mask: mask.convert("I;16"),
         "palette": as_palette,
         "rgb": lambda mask: mask.convert("RGB"),
     }

@@ -25,14 +25,19 @@ def test_classes_and_pictures_of_tars(stage_python, tmp_path):
         for part in (0, 1):
             files = {}
             for i in list(numbers)[part::2]:
-                files |= {f"{i:03}.png": shade(10 * i, "PNG"), f"{i:03}.json": json.dumps({"label": "no" if i % 2 else "yes"}).encode()}
+                files |= {
+                    f"{i:03}.png": shade(10 * i, "PNG"),
+                    f"{i:03}.json": json.dumps({"label": "no" if i % 2 else "yes"}).encode(),
+                }
             pack(tmp_path / f"data/{split}-{part}.tar", **files)
     facts = probe(tmp_path / "data", "image-classification")
     assert (facts.local_format, facts.splits) == ("webdataset", {"train": 20, "validation": 4})
     assert facts.column_map == {"image": "image", "label": "json.label"} and facts.class_names == ["no", "yes"]
     assert facts.label_histogram == {"no": 10, "yes": 10} and facts.duplicates.exact == 0
     config = {key: getattr(facts, key) for key in ("column_map", "class_names", "eval_split")}
-    project = prepared(tmp_path / "run", stage_python, "image-classification", tmp_path / "data", "webdataset", **config)
+    project = prepared(
+        tmp_path / "run", stage_python, "image-classification", tmp_path / "data", "webdataset", **config
+    )
     assert seen(project, READ) == [[10 * i, 1 - i % 2] for i in range(24)]
     captions = probe(tmp_path / "data", "image-text-to-text", column_map={"caption": "json.label"})
     assert captions.column_reshape == "caption_to_messages"

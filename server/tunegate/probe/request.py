@@ -26,7 +26,7 @@ class DatasetRequest:
     """A dataset on the Hub or on this machine (exactly one of the two), for a task and a training method.
 
     caption_prompt: what the user says in a row of an image and its caption.
-    config, train_split, eval_split, column_map, box_format: what the user decided; None where the probe finds it.
+    config, train_split, eval_split, column_map, box_format, mask_codes: what the user decided; None where the probe finds it.
     container: where what neither the viewer nor a range request can read may be streamed; None: nowhere.
     """
 
@@ -42,4 +42,5 @@ class DatasetRequest:
     column_map: dict[str, str] | None = None
     caption_prompt: str = CAPTION_PROMPT
     box_format: str | None = None
+    mask_codes: list[int] | None = None
     container: ProbeContainer | None = None

@@ -221,6 +221,9 @@ def probe_dataset(
     box_format: Annotated[
         Literal["xywh", "xyxy", "cxcywh"] | None, Field(description="only when the probe asks")
     ] = None,
+    mask_codes: Annotated[
+        list[int] | None, Field(description="mask values in order of their classes, when the probe asks")
+    ] = None,
     n_train: Annotated[int | None, Field(ge=1, description="at most this many training rows (default 10000)")] = None,
     n_eval: Annotated[int | None, Field(ge=1, description="at most this many held-out rows (default 1000)")] = None,
     confirm: Confirm = None,
@@ -249,6 +252,7 @@ def probe_dataset(
         column_map=column_map,
         caption_prompt=config.caption_prompt,
         box_format=box_format,
+        mask_codes=mask_codes,
         container=ProbeContainer(run.path, call.again("a container is still reading the dataset")),
     )
     facts = _probe_data(ws, request)

@@ -15,7 +15,7 @@ NUMBER = Feature("int", "int")
 def test_labels_are_counted_by_name_and_minus_one_is_none():
     labels = count_labels([0, 1, 1, -1, None, 7], CLASSES, complete=True)
     assert (labels.counts, labels.unlabeled, labels.seen) == ({"a": 1, "b": 2}, 3, 6)
-    assert count_labels(["", "x", True], TEXT, complete=True).counts == {"x": 1, "True": 1}
+    assert count_labels(["", "x", True], TEXT, complete=True).counts == {"x": 1, "true": 1}
 
 
 def test_a_long_column_is_counted_in_part(monkeypatch):

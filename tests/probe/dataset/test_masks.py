@@ -28,10 +28,10 @@ def mask(*values: int, mode: str = "L", kind: str = "png") -> Picture:
     return picture(image, kind)
 
 
-def judge(*masks, names=(), coded=None, images=None):
+def judge(*masks, names=(), coded=None, images=None, codes=None):
     warnings: list[str] = []
     pairs = list(zip(images or [None] * len(masks), masks, strict=True))
-    return judge_masks(pairs, list(names), coded=coded, column="mask", warnings=warnings), warnings
+    return judge_masks(pairs, list(names), coded=coded, column="mask", warnings=warnings, codes=codes), warnings
 
 
 def test_class_ids_and_the_ignore_index():
@@ -81,15 +81,45 @@ def test_black_and_white_masks_with_soft_edges_are_binary(soft, names):
 
 def test_ids_with_an_ignored_border_are_no_soft_edges():
     many = mask(0, 60, 90, 120, 150, 255)  # regions of classes, not edges
-    assert judge(many, mask(*range(40)))[0].coding == "class ids"
-    assert judge(mask(0, 1, 8, 255))[0].ignore_index == 255
+    assert judge(many, mask(*range(151)))[0].ignore_index == 255
+    assert judge(mask(1, 2, 3, 255))[0].ignore_index == 255
 
 
-@pytest.mark.parametrize("levels", [(0, 128, 255), (0, 100), (0, 50, 100, 150)])
-def test_a_few_gray_levels_without_names_are_a_question(levels):
+@pytest.mark.parametrize(
+    "levels", [(0, 128, 255), (0, 100), (0, 50, 100, 150), (0, 1, 8, 255), (0, 10, 255), (1, 255), (2, 3), (0, 7, 50)]
+)
+def test_values_that_do_not_count_classes_are_a_question(levels):
     with pytest.raises(ToolFailure, match=f"only the values {', '.join(map(str, levels))}") as refused:
         judge(mask(*levels))
-    assert refused.value.failure.code == "ambiguous"
+    share = f"{1 / len(levels):.1%}"
+    assert refused.value.failure.code == "ambiguous" and f"{levels[-1]}: {share}" in refused.value.failure.message
+
+
+def test_codes_that_the_user_explains():
+    facts, _ = judge(mask(0, 85, 170, 255), codes=[85, 0, 170])
+    assert (facts.coding, facts.codes, facts.ignore_index) == ("codes", [85, 0, 170], 255)
+    assert "85 is class 0, 0 is class 1, 170 is class 2" in facts.evidence
+    assert judge(mask(0, 128, 255), codes=[0, 128, 255])[0].ignore_index is None
+    for codes, says in (([0, 128], "hold 170, 255 too"), ([0, 0, 128], "once"), ([7], "at least two")):
+        with pytest.raises(ToolFailure, match=says) as refused:
+            judge(mask(0, 128, 170, 255), codes=codes)
+        assert refused.value.failure.code == "invalid_input"
+
+
+@pytest.mark.parametrize("mode", ["I;16", "I", "F"])
+def test_masks_of_more_than_8_bits(mode):
+    image = Image.new(mode, (8, 8), 1)
+    image.putpixel((0, 0), 0)
+    image.putpixel((1, 0), 2)
+    facts, _ = judge(picture(image, "tiff"))
+    assert (facts.values, facts.coding, facts.ignore_index) == ([0, 1, 2], "class ids", None)
+
+
+def test_fractions_are_no_class_ids():
+    image = Image.new("F", (8, 8), 1)
+    image.putpixel((0, 0), 0.5)
+    with pytest.raises(ToolFailure, match="holds fractions"):
+        judge(picture(image, "tiff"))
 
 
 def test_palette_masks_hold_their_indices():
@@ -97,7 +127,9 @@ def test_palette_masks_hold_their_indices():
     image.putpalette([200, 100, 50] * 256)
     image.paste(255, (0, 0, 4, 4))
     image.paste(0, (4, 4, 8, 8))
-    assert judge(picture(image))[0].values == [0, 3, 255]
+    image.paste(1, (4, 0, 8, 2))
+    image.paste(2, (4, 2, 8, 4))
+    assert judge(picture(image))[0].values == [0, 1, 2, 3, 255]
 
 
 def test_gray_in_rgb_is_read_and_colors_are_refused():

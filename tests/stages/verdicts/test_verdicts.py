@@ -455,7 +455,7 @@ def test_prepare_may_choose_fewer_rows_than_there_are_and_not_more(run):
             {"splits": {"train": 120}},
             "prepare read 100 rows of split 'train' where the probe counted 120: 20 are missing",
         ),
-        ({"splits": {"train": 90}}, "prepare found 97 usable rows of split 'train' where the probe counted 90"),
+        ({"splits": {"train": 90}}, "prepare read 100 rows of split 'train' where the probe counted 90: 10 are more"),
     ],
 )
 def test_prepare_reads_the_rows_that_the_probe_counted(run, probed, wrong):
@@ -463,8 +463,6 @@ def test_prepare_reads_the_rows_that_the_probe_counted(run, probed, wrong):
     found = prepared(run, read, probed)
     assert not found.passed and wrong in found.problems[0]
     assert prepared(run, read, {**probed, "rows_partial": True}).passed
-    loose = {"train": counted(100, left_out={"no label": 10})}  # pictures beside the class folders
-    assert prepared(run, loose, {"splits": {"train": 90}}).passed
 
 
 @pytest.mark.parametrize("split", ["train", "test"])
@@ -508,9 +506,15 @@ def test_prepare_says_what_is_left_out_and_why(run):
     assert found.passed, found.problems
     assert found.facts["train_rows"]["left_out"] == {"longer than 64 tokens": 85}
     assert found.facts["notes"] == [
-        "large loss: 85 of 100 rows of split 'train' are left out: 85 longer than 64 tokens; max_length 300 would keep 95 %; ask the user",
+        "85 of 100 rows of split 'train' are left out: 85 longer than 64 tokens; max_length 300 would keep 95 %",
         "1 of 41 objects of split 'train' are left out: 1 box without area",
     ]
+    assert found.facts["asks"] == f"train although {found.facts['notes'][0]}" and "accepted" not in found.facts
+
+
+def test_a_small_loss_asks_nothing(run):
+    found = prepared(run, {"train": counted(100, left_out={"no label": 10})}, {"splits": {"train": 100}})
+    assert found.passed and "asks" not in found.facts and len(found.facts["notes"]) == 1
 
 
 def test_prepare_names_columns_that_nothing_reads(run):

@@ -112,9 +112,8 @@ def _on_the_hub(hub: Hub, request: DatasetRequest) -> tuple[Table, dict[str, Any
 def _facts(table: Table, request: DatasetRequest) -> dict[str, Any]:
     """What holds for every source: columns, splits, labels, and what the rows show."""
     mapping = map_columns(table.features, request.task, request.column_map, request.method)
-    train, evaluation, why, eval_labels = _splits(table, mapping.columns.get("label"), request)
-    warnings: list[str] = []
-    column = class_column(mapping)
+    column, warnings = class_column(mapping), []
+    train, evaluation, why, eval_labels = _splits(table, column, request)
     labels, names = read_labels(table, request.task, column, train, warnings)
     if eval_labels and labels.complete and (new := sorted(set(eval_labels.counts) - set(labels.counts))):
         warnings.append(f"{len(new)} classes of split {evaluation!r} are not in {train!r}: {', '.join(new[:5])}")
@@ -125,7 +124,7 @@ def _facts(table: Table, request: DatasetRequest) -> dict[str, Any]:
             f"{request.caption_prompt!r}, which is caption_prompt of config.yaml; exact_match counts a caption only where it is "
             "the same word for word, so judge by the samples and the loss"
         )
-    look = Look(table, mapping, request.task, train, evaluation)
+    look = Look(table, mapping, request.task, train, evaluation, _mask_codes(request, mapping))
     found = look.findings([] if mapping.form == "segments" else names, _box_format(request, mapping))
     names = names or mask_names(table, found, warnings)
     return {
@@ -161,6 +160,15 @@ def _box_format(request: DatasetRequest, mapping: Mapping) -> str | None:
     return request.box_format
 
 
+def _mask_codes(request: DatasetRequest, mapping: Mapping) -> list[int] | None:
+    if request.mask_codes is not None and (request.task != "semantic-segmentation" or "mask" not in mapping.columns):
+        raise ToolFailure(
+            "invalid_input",
+            f"mask_codes = {request.mask_codes[:20]}: only masks of semantic-segmentation hold codes of classes",
+        )
+    return request.mask_codes
+
+
 def _sample(table: Table, train: str, evaluation: str | None) -> dict[str, Any]:
     sample = table.rows(train)
     return {
@@ -178,22 +186,27 @@ def _undeclared_image(table: Table, mapping: Mapping, warnings: list[str]) -> No
         )
 
 
-def _splits(table: Table, label: str | None, request: DatasetRequest) -> tuple[str, str | None, str, Labels | None]:
-    """As choose_splits, but a split without labels (a benchmark's hidden test) is passed over."""
+def _splits(table: Table, column: str | None, request: DatasetRequest) -> tuple[str, str | None, str, Labels | None]:
+    """As choose_splits, but a split without labels (a benchmark's hidden test) is passed over. column: of the classes."""
     train, evaluation = request.train_split, request.eval_split
     splits, hidden = dict(table.splits), []
     while True:
         train, chosen, why = choose_splits(splits, train, evaluation)
-        labels = table.labels(chosen, label) if chosen and label else None
-        if labels is None or labels.counts or not labels.seen:
+        labels = table.labels(chosen, column) if chosen and column else None
+        if labels is None or labels.counts or not _is_hidden(table, chosen, column, labels):
             return train, chosen, why + (f"; {', '.join(hidden)} has no labels" if hidden else ""), labels
         if evaluation is not None:
             raise ToolFailure(
                 "rejected",
-                f"eval_split = {evaluation!r} has no labels in the {labels.seen} rows read: choose another split",
+                f"eval_split = {evaluation!r} has no labels in the {labels.seen or 'first'} rows read: choose another split",
             )
         hidden.append(chosen)
         del splits[chosen]
+
+
+def _is_hidden(table: Table, split: str, column: str, labels: Labels) -> bool:
+    """Of a split without a class, whether it has rows: then its objects or its labels were not published."""
+    return bool(labels.seen) or ("." in column and bool(table.rows(split).rows))
 
 
 def _remarks(facts: dict[str, Any], model: ModelFacts | None, *, gated: bool) -> list[str]:

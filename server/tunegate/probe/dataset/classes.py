@@ -66,4 +66,5 @@ def mask_names(table: Table, found: Findings, warnings: list[str]) -> list[str]:
             "the classes of the masks have no names (no id2label.json): ask the user what the values stand for"
         )
         return []
-    return [table.names.get(value, str(value)) for value in range(max(table.names) + 1)]
+    values = found.masks.codes or range(max(table.names) + 1)
+    return [table.names.get(value, str(value)) for value in values]

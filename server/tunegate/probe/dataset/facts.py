@@ -13,6 +13,7 @@ from tunegate.probe.dataset.findings import Findings
 
 CODINGS = {
     "class ids": "ids",
+    "codes": "codes",
     "binary 0/255": "binary_255",
     "segment ids in RGB": "segment_ids",
     "class in R, instance in G": "class_and_instance",
@@ -81,6 +82,7 @@ class DatasetFacts(Findings):
             "boxes_normalised": self.boxes.normalized if self.boxes else None,
             "ignore_index": masks.ignore_index if masks else None,
             "mask_values": ("ids_from_1" if masks.reduce_labels else CODINGS[masks.coding]) if masks else None,
+            "mask_codes": masks.codes if masks else [],
             "depth_scale": self.depth.scale if self.depth else None,
         }
 

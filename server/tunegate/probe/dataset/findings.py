@@ -53,7 +53,16 @@ class Findings(BaseModel):
 class Look:
     """One look at a table; warnings are collected on the way."""
 
-    def __init__(self, table: Table, mapping: Mapping, task: str, train: str, evaluation: str | None):
+    def __init__(
+        self,
+        table: Table,
+        mapping: Mapping,
+        task: str,
+        train: str,
+        evaluation: str | None,
+        mask_codes: list[int] | None = None,
+    ):
+        self.mask_codes = mask_codes
         self.table, self.mapping, self.task = table, mapping, task
         self.train, self.evaluation = train, evaluation
         self.warnings: list[str] = []
@@ -116,7 +125,7 @@ class Look:
 
     def _decode(self, split: str, pictures: list[Picture]) -> int:
         """Decode a part of the pictures, for damage and for their hashes; those from an URL were not asked for."""
-        done, hashes = 0, []
+        done, hashes, films = 0, [], 0
         limit = N_REMOTE if any(p.remote for p in pictures) else N_DECODED
         for picture in _spread(pictures, limit):
             if picture.problem or time.monotonic() > self._deadline:
@@ -125,7 +134,8 @@ class Look:
             if data is None:
                 continue
             try:
-                size = decoded(data).size
+                opened = decoded(data)
+                size, films = opened.size, films + getattr(opened, "is_animated", False)
             except ValueError as error:
                 picture.problem = str(error)
                 continue
@@ -134,6 +144,10 @@ class Look:
             if (found := duplicates.difference_hash(data)) is not None:
                 hashes.append(found)
         self._hashes[split] = hashes
+        if films:
+            self.warnings.append(
+                f"{films} of {done} images of split {split!r} that were decoded have several frames or pages: the first is used"
+            )
         return done
 
     # --- boxes, masks, depth
@@ -160,7 +174,13 @@ class Look:
                 pairs.append((dig(row, image) if isinstance(dig(row, image), Picture) else None, mask))
         if not pairs and rows:
             self.warnings.append("no mask was looked into: their values are not known, and prepare must check them")
-        names = names or [self.table.names[key] for key in sorted(self.table.names)]
+        named = sorted(self.table.names)
+        names = names or [self.table.names[key] for key in named]
+        codes = self.mask_codes
+        if (
+            codes is None and named and named != list(range(len(named)))
+        ):  # a file beside the data says which value is what
+            codes = named
         coded = (
             "segments"
             if self.mapping.form == "segments"
@@ -168,7 +188,15 @@ class Look:
             if self.task == "instance-segmentation"
             else None
         )
-        return judge_masks(pairs, names, coded=coded, column=column, warnings=self.warnings)
+        return judge_masks(
+            pairs,
+            names,
+            coded=coded,
+            column=column,
+            warnings=self.warnings,
+            codes=codes,
+            prescribed=self.table.format == "voc",
+        )
 
     def _depth(self, rows: list[dict[str, Any]]) -> DepthFacts | None:
         column = self.mapping.columns["depth_map"]

@@ -11,6 +11,7 @@ from typing import Any
 from tunegate.errors import ToolFailure
 from tunegate.probe.dataset.columns import Feature
 from tunegate.readers.labels import alike, class_of
+from tunegate.readers.types import fitted
 
 MAX_LABELS = 200_000  # rows whose labels are counted; beyond it the histogram is of a sample
 MAX_CLASSES_SHOWN = 30
@@ -49,7 +50,8 @@ def count_some(values: Iterator[Any], found: Feature) -> Labels:
 
 
 def class_name(value: Any, found: Feature) -> str | None:
-    return class_of(value, found.names if found.kind == "class" else None)
+    """In a column of text, what is none counts as the text that prepare reads."""
+    return class_of(fitted(value, found.kind), found.names if found.kind == "class" else None)
 
 
 def judge_labels(labels: Labels, found: Feature, split: str, warnings: list[str]) -> list[str]:

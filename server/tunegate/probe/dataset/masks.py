@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from tunegate.errors import ToolFailure
 from tunegate.probe.dataset import npy
+from tunegate.probe.dataset.mask_codes import Coding, coding_of
 from tunegate.probe.dataset.pictures import Picture, decoded
 
 MAX_VALUES = 4096  # different values that are distinguished in one mask
@@ -19,8 +20,6 @@ NEAR = 8  # grays this close to black or to white: where JPEG compressed a flat 
 MAX_BETWEEN = 0.3  # share of gray pixels up to which a black and white mask has merely soft edges
 MAX_FLAT = 0.1  # share of these that lie in an even area: edges have almost none, regions of a class mostly are
 FEWEST_GRAYS = 3  # steps of a smoothed edge; with one or two, gray may as well be a class of its own
-MOST_LEVELS = 8  # different values up to which a mask without names is checked for gray levels
-DARKEST_LEVEL = 32  # a mask whose values all lie above this (but 0) does not count its classes
 LARGEST_FILTERED = 2000  # pixels a side that are filtered: the middle of larger masks
 NO_PILLOW = "masks and depth maps were not looked into: that needs Pillow, which tunegate depends on: install it again (`pip install pillow`)"
 
@@ -30,7 +29,10 @@ class MaskFacts(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
     masks: int = Field(description="looked at")
-    coding: Literal["class ids", "binary 0/255", "segment ids in RGB", "class in R, instance in G"]
+    coding: Literal["class ids", "codes", "binary 0/255", "segment ids in RGB", "class in R, instance in G"]
+    codes: list[int] = Field(
+        default_factory=list, description="the values of the classes, in order of their ids; else []"
+    )
     values: list[int] = Field(description="the first 40 that occur")
     n_values: int
     ignore_index: int | None = Field(description="the value of pixels without a class")
@@ -73,11 +75,15 @@ def judge_masks(
     coded: str | None,
     column: str,
     warnings: list[str],
+    codes: list[int] | None = None,
+    prescribed: bool = False,
 ) -> MaskFacts | None:
     """Facts of (image, mask) pairs. `coded`: what RGB masks hold, where they are no mistake: `segments` or `instances`.
 
-    Raises rejected for masks that are colors, smeared by JPEG, constant, or out of the class names' range, and ambiguous
-    for a few gray levels without names.
+    codes: what the user said of the values. prescribed: the file format says that they are ids.
+
+    Raises rejected for masks that are colors, smeared by JPEG, constant, or out of
+    the class names' range, and ambiguous for values that do not count classes.
     """
     found = _read(pairs)
     if not found.looked:
@@ -97,29 +103,35 @@ def judge_masks(
             "R holds the class and G the number of the object, B is 0, as transformers' instance segmentation reads it"
         )
         return _facts(found, "class in R, instance in G", 255 if 255 in found.counts else None, False, why)
-    if coded is None and len(names) in (0, 2) and _soft_edged(found):
+    if coded is None and codes is None and len(names) in (0, 2) and _soft_edged(found):
         why = "black and white with soft edges: above 127 is the one class beside the background, id 1"
         return _facts(found, "binary 0/255", None, False, why)
     _refuse(found, column)
-    values = sorted(found.counts)
-    if coded is None and not names:
-        _refuse_gray_levels(values, column)
-    coding, ignore, reduce, why = _meaning(values, len(names))
-    if names and (top := max((v for v in values if v != ignore), default=0)) >= len(names) + reduce:
+    meant = coding_of(found.counts, len(names), codes, column, prescribed=prescribed)
+    if names and not meant.codes:
+        _refuse_past_names(found.counts, len(names), meant, column)
+    return _facts(found, meant.name, meant.ignore, meant.reduce, meant.why, meant.codes)
+
+
+def _refuse_past_names(counts: dict[int, int], names: int, meant: Coding, column: str) -> None:
+    top = max((value for value in counts if value != meant.ignore), default=0)
+    if meant.name == "class ids" and top >= names + meant.reduce:
         raise ToolFailure(
             "rejected",
-            f"column {column!r}: a mask has the value {top}, and there are {len(names)} class names (0 to {len(names) - 1}): "
+            f"column {column!r}: a mask has the value {top}, and there are {names} class names (0 to {names - 1}): "
             "fix the names or the masks",
         )
-    return _facts(found, coding, ignore, reduce, why)
 
 
-def _facts(found: _Values, coding: str, ignore: int | None, reduce: bool, why: str) -> MaskFacts:
+def _facts(
+    found: _Values, coding: str, ignore: int | None, reduce: bool, why: str, codes: tuple[int, ...] = ()
+) -> MaskFacts:
     pixels = sum(found.counts.values()) or 1
     values = sorted(found.counts)
     return MaskFacts(
         masks=found.looked,
         coding=coding,
+        codes=list(codes),
         values=values[:MAX_SHOWN],
         n_values=len(values),
         ignore_index=ignore,
@@ -192,25 +204,17 @@ def _soft_edged(found: _Values) -> bool:
     return rare and (smoothed or found.jpegs == found.looked)
 
 
-def _refuse_gray_levels(values: list[int], column: str) -> None:
-    """A few far apart values, as 0, 128 and 255, are shades: read as ids, most classes would be empty and white ignored."""
-    levels = [value for value in values if value]
-    if values != [0, 255] and len(levels) <= MOST_LEVELS and DARKEST_LEVEL <= levels[0] and levels[-1] <= 255:
-        shown = ", ".join(map(str, values))
-        raise ToolFailure(
-            "ambiguous",
-            f"column {column!r}: the masks hold only the values {shown}, which are gray levels rather than class ids: ask the "
-            "user what each stands for, and save the masks with 0, 1, 2, ... (255: no class), or with 0 and 255 alone",
-        )
-
-
 def _colors(opened: Any) -> dict[Any, int] | None:
     """Value -> pixels; None for more than MAX_VALUES. A palette image's values are its indices: those are the classes."""
     if opened.mode in ("RGBA", "LA", "PA"):
         opened = opened.convert("RGB" if opened.mode == "RGBA" else "L") if opened.mode != "PA" else opened.convert("P")
-    if opened.mode == "1":
-        opened = opened.convert("L")
+    if opened.mode == "1" or opened.mode.startswith("I;16"):  # of 16 bits, Pillow counts no values
+        opened = opened.convert("L" if opened.mode == "1" else "I")
     found = opened.getcolors(MAX_VALUES)
+    if found is not None and opened.mode == "F":
+        if fraction := next((value for _, value in found if value % 1), None):
+            raise ValueError(f"holds fractions ({fraction:g}), which are no class ids")
+        found = [(count, int(value)) for count, value in found]
     return None if found is None else {value: count for count, value in found}
 
 
@@ -254,18 +258,6 @@ def _refuse(found: _Values, column: str) -> None:
             "rejected",
             f"column {column!r}: all pixels of the {found.looked} masks looked at are {values[0]}: there is nothing to tell apart",
         )
-
-
-def _meaning(values: list[int], names: int) -> tuple[str, int | None, bool, str]:
-    """(coding, ignore index, ids begin at 1, evidence)"""
-    shown = f"values {values[0]} to {values[-1]}, {len(values)} different"
-    if values == [0, 255]:
-        return "binary 0/255", None, False, "only 0 and 255 occur: 255 is the one class beside the background, id 1"
-    top = max((value for value in values if value != 255), default=0)
-    ignore = 255 if 255 in values and (top < 254 if not names else names <= 255) else None
-    reduce = bool(names) and top == names
-    why = shown + (", 255 far above them: pixels without a class" if ignore else "")
-    return "class ids", ignore, reduce, why + (f"; {names} names and ids up to {top}: 0 is no class" if reduce else "")
 
 
 def _none_read(what: str, column: str, problems: list[str], warnings: list[str]) -> None:

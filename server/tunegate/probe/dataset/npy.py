@@ -6,13 +6,13 @@ import array
 import ast
 import sys
 
-MAGIC = b"\x93NUMPY"
-CODES = {"f4": "f", "f8": "d", "u1": "B", "u2": "H", "i2": "h", "u4": "I", "i4": "i", "i8": "q", "u8": "Q"}
+NPY_MAGIC = b"\x93NUMPY"
+NPY_CODES = {"f4": "f", "f8": "d", "u1": "B", "u2": "H", "i2": "h", "u4": "I", "i4": "i", "i8": "q", "u8": "Q"}
 MOST = 40_000  # values that are looked at
 
 
 def is_npy(data: bytes | None) -> bool:
-    return bool(data) and data.startswith(MAGIC)
+    return bool(data) and data.startswith(NPY_MAGIC)
 
 
 def values(data: bytes) -> tuple[list[float], str]:
@@ -23,7 +23,7 @@ def values(data: bytes) -> tuple[list[float], str]:
         length = int.from_bytes(data[8:start], "little")
         header = ast.literal_eval(data[start : start + length].decode("latin-1"))
         order, code = str(header["descr"])[0], str(header["descr"])[1:]
-        found = array.array(CODES[code])
+        found = array.array(NPY_CODES[code])
         body = data[start + length :]
         found.frombytes(body[: len(body) // found.itemsize * found.itemsize])
     except (ValueError, SyntaxError, KeyError, TypeError, IndexError):

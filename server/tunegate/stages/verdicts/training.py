@@ -65,6 +65,8 @@ def smoke(run: Run, config: RunConfig) -> tuple[dict, list[str]]:
         if name not in SMOKE_CHECKS and not check["ok"]
     ]
     facts = {"loss": report.get("loss"), "grad_norm": report.get("grad_norm"), "checks": len(checks)}
+    if config.training_method == "full":
+        facts |= {key: report.get(key) for key in ("trained_parameters", "parameters")}
     if memory := _memory(run, config, report.get("memory")):
         facts["memory"] = memory
         problems += [coded("out-of-memory", memory["note"])] if memory["over"] else []
