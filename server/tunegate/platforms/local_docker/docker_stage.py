@@ -89,7 +89,7 @@ def given(run: Run, config: RunConfig, stage: str, roots: tuple[Path, ...]) -> d
         | ({"PYTORCH_CUDA_ALLOC_CONF": "expandable_segments:True"} if gpus != "none" else {}),
         "pass_on": ["HF_ENDPOINT", "OMP_NUM_THREADS", *extras.environment(config, stage)],
         "secrets": secrets,
-        "read_only": listed.mounted(run, config),
+        "read_only": listed.places(run, config),
         "roots": [str(root) for root in roots],
     }
 

@@ -37,6 +37,7 @@ class DatasetFacts(Findings):
     read_through: Literal["viewer", "files", "streamed in a container"]
     dataset_id: str | None = None
     local_path: str | None = None
+    local_eval_path: str | None = Field(None, description="a second dataset, whose rows are those to evaluate on")
     local_format: str | None = None
     revision: str | None = Field(None, description="commit SHA")
     gated: str | None = None
