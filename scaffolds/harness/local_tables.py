@@ -26,7 +26,7 @@ from harness.readers import tables, types
 
 def of_files(files, root, images, kinds, hashes):
     suffix = files[0].suffix.lower()
-    if suffix in tables.TEXT:
+    if suffix in tables.TABLES_OF_TEXT:
         return of_text(files, root, images, kinds, hashes)
     return of_typed({".parquet": "parquet", ".arrow": "arrow"}.get(suffix, "json"), files, root, images)
 
