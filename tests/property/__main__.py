@@ -14,6 +14,7 @@ from tests.property.run import Workshop, stage_python, tally
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m tests.property", description=__doc__)
     parser.add_argument("--examples", type=int, default=100)
+    parser.add_argument("--minutes", type=float, default=1e9, help="no example begins after so many")
     parser.add_argument("--first", type=int, default=0, help="the first seed")
     parser.add_argument("--seed", type=int, help="only this one")
     parser.add_argument("--layout", help="only layouts that begin so")
@@ -27,6 +28,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="property") as folder:
         shop, outcomes, began = Workshop(stage_python(), Path(folder)), [], time.monotonic()
         for seed in seeds:
+            if time.monotonic() - began > 60 * options.minutes:
+                break
             one = shop.run(seed, options.layout, tuple(options.oddities) if options.oddities is not None else None)
             if one.how == "wrong" and options.oddities is None:
                 least = shop.reduced(one, options.layout)

@@ -26,6 +26,7 @@ class ClassCounts(BaseModel):
     model_config = ConfigDict(extra="forbid")
     counts: dict[str, int] = Field(description="class -> rows (objects), the most frequent ones")
     complete: bool = Field(description="whether these are of all rows of the split")
+    whole_list: bool = Field(False, description="whether every class is listed")
 
 
 class DatasetFacts(Findings):
