@@ -87,9 +87,8 @@ def _files(path: Path, kind: str) -> Files:
         return _saved(path)
     if path.is_file():
         return Files(path.parent, {"train": [path]})
-    names = sorted(
-        relative(found, path) for found in walk(path, path, tuple(end for end in SUFFIXES if SUFFIXES[end] == kind))
-    )
+    endings = tuple(end for end in SUFFIXES if SUFFIXES[end] == kind) or (f".{kind}",)  # .tar is no table by itself
+    names = sorted(relative(found, path) for found in walk(path, path, endings))
     if not names:
         message = f"local_dataset_path = {str(path)!r} has no .{kind} file: check local_dataset_format"
         raise Refusal("rejected", message)
