@@ -27,6 +27,7 @@ from data import PLACEHOLDER
 from harness import pictures, rows
 from harness.project import cpu_count, load_config
 from harness.readers import conversations
+from harness.readers.tables import IMAGE_COLUMNS
 
 # Reshape -> the column of which a row may have several, each of them right
 SEVERAL = {"question_answer_to_messages": "answer", "caption_to_messages": "caption"}
@@ -57,7 +58,7 @@ def as_task(dataset, cfg):
     """Columns images (still encoded), prompt [{role, content}] and answers [text];
     `problem` says why a row cannot be used."""
     reshape = cfg["column_reshape"]
-    shown, text = conversations.IMAGE_COLUMNS, conversations.COLUMNS[reshape]
+    shown, text = IMAGE_COLUMNS, conversations.COLUMNS[reshape]
     dataset = rows.renamed(dataset, cfg, ("image", *text), optional=("input", *shown[1:]))
     for name in (shown := [name for name in shown if name in dataset.column_names]):
         encoded = Image(decode=False)

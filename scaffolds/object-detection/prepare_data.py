@@ -20,7 +20,6 @@ no row is ever in both. Boxes become [x, y, width, height] in pixels of the upri
 area or no known class is left out and counted, as are crowds, which stand for no single object.
 """
 
-import math
 from collections import Counter
 from itertools import zip_longest
 
@@ -29,6 +28,7 @@ from datasets import ClassLabel, Features, Image, List, Value
 from harness import pictures, rows
 from harness.project import cpu_count, load_config
 from harness.readers.labels import class_of
+from harness.readers.numbers import four
 
 # A row's objects: those that are used, and of each other one its class (where it has one) and why it is left out
 OBJECTS = {
@@ -176,9 +176,9 @@ def values(row, path):
 def corners(box, cfg, width, height):
     """Any of the three box formats -> left, top, right, bottom in pixels;
     None where it has not four finite numbers."""
-    if box is None or len(box) != 4 or any(value is None or not math.isfinite(value) for value in box):
+    if (box := four(box)) is None:
         return None
-    a, b, c, d = (float(value) for value in box)
+    a, b, c, d = box
     if cfg["boxes_normalised"]:
         a, b, c, d = a * width, b * height, c * width, d * height
     if cfg["box_format"] == "xyxy":

@@ -9,6 +9,7 @@ import pytest
 
 from tests.probe.dataset import probe_dataset
 from tests.probe.dataset.hub.test_table import VIEWER
+from tests.probe.dataset.local.test_coco import probe
 from tests.probe.dataset.local.test_local import saved_by_datasets_1
 from tests.readers.test_formats import coco_set, put, voc_set
 from tests.scaffolds.conftest import environment, make_project, put_manifest
@@ -136,3 +137,24 @@ def test_a_dataset_of_the_hub_is_read_by_the_files_that_the_probe_named(stage_py
     rows = {split: [row["label"] for row in rows] for split, rows in found.items()}
     expected = {"csv": {"train": ["None", "007"], "test": ["None"]}, "folder": {"train": [0, 1], "test": [0, 1]}}
     assert rows == expected.get(kind, {"train": ["u", "v"], "test": ["u"]})
+
+
+def test_a_dataset_to_measure_on_is_its_own(stage_python, tmp_path):
+    """Two files with images beside them; a changed one ends the stage."""
+    for folder, numbers in (("a", range(10)), ("b", range(20, 24))):
+        put(tmp_path / folder, *(f"{i}.png" for i in numbers))
+        rows = [{"image": f"{i}.png", "label": "odd" if i % 2 else "even"} for i in numbers]
+        put(tmp_path / folder, "rows.jsonl", content="".join(json.dumps(row) + "\n" for row in rows))
+    paths = {"local_dataset_path": str(tmp_path / "a/rows.jsonl"), "local_eval_path": str(tmp_path / "b/rows.jsonl")}
+    facts = probe(paths["local_dataset_path"], "image-classification", local_eval_path=paths["local_eval_path"])
+    project = make_project(
+        tmp_path / "project", stage_python, **paths, local_dataset_format="jsonl", train_split="train",
+        eval_split="validation", class_names=facts.class_names, column_map=facts.column_map,
+    )  # fmt: skip
+    (project.path / "harness/dataset.json").write_text(facts.manifest)
+    project.ok("prepare_data.py")
+    meta = project.json("data/meta.json")
+    assert (meta["n_train"], meta["n_eval"], meta["eval_split"]) == (10, 4, "validation")
+    assert meta["eval_histogram"] == {"even": 2, "odd": 2}
+    put(tmp_path, "b/21.png", content=b"-")
+    assert "[dataset-changed]" in (said := project.run("prepare_data.py").stdout) and "21.png has 1 bytes" in said

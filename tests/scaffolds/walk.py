@@ -25,7 +25,7 @@ for name, (values, code) in given.items():
         with contextlib.redirect_stdout(io.StringIO()):
             prepare_data.main()
         rows = [row for split in ("train", "eval") for row in project.load_split(split)]
-        scope = {"rows": rows, "meta": project.load_meta(), "cfg": cfg}
+        scope = {"rows": rows, "meta": project.load_meta(), "cfg": cfg, "project": project}
         exec(code, scope)
         found[name] = scope["found"]
     except SystemExit as refusal:

@@ -26,6 +26,48 @@ def run(call) -> Run:  # noqa: F811
     return Run(root / "run")
 
 
+@pytest.fixture
+def two(call) -> Run:  # noqa: F811
+    """Trained on pets/, measured on other/."""
+    root = call.workspace.root
+    for folder in ("pets", "other"):
+        put(root / folder, *(f"{name}/{number}.png" for name in ("cat", "dog") for number in range(6)))
+    call("probe_model", model_id="me/vit", output_dir="run", platform="local-process", push_to_hub=False)
+    found = call("probe_dataset", output_dir="run", local_dataset_path="pets", local_eval_path="other")
+    assert found.get("splits") == {"train": 12, "validation": 12}, found
+    return Run(root / "run")
+
+
+def test_what_is_measured_on_is_evidence_too_and_stays(two, call):  # noqa: F811
+    root, config = call.workspace.root, two.config()
+    assert (config.local_dataset_path, config.local_eval_path) == (str(root / "pets"), str(root / "other"))
+    assert (config.train_split, config.eval_split, gate_1(two)) == ("train", "validation", [])
+    assert listed.places(two, config) == [str(root / "pets"), str(root / "other")]
+    put(root, "other/cat/0.png", content=b"-")
+    assert any("cat/0.png has 1 bytes" in said for said in gate_1(two))
+    again = call("probe_dataset", output_dir="run", local_dataset_path="pets")
+    assert again["splits"] == {"train": 12, "validation": 12} and two.config().local_eval_path == str(root / "other")
+    put(root, "third/cat/0.png", "third/dog/0.png")
+    error = call("probe_dataset", output_dir="run", local_eval_path="third")["error"]
+    assert (
+        error["code"] == "approval_required" and f"evaluate on {str(root / 'third')!r} instead of" in error["message"]
+    )
+    error = call("probe_dataset", output_dir="run", local_eval_path="/etc")["error"]
+    assert error["code"] == "outside_root" and "local_eval_path = '/etc'" in error["message"]
+
+
+def test_a_file_is_mounted_with_the_folder_of_the_images_that_it_names(call):  # noqa: F811
+    root = call.workspace.root
+    put(root, "data/cat.png", "data/dog.png")
+    rows = ['{"image": "cat.png", "label": "cat"}\n', '{"image": "dog.png", "label": "dog"}\n']
+    put(root, "data/train.jsonl", "data/test.jsonl", content="".join(rows * 5))
+    call("probe_model", model_id="me/vit", output_dir="run", platform="local-process", push_to_hub=False)
+    paths = {"local_dataset_path": "data/train.jsonl", "local_eval_path": "data/test.jsonl"}
+    assert call("probe_dataset", output_dir="run", **paths)["splits"] == {"train": 10, "validation": 10}
+    run = Run(root / "run")
+    assert listed.places(run, run.config()) == [str(root / "data")]
+
+
 def gate_1(run: Run) -> list[str]:
     return [check.detail for check in gates.steps(gates.view(run))[0].checks if not check.ok]
 

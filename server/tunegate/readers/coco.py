@@ -22,6 +22,7 @@ from typing import Any
 
 from .coco_images import Lookup, Places
 from .json_stream import elements
+from .numbers import as_number, whole
 from .refusal import Refusal
 from .splits import split_of
 from .tree import Listing, relative, spread, walk
@@ -56,6 +57,7 @@ class AnnotationFile:
     outlines: Counter[str] = field(default_factory=Counter)
     crowds: int = 0
     stray: int = 0
+    repeated: list[str] = field(default_factory=list)  # file names of images whose id another image has
     total: int = 0
 
     def sampled(self) -> list[int | str]:
@@ -122,7 +124,7 @@ class Coco:
         objects = {
             "bbox": [_numbers(item.get("bbox")) for item in items],
             "category": [self._index(item) for item in items],
-            "area": [_number(item.get("area")) for item in items],
+            "area": [as_number(item.get("area")) for item in items],
             "iscrowd": [_flag(item.get("iscrowd")) for item in items],
             "segmentation": [item.get("segmentation") for item in items],
         }
@@ -228,17 +230,18 @@ def _read(path: Path, sample: int | None) -> AnnotationFile:
 
 
 def as_id(value: Any) -> int | str | None:
-    """An id as the whole number that it is or spells ("17"), else as its text; None for what is no id."""
+    """An id as the whole number that it is or spells (17, 17.0, "17", "0017"), else as its text; None for no id."""
     if isinstance(value, str):
-        return int(value) if value.isdecimal() and str(int(value)) == value else value
-    return value if type(value) is int else None
+        return int(value) if value.isdecimal() else value
+    return whole(value)
 
 
 def _take_image(found: AnnotationFile, item: dict[str, Any]) -> None:
     number, name = as_id(item.get("id")), item.get("file_name")
     if number is not None and isinstance(name, str) and len(found.images) < MAX_IMAGES:
-        size = [value if type(value) is int else None for value in (item.get("width"), item.get("height"))]
-        found.images[number] = (name, *size)
+        if number in found.images:
+            found.repeated.append(name)
+        found.images[number] = (name, whole(item.get("width")), whole(item.get("height")))
 
 
 def _take_category(found: AnnotationFile, item: dict[str, Any]) -> None:
@@ -301,6 +304,17 @@ def _remarks(one: AnnotationFile, split: str) -> list[str]:
     found = []
     if empty := len(one.images.keys() - one.annotated):
         found.append(f"split {split!r}: {empty} of {len(one.images)} images have no annotation")
+    if one.repeated:
+        found.append(
+            f"split {split!r}: {len(one.repeated)} images have the id of another one, and the last of them is used: "
+            f"{', '.join(one.repeated[:3])}"
+        )
+    names = Counter(name for name, *_ in one.images.values())
+    if twice := [name for name, count in names.items() if count > 1]:
+        found.append(
+            f"split {split!r}: {len(twice)} images are listed under several ids, each with the objects of its own id "
+            f"alone: {', '.join(twice[:3])}"
+        )
     if one.stray:
         found.append(f"split {split!r}: annotations of {one.stray} images that the file does not list are not used")
     if unknown := sum(count for key, count in one.classes.items() if key not in one.names):
@@ -319,11 +333,7 @@ def _remarks(one: AnnotationFile, split: str) -> list[str]:
 
 def _numbers(values: Any) -> list[float | None]:
     """A box as it is stored, [] for what is no list; None for what is no number in it."""
-    return [_number(value) for value in values] if isinstance(values, list) else []
-
-
-def _number(value: Any) -> float | None:
-    return float(value) if isinstance(value, (int, float)) and not isinstance(value, bool) else None
+    return [as_number(value) for value in values] if isinstance(values, list) else []
 
 
 def _flag(value: Any) -> int:

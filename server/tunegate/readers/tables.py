@@ -30,6 +30,8 @@ from .splits import doubts, of_tables
 from .tree import Listing, below, entries, inside, relative, walk
 
 SUFFIXES = {".parquet": "parquet", ".jsonl": "jsonl", ".csv": "csv", ".tsv": "csv", ".arrow": "arrow"}
+# Columns of a row's images, in their order; each holds one image or a list of them
+IMAGE_COLUMNS = ("image", *(f"image_{number}" for number in range(2, 9)))
 MAX_LINE = 8_000_000  # bytes of one row of JSON, characters of one cell of CSV: long conversations are megabytes
 TABLES_OF_TEXT = (".csv", ".tsv", ".jsonl")  # endings of files of text
 SEPARATORS = ",;\t|"
@@ -87,7 +89,7 @@ def _files(path: Path, kind: str) -> Files:
         return _saved(path)
     if path.is_file():
         return Files(path.parent, {"train": [path]})
-    endings = tuple(end for end in SUFFIXES if SUFFIXES[end] == kind) or (f".{kind}",)  # .tar is no table by itself
+    endings = tuple(end for end in SUFFIXES if SUFFIXES[end] == kind) or (f".{kind}",)
     names = sorted(relative(found, path) for found in walk(path, path, endings))
     if not names:
         message = f"local_dataset_path = {str(path)!r} has no .{kind} file: check local_dataset_format"

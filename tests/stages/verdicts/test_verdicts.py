@@ -472,6 +472,7 @@ def test_prepare_reads_the_rows_that_the_probe_counted(run, probed, wrong):
         ({"classes": {"a": 50}}, "class 'b' of split '{}' vanished: the probe counted 50, prepare read none"),
         ({"classes": {"a": 50, "b": 40}}, "class 'b' of split '{}': the probe counted 50, prepare read 40"),
         ({"classes": {"a": 50, "b": 90}}, "class 'b' of split '{}': the probe counted 50, prepare read 90"),
+        ({"classes": {"a": 50, "b": 50, "c": 1}}, "class 'c' of split '{}': the probe counted none, prepare read 1"),
         (
             {"classes": {"a": 50, "b": 50}, "classes_left_out": {"b": {"no label": 50}}},
             "class 'b' of split '{}' vanished: all 50 are left out (50 no label)",
@@ -481,7 +482,7 @@ def test_prepare_reads_the_rows_that_the_probe_counted(run, probed, wrong):
 def test_prepare_reads_every_class_that_the_probe_counted(run, split, part, wrong):
     parts = {"train": counted(8), "eval": counted(4, split="test")}
     parts["train" if split == "train" else "eval"].update(part)
-    counts = {split: {"counts": {"a": 50, "b": 50}, "complete": True}}
+    counts = {split: {"counts": {"a": 50, "b": 50}, "complete": True, "whole_list": True}}
     found = prepared(run, parts, {"splits": {}, "class_counts": counts}, eval_split="test")
     assert not found.passed and wrong.format(split) in found.problems[0]
 

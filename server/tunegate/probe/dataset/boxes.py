@@ -12,13 +12,13 @@ Values of which none exceeds 1 are shares of the image (normalized), where any e
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from tunegate.errors import ToolFailure
 from tunegate.probe.dataset.columns import dig
+from tunegate.readers.numbers import four
 
 BOX_FORMATS = ("xywh", "xyxy", "cxcywh")
 MAX_BROKEN = 0.02  # boxes that may break the right format: annotators do reach past the edge
@@ -103,12 +103,6 @@ def _collect(rows: list[dict[str, Any]], columns: dict[str, str]) -> tuple[list[
             else:
                 found.append((numbers, width, height))
     return found, counts
-
-
-def four(box: Any) -> Box | None:
-    if not isinstance(box, (list, tuple)) or len(box) != 4 or not all(type(n) in (int, float) for n in box):
-        return None
-    return tuple(map(float, box)) if all(map(math.isfinite, box)) else None
 
 
 def _image_size(row: dict[str, Any], column: str) -> tuple[float | None, float | None]:

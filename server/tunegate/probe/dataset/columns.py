@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -10,6 +11,8 @@ from typing import Any, Literal
 from tunegate.readers.tree import EXTENSIONS
 
 FeatureKind = Literal["image", "class", "int", "float", "string", "bool", "list", "struct", "array", "audio", "other"]
+AS_TEXT = "a list as text"  # what a column of JSON text is called
+_BRACKETS = re.compile(r"\s*(\[.*\]|\{.*\})\s*", re.S)
 MAX_DEPTH = 8  # of nested types; what lies deeper is `other`
 MAX_FIELDS = 100
 _KINDS: dict[str, FeatureKind] = {"Image": "image", "Audio": "audio"}
@@ -124,6 +127,8 @@ def value_feature(values: list[Any], depth: int = 0) -> Feature:
         return struct_of({name: value_feature([value.get(name) for value in present], depth + 1) for name in names})
     if all(isinstance(value, str) and value.lower().endswith(EXTENSIONS) for value in present):
         return Feature("image", "path of an image")
+    if all(isinstance(value, str) and _BRACKETS.fullmatch(value) for value in present):
+        return Feature("string", AS_TEXT)
     if all(isinstance(value, bool) for value in present):
         return Feature("bool", "bool")
     return _scalar(present)

@@ -7,11 +7,12 @@ from typing import Any
 
 from tunegate import tasks
 from tunegate.errors import ToolFailure
-from tunegate.probe.dataset.columns import Feature, at_path, describe, paths
-from tunegate.tasks.columns import DEPTH_NAMES, MASK_NAMES, PANOPTIC_NAMES, Form, Role
+from tunegate.probe.dataset.columns import AS_TEXT, Feature, at_path, describe, paths
+from tunegate.tasks.columns import BBOX, DEPTH_NAMES, MASK_NAMES, PANOPTIC_NAMES, Form, Role
 
 # The role that takes whichever image column is left, so image columns with one of these names are not it.
 _NOT_THE_IMAGE = frozenset((*MASK_NAMES, *DEPTH_NAMES, *PANOPTIC_NAMES))
+_PARTS = frozenset(("prompt", "completion", "chosen", "rejected"))  # turns, but no whole conversation
 _ROLE_KEYS = ({"role", "content"}, {"from", "value"})
 
 
@@ -153,7 +154,8 @@ def _by_name(role: str, wanted: Role, fitting: list[str], named: list[str], take
         return None
     if beside or named:
         return (beside or named)[0]
-    return fitting[0] if wanted.by_type and len(fitting) == 1 else None
+    alone = wanted.by_type and len(fitting) == 1 and _leaf(fitting[0]) not in _PARTS
+    return fitting[0] if alone else None
 
 
 def _declares(wanted: Role, found: Feature) -> bool:
@@ -242,6 +244,8 @@ def _no_form(
 def _hint(key: str, features: dict[str, Feature]) -> str:
     """What the columns are instead, where that is plain; changing it is for the user to decide."""
     names = {name.lower() for name in features}
+    if text := [name for name, found in features.items() if found.shown == AS_TEXT]:
+        return f"what {', '.join(map(repr, text[:5]))} hold are lists written as text: save the table as .jsonl or parquet, with lists in it"
     if "/" not in key and {"chosen", "rejected"} <= names and "dpo" not in tasks.TASKS[key].methods:
         return (
             f"it is preference data, and {key} is trained on answers alone, not on pairs: with the user's approval pass "
@@ -250,7 +254,8 @@ def _hint(key: str, features: dict[str, Feature]) -> str:
         )
     if "/" not in key and {"chosen", "rejected"} <= names:
         return "it is preference data, which training_method = 'dpo' reads: another method is for the user to decide"
-    if {"xmin", "ymin", "xmax", "ymax"} <= names:
+    flat = [found for name, found in features.items() if name.lower() in BBOX.aliases and found.item is not None]
+    if {"xmin", "ymin", "xmax", "ymax"} <= names or any(found.item.kind in ("int", "float") for found in flat):
         return "it has one row for each box: group the rows by image, or convert it to COCO; that is for the user to decide"
     if key.startswith("text-generation/") and names & {"messages", "completion", "text"}:
         return "it is data for supervised training: another method is for the user to decide"

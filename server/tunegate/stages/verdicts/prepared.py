@@ -95,6 +95,12 @@ def _classes(found: Reconciled, split: str, counts: dict[str, Any], probed: dict
             wrong.append(f"class {name!r} of split {split!r}: the probe counted {expected}, prepare read {seen}")
         elif sum(why.values()) == seen and not set(why) <= set(BY_DESIGN):
             wrong.append(f"class {name!r} of split {split!r} vanished: all {seen} are left out ({_listed(why)})")
+    counted = probed.get("counts") or {}
+    if counted and probed.get("complete") and probed.get("whole_list"):
+        new = [name for name in read if name not in counted and read[name]]
+        wrong += [
+            f"class {name!r} of split {split!r}: the probe counted none, prepare read {read[name]}" for name in new
+        ]
     found.problems += wrong[:MAX_SHOWN]
     if len(wrong) > MAX_SHOWN:
         found.problems.append(f"the same holds for {len(wrong) - MAX_SHOWN} more classes of split {split!r}")
