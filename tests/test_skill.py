@@ -65,6 +65,8 @@ FILES = {  # of a run and of its skill; each is looked for in the package's or t
     "tests/",
     "meta/",
     "meta/recipe.md",
+    "meta/dataset-manifest.json",
+    "harness/dataset.json",
     "logs/",
     "data/",
     "checkpoints/",

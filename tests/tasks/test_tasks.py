@@ -6,7 +6,9 @@ from typing import get_args
 import pytest
 
 from tunegate import config, tasks
+from tunegate.errors import ToolFailure
 from tunegate.paths import data_dir
+from tunegate.tasks.methods import check_method
 
 
 def test_the_tables_know_the_same_tasks():
@@ -26,3 +28,11 @@ def test_a_task_has_a_scaffold_and_a_test_of_it(name):
     assert found >= {*scripts, "defaults"}, f"scaffolds/{name} lacks {', '.join({*scripts, 'defaults'} - found)}"
     test = f"tests/scaffolds/test_{name.replace('-', '_')}.py"
     assert (Path(__file__).parents[2] / test).is_file(), f"{test} is not there"
+
+
+def test_pairs_about_images_are_refused_with_the_way_out():
+    with pytest.raises(ToolFailure, match="trained with lora or full.*'chosen' as the answer") as caught:
+        check_method("image-text-to-text", "dpo")
+    assert caught.value.code == "out_of_scope"
+    with pytest.raises(ToolFailure, match="trained with full in this version$"):
+        check_method("object-detection", "dpo")
