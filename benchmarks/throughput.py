@@ -28,7 +28,10 @@ from pathlib import Path
 import yaml
 
 from tunegate.config import RunConfig
-from tunegate.project import render
+from tunegate.probe.dataset.local import read_local
+from tunegate.probe.dataset.manifest import manifest_of
+from tunegate.project import listed, render
+from tunegate.readers import manifest
 
 STAGE = Path(__file__).with_name("throughput_stage.py").resolve()
 # name -> what the run's config says; copies: how often the 192 rows are repeated, so that an epoch is long enough
@@ -109,11 +112,19 @@ def _project(path: Path, assets: Path, config: dict, gpus: int) -> Path:
         "train_split": "train", "local_dataset_path": str(assets / "dataset"), "local_dataset_format": "parquet", **config,
     }  # fmt: skip
     filled = render.with_defaults(RunConfig.model_validate(values), {})
-    for name, text in render.render_files(filled, {}).items():
+    for name, text in {**render.render_files(filled, {}), listed.IN_PROJECT: _manifest(filled)}.items():
         (path / name).parent.mkdir(exist_ok=True)
         (path / name).write_text(text)
     (path / "config.yaml").write_text(yaml.safe_dump({**filled.model_dump(), "model_id": str(assets / "model")}))
     return path
+
+
+def _manifest(config: RunConfig) -> str:
+    """What probe_dataset would write down of the dataset, which is not judged here."""
+    path = Path(config.local_dataset_path).resolve()
+    table = read_local(path, config.local_dataset_format, config.task)
+    facts = {"splits": table.splits, "rows_partial": False, "class_counts": {}, "class_names": config.class_names}
+    return manifest.text_of(manifest_of(table, {"source": "local", "local_path": str(path)}, facts))
 
 
 def _environment(project: Path, turn: Path | None = None) -> dict[str, str]:

@@ -11,7 +11,9 @@ from typing import Any
 from tunegate import evidence, stages
 from tunegate.config import RunConfig
 from tunegate.evidence import ledger, seal
+from tunegate.project import listed
 from tunegate.project.render import HEADER
+from tunegate.readers import manifest
 from tunegate.recipe.slots import SLOTS
 from tunegate.rundir import Run, atomic_write, hash_files
 from tunegate.stage_table import HARNESS, MODULES
@@ -64,7 +66,7 @@ FACTS: dict[str, dict[str, Any]] = {
         "packages": {"torch": "2.13.0+cpu", "transformers": "5.23.0"},
     },
     "stages/check_api": {"passed": True},
-    "stages/prepare": {"passed": True, "seconds": 1.0},
+    "stages/prepare": {"passed": True, "seconds": 1.0, "page": "reports/data.html", "drawn_with": {"image_size": None}},
     "stages/smoke": {"passed": True, "loss": 2.3, "grad_norm": 1.0, "seconds": 2.0},
     "stages/baseline": {
         "passed": True,
@@ -102,6 +104,13 @@ PUSHABLE = {  # the files of a finished run that belong in its repository, and t
 }
 
 
+MANIFEST = {  # of the viewer, which knows no files
+    **{"version": 1, "source": "hub", "format": "viewer", "dataset_id": "org/d", "revision": SHA, "config": None},
+    **{"rows": {"train": 1000}, "rows_partial": False, "classes": {}, "class_names": [], "columns": {}, "left_out": []},
+    "layout": None,
+}
+
+
 def write(run: Run, name: str, facts: dict[str, Any], config: RunConfig = CONFIG, **kwargs: Any) -> None:
     made = evidence.make(run, name, facts, config=config, **kwargs)
     ledger.append(run, evidence.KINDS[name].tool, {}, "ok", evidence.write(run, made))
@@ -119,12 +128,13 @@ def build(
     facts: instead of some of FACTS. files: what lies in the run; each stage has made what its row of the table says, and
     the project was rendered with what is left at the top.
     """
-    put(run, {"train.py": HEADER, **(files or {})})
+    put(run, {"train.py": HEADER, listed.PATH: manifest.text_of(MANIFEST), **(files or {})})
     run.save_config(config)
     own = {"project": project(run), "stages/check_api": {"passed": True, "checked": hash_files(run.path, MODULES)}}
     for name, found in (FACTS | own | dict(facts or {})).items():
         stage = stages.STAGES.get(name.removeprefix("stages/"))
-        write(run, name, found, config, files=hash_files(run.path, stage.makes) if stage else None)
+        made = stage.makes if stage else (listed.PATH,) if name == "dataset" else ()
+        write(run, name, found, config, files=hash_files(run.path, made))
         if name == until:
             break
     return run

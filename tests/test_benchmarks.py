@@ -26,7 +26,7 @@ from tunegate import tasks
 from tunegate.rundir import Run
 
 BENCHMARKS = Path(__file__).resolve().parents[1] / "benchmarks"
-ON_THE_SERVER = ("server", "probe", "build", "kills", "gpu_path", "reference_pipelines", "throughput")
+ON_THE_SERVER = ("server", "probe", "local_data", "build", "kills", "gpu_path", "reference_pipelines", "throughput")
 OF_VIEW = {  # functions of throughput_stage.py that import from a project -> its task
     "classification": "image-classification",
     "segmentation": "semantic-segmentation",
@@ -165,6 +165,15 @@ def test_what_probing_a_model_costs(stage_python):
     said = benchmark("probe", "--only", "135M", "--rounds", 1, "--defaults", 3, env=env)
     ratio(r"^135M .*?(\d+e-\d+)", said)
     ratio(r"^\d of 3 told right \(([\d.]+) %\)", said)
+
+
+@pytest.mark.slow
+def test_what_reading_local_data_costs(stage_python, tmp_path):
+    env = {"TUNEGATE_STAGE_PYTHON": stage_python}
+    said = benchmark("local_data", tmp_path / "data", "--images", 300, "--megabytes", 1, env=env)
+    for kind in ("imagefolder", "coco"):
+        ratio(rf"^{kind}: plain .* ratios ([\d.]+) ", said)
+        ratio(rf"^{kind}: plain .* ratios [\d.]+ ([\d.]+) ", said)
 
 
 def test_an_image_built_by_the_server_beside_one_built_by_hand(tmp_path, monkeypatch):

@@ -172,6 +172,13 @@ def test_preflight_names_the_gpus(run):
     assert gates.preflight(gates.view(run))["hardware"] == "2x NVIDIA H100 (compute capability 9.0)"
 
 
+def test_preflight_says_where_the_data_can_be_seen_and_what_changed_since(run):
+    page = str(run.path / "reports/data.html")
+    assert gates.preflight(gates.view(run))["data"] == f"{page}: to be looked at"
+    run.save_config(run.config().model_copy(update={"image_size": 96}))
+    assert gates.preflight(gates.view(run))["data"] == f"{page} (drawn with image_size None): to be looked at"
+
+
 def test_a_blank_preflight_field_keeps_gate_4_closed(run):
     run.save_config(CONFIG.model_copy(update={"hf_model_repo": None}))
     view = gates.view(run)

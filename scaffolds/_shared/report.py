@@ -19,8 +19,6 @@ Every number is read from what the other scripts wrote: reports/*_results.json, 
 config.yaml.
 """
 
-import base64
-import html
 import io
 import json
 import textwrap
@@ -31,6 +29,7 @@ from matplotlib.backends.backend_pdf import PdfPages
 from PIL import Image
 
 from harness import RENDERED
+from harness.html_page import BLUE, GRAY, INK, RED, bullets, picture, table, text, whole
 from harness.project import LOGS, REPORTS, load_config, load_meta
 
 matplotlib.use("Agg")  # no window
@@ -49,7 +48,6 @@ KINDS = {
 LEFT_OUT = ("notes", "research_sources", "class_names", "output_dir", "column_map", "training_arguments")
 SAMPLE_WIDTH = 720  # pixels, at most, of an embedded picture
 MOST, TALLEST = 4.2, 2.7  # inches of height on a PDF page: of a figure, of a sample
-INK, GRAY, BLUE, RED = "#1b1f24", "#6b7280", "#2563eb", "#b45309"
 
 
 def main():
@@ -340,17 +338,8 @@ def number_text(value):
     return "–" if value is None else f"{value:.4f}" if isinstance(value, float) else f"{value:,}"
 
 
-def cells(values, tag="td"):
-    return "<tr>" + "".join(f"<{tag}>{html.escape(str(value))}</{tag}>" for value in values) + "</tr>"
-
-
-def table(head, rows):
-    """rows of cells, below a row of titles where there are any."""
-    return "<table>" + (cells(head, "th") if head else "") + "".join(cells(row) for row in rows) + "</table>"
-
-
 def as_html(report):
-    text, (big, small) = html.escape, headline(report)
+    big, small = headline(report)
     parts = [
         f"<h1>{text(report['title'])}</h1>",
         f"<p class=big>{text(big)}</p><p class=small>{text(small)}</p>",
@@ -359,9 +348,7 @@ def as_html(report):
             ("", METRIC, "95 % interval"),
             [(name, f"{value:.4f}", interval_text(interval)) for name, value, interval in report["scores"]],
         ),
-        "<h2>Read this with the numbers</h2><ul>"
-        + "".join(f"<li>{text(one)}</li>" for one in report["caveats"])
-        + "</ul>",
+        "<h2>Read this with the numbers</h2>" + bullets(report["caveats"]),
         "<h2>What was trained</h2>" + table((), report["about"]),
     ]
     if report["curves"]:
@@ -385,41 +372,12 @@ def as_html(report):
         ]
         parts.append("<h2>What was consulted</h2><ul>" + "".join(f"<li>{link}</li>" for link in links) + "</ul>")
     if report["notes"]:
-        parts.append("<h2>Notes</h2><ul>" + "".join(f"<li>{text(note)}</li>" for note in report["notes"]) + "</ul>")
-    return (
-        "<!doctype html>\n<html lang=en><head><meta charset=utf-8>"
-        f"<title>{text(report['title'])}</title>\n<style>{STYLE}</style></head>\n<body>\n"
-        + "\n".join(parts)
-        + "\n</body></html>\n"
-    )
-
-
-STYLE = f"""
-body {{ font: 15px/1.5 system-ui, sans-serif; color: {INK}; max-width: 860px; margin: 2.5rem auto; padding: 0 1.2rem }}
-h1 {{ font-size: 1.5rem; overflow-wrap: anywhere }}
-h2 {{ font-size: 1.1rem; margin-top: 2.2rem }}
-.big {{ font-size: 2.3rem; font-weight: 600; color: {BLUE}; margin: .6rem 0 0 }}
-.small {{ color: {GRAY}; margin: 0 0 1rem }}
-table {{ border-collapse: collapse; margin: .6rem 0; font-size: .9rem }}
-td, th {{ text-align: left; padding: .25rem .9rem .25rem 0; border-bottom: 1px solid #e5e7eb }}
-td, th {{ overflow-wrap: anywhere; vertical-align: top }}
-td:first-child {{ color: {GRAY}; min-width: 9rem }}
-img {{ max-width: 100% }}
-.pair img {{ width: 100% }}
-.pair {{ display: grid; grid-template-columns: 1fr 1fr; gap: 1rem; margin: 1rem 0; align-items: start }}
-pre {{ white-space: pre-wrap; overflow-wrap: anywhere; background: #f3f4f6 }}
-pre {{ padding: .7rem; margin: 0; font-size: .85rem }}
-a {{ color: {BLUE}; overflow-wrap: anywhere }}
-@media print {{ h2 {{ break-after: avoid }} .pair {{ break-inside: avoid }} }}
-"""
-
-
-def picture(content, kind, alternative):
-    return f'<img alt="{alternative}" src="data:image/{kind};base64,{base64.b64encode(content).decode()}">'
+        parts.append("<h2>Notes</h2>" + bullets(report["notes"]))
+    return whole(report["title"], parts)
 
 
 def sample_html(one):
-    return f"<pre>{html.escape(one)}</pre>" if isinstance(one, str) else picture(one, "jpeg", "sample")
+    return f"<pre>{text(one)}</pre>" if isinstance(one, str) else picture(one, "jpeg", "sample")
 
 
 def as_pdf(report):

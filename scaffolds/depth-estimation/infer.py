@@ -18,16 +18,14 @@ python infer.py
 
 import numpy as np
 import torch
-from matplotlib import colormaps
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image
 
 from data import meters
 from harness import captions, samples
+from harness.depth_colors import colored, scaled
 from harness.project import find_device, load_config, load_split, tuned_folder
 from model import load_tuned, load_tuned_processor
 from run_eval import errors, predict
-
-COLORS = colormaps["turbo_r"]  # near is red
 
 
 def main():
@@ -62,31 +60,6 @@ def main():
         )
 
     samples.write(load_split("eval"), answer)
-
-
-def colored(depth, near, far):
-    """Meters (height, width) -> (height, width, 3) uint8; black where nothing is known."""
-    shares = np.clip((depth - near) / max(far - near, 1e-6), 0, 1)
-    return np.where(depth[..., None] > 0, (COLORS(shares)[..., :3] * 255).astype(np.uint8), 0).astype(np.uint8)
-
-
-def scaled(picture, near, far):
-    """The picture above a bar of the colors, with the meters of its ends and of its middle."""
-    size = max(12, picture.width // 40)
-    canvas = Image.new("RGB", (picture.width, picture.height + 3 * size), "white")
-    canvas.paste(picture)
-    bar = colored(np.linspace(max(near, 1e-6), far, picture.width)[None].repeat(size, 0), near, far)
-    canvas.paste(Image.fromarray(bar), (0, picture.height + size // 3))
-    draw, font = ImageDraw.Draw(canvas), ImageFont.load_default(size)
-    for share, anchor in ((0, "la"), (0.5, "ma"), (1, "ra")):
-        draw.text(
-            (share * (picture.width - 1), picture.height + 1.5 * size),
-            f"{near + share * (far - near):.2f} m",
-            fill="black",
-            font=font,
-            anchor=anchor,
-        )
-    return canvas
 
 
 if __name__ == "__main__":

@@ -87,10 +87,11 @@ def tidy(row, scale):
 
 
 def turned_with(image, cell):
-    """The stored depth (height, width), as it is stored, on the upright image: a picture,
+    """The stored depth (height, width), as it is stored, on the upright image: a picture or a .npy file,
     or an array that lies as the image is stored."""
     if isinstance(cell, dict):
-        return np.squeeze(np.asarray(pictures.beside(image, pictures.opened(cell)), np.float64))
+        picture = from_npy(cell) if (cell["path"] or "").lower().endswith(".npy") else pictures.opened(cell)
+        return np.squeeze(np.asarray(pictures.beside(image, picture), np.float64))
     depth, (width, height, turn) = np.squeeze(np.asarray(cell, np.float64)), pictures.turn_of(image)
     if (
         turn is None
@@ -100,6 +101,12 @@ def turned_with(image, cell):
     ):
         return depth
     return np.asarray(Pillow.fromarray(depth.astype(np.float32)).transpose(turn), np.float64)
+
+
+def from_npy(cell):
+    """A .npy file of numbers as a picture."""
+    file = io.BytesIO(cell["bytes"]) if cell["bytes"] else cell["path"]
+    return Pillow.fromarray(np.squeeze(np.load(file, allow_pickle=False)).astype(np.float32))
 
 
 def finished(dataset, chosen):

@@ -22,23 +22,21 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 
-import pyarrow
-import pyarrow.parquet
-from datasets import ClassLabel, Dataset, Features, Image, Value, concatenate_datasets, load_dataset
+from datasets import ClassLabel, Dataset, Features, Image, Value, load_dataset
 from datasets.exceptions import DatasetGenerationError
 
 from harness import pictures
 from harness.features import as_feature, object_features, panoptic_features
+from harness.local_tables import of_files, of_saved
 from harness.outlines import as_rle
 from harness.project import ROOT
 from harness.readers import captions, coco, image_folder, manifest, pairs, tables, types, voc, webdataset, yolo
-from harness.readers.conversations import IMAGE_COLUMNS
 from harness.readers.refusal import Refusal
+from harness.readers.tables import IMAGE_COLUMNS
 
 MANIFEST = ROOT / "harness" / manifest.FILE
 DOWNLOADS = ROOT / ".cache/dataset"
 PICTURES = (*IMAGE_COLUMNS, "mask", "depth_map")  # columns of a table that may hold paths
-TEXT = tables.TEXT
 THREADS = 8  # of downloads
 OF_HUB = ("dataset_id", "revision", "config")  # of the manifest
 
@@ -54,6 +52,8 @@ def load(cfg, wanted):
         root = downloaded(cfg, found, wanted) if found["source"] == "hub" else unchanged(cfg, found)
         for sentence in found["left_out"]:
             print(sentence)
+        if "evaluation" in found:
+            return of_two(found, root, cfg)
         splits = READERS[found["layout"]["kind"]](found, root, wanted, cfg)
         return {split: splits[split]() if split in wanted else None for split in found["layout"]["splits"]}
     except Refusal as refusal:
@@ -62,6 +62,16 @@ def load(cfg, wanted):
         if isinstance(error.__cause__, Refusal):
             raise SystemExit(str(error.__cause__)) from None
         raise
+
+
+def of_two(found, root, cfg):
+    """The split that is trained on, and that of a second dataset, which is measured on."""
+    part, taken = found["evaluation"], found["taken"]
+    parts = {"train": (found, root), "validation": (part, unchanged(cfg, part, "local_eval_path"))}
+    read = {
+        split: READERS[one["layout"]["kind"]](one, place, [taken[split]], cfg) for split, (one, place) in parts.items()
+    }
+    return {split: made[taken[split]]() for split, made in read.items()}
 
 
 def load_manifest(cfg):
@@ -77,6 +87,13 @@ def load_manifest(cfg):
                 f"local_dataset_format = {kind!r}, and harness/{manifest.FILE} is of {found['format']!r}: "
                 "probe it again"
             )
+    if bool(cfg.get("local_eval_path")) != ("evaluation" in found):
+        said = (
+            "another dataset to measure on than"
+            if cfg.get("local_eval_path")
+            else "a local_eval_path, which is not in"
+        )
+        raise SystemExit(f"harness/{manifest.FILE} has {said} config.yaml: probe it again")
     for key, value in of_config.items():
         if found[key] != value:
             raise SystemExit(
@@ -86,11 +103,11 @@ def load_manifest(cfg):
     return found
 
 
-def unchanged(cfg, found):
+def unchanged(cfg, found, key="local_dataset_path"):
     """The folder that the manifest's paths start from, if every file in it is as probe_dataset read it."""
-    path = Path(cfg["local_dataset_path"]).expanduser()
+    path = Path(cfg[key]).expanduser()
     if not path.exists():
-        raise SystemExit(f"local_dataset_path = {str(path)!r} does not exist here")
+        raise SystemExit(f"{key} = {str(path)!r} does not exist here")
     root = manifest.root_of(found, path.resolve())
     if changes := manifest.changes(found, root, manifest.content_hash):
         raise SystemExit(f"{manifest.CHANGED} ({'; '.join(changes)}, in {root})")
@@ -263,91 +280,19 @@ def panoptic_row(row, features):
 def read_rows(found, root, wanted, cfg):
     listed = tables.Files.listed(found["layout"], root)
     if listed.saved:
-        return {split: partial(of_saved, files) for split, files in listed.splits.items()}
+        return {split: partial(of_saved, listed, split) for split in listed.splits}
     kinds = found["layout"]["types"]
     if kinds is None:  # of the Hub: the probe has read the first rows alone
-        text = [file for split in wanted for file in listed.splits.get(split, []) if file.suffix.lower() in TEXT]
+        text = [
+            file
+            for split in wanted
+            for file in listed.splits.get(split, [])
+            if file.suffix.lower() in tables.TABLES_OF_TEXT
+        ]
         kinds = types.of_rows(row for file in text for row in tables.rows_of(file))
     images = [cfg["column_map"].get(name, name) for name in PICTURES]
     given = {"root": root, "images": images, "kinds": kinds, "hashes": found.get("contents", {})}
     return {split: partial(of_files, files, **given) for split, files in listed.splits.items()}
-
-
-def of_files(files, root, images, kinds, hashes):
-    suffix = files[0].suffix.lower()
-    if suffix in TEXT:
-        return of_text(files, root, images, kinds, hashes)
-    return of_typed({".parquet": "parquet", ".arrow": "arrow"}.get(suffix, "json"), files, root, images)
-
-
-def of_saved(files):
-    """The files that save_to_disk wrote, as they lie there: nothing of them is copied."""
-    return concatenate_datasets([Dataset.from_file(str(file)) for file in files])
-
-
-def of_text(files, root, images, kinds, hashes):
-    """Rows of csv and jsonl, with the probe's types. In a csv file all is text: a class `None` or 007 is a name."""
-    given = {"files": tuple(map(str, files)), "root": str(root), "kinds": kinds, "images": tuple(images)}
-    features = Features({name: as_feature(kind) for name, kind in kinds.items()})
-    stamps = tuple(hashes.items())  # of the cache: a file may change
-    return Dataset.from_generator(text_rows, features, gen_kwargs={**given, "stamps": stamps})
-
-
-def text_rows(files, root, kinds, images, stamps):
-    for file in map(Path, files):
-        for row in tables.rows_of(file):
-            row = {name: types.fitted(row.get(name), kind) for name, kind in kinds.items()}
-            yield row | {name: located(row[name], file, root) for name in images if is_path(row.get(name))}
-
-
-def is_path(cell):
-    return isinstance(cell, str) or isinstance(cell, list) and all(isinstance(one, str) for one in cell)
-
-
-def of_typed(builder, files, root, images):
-    """Files that say their own types. Text, or a list of texts, as images or masks is paths, relative to the file."""
-    features = declared(files[0]) if builder != "json" else None
-    load = partial(load_dataset, builder, split="train", features=features)
-    table = load(data_files=[str(file) for file in files])
-    paths = [name for name in images if name in table.features and is_text(table.features[name])]
-    if not paths:
-        return table
-    folders, parts = list(dict.fromkeys(file.parent for file in files)), []
-    for folder in folders:
-        here = [str(file) for file in files if file.parent == folder]
-        part = load(data_files=here) if len(folders) > 1 else table
-        for column in paths:
-            given = {"column": column, "file": here[0], "root": str(root)}
-            part = part.map(with_paths, input_columns=[column], fn_kwargs=given)
-        parts.append(part)
-    return concatenate_datasets(parts)
-
-
-def declared(file):
-    """The features of a parquet or an arrow file: of `datasets`' own where it wrote them down."""
-    if file.suffix.lower() == ".parquet":
-        return Features.from_arrow_schema(pyarrow.parquet.read_schema(file))
-    with pyarrow.memory_map(str(file)) as mapped:
-        try:
-            schema = pyarrow.ipc.open_stream(mapped).schema
-        except pyarrow.ArrowInvalid:
-            mapped.seek(0)
-            schema = pyarrow.ipc.open_file(mapped).schema
-    return Features.from_arrow_schema(schema)
-
-
-def is_text(feature):
-    return getattr(getattr(feature, "feature", feature), "dtype", None) in ("string", "large_string")
-
-
-def with_paths(cell, column, file, root):
-    return {column: located(cell, Path(file), root)}
-
-
-def located(cell, file, root):
-    if isinstance(cell, list):
-        return [located(one, file, root) for one in cell]
-    return str(tables.image_path(cell, file, Path(root))) if cell else cell
 
 
 # --- Tars

@@ -13,15 +13,17 @@
 # limitations under the License.
 """Outlines of objects as COCO writes them, as compressed run lengths."""
 
-from PIL import Image
 from pycocotools import mask as coco_mask
+
+from harness import pictures
 
 
 def as_rle(outline, image, width, height):
     """Polygons or run lengths -> {counts, size}; None where nothing is outlined.
 
-    width, height: of the picture that the outline was drawn on, as the file says; where it does not (None), the
-    image's own.
+    width, height: of the picture that the outline was drawn on, as the file says; where it does not (None), those of
+    the image as it is seen, or as it is stored where the outline only fits that. An image that cannot be read is left
+    out later, whole.
     """
     if isinstance(outline, dict):
         return run_lengths(outline)
@@ -29,9 +31,17 @@ def as_rle(outline, image, width, height):
     if not polygons:
         return None
     if width is None or height is None:
-        with Image.open(image) as opened:
-            width, height = opened.size
+        cell = {"bytes": None, "path": str(image)}
+        if not pictures.is_readable(cell):
+            return None
+        sizes = [pictures.opened(cell).size, pictures.stored(cell).size]
+        width, height = next((size for size in sizes if all(fits(polygon, size) for polygon in polygons)), sizes[0])
     return text_of(coco_mask.merge(coco_mask.frPyObjects(polygons, height, width)))
+
+
+def fits(polygon, size):
+    """Whether a polygon lies within a picture, but for two pixels."""
+    return max(polygon[::2]) <= size[0] + 2 and max(polygon[1::2]) <= size[1] + 2
 
 
 def as_polygons(outline):

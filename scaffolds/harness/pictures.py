@@ -28,6 +28,8 @@ TURNS = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
+# turned by these, width and height change places
+ON_ITS_SIDE = [TURNS[number] for number in (5, 6, 7, 8)]
 DEEP = ("I", "F")  # modes of more than 8 bits begin so: convert("RGB") would cut their values off at 255
 
 

@@ -27,6 +27,7 @@ import torch
 from PIL import Image
 
 from harness.fast_trainer import FastTrainer
+from harness.tiles import picture_of
 
 
 class PixelTrainer(FastTrainer):
@@ -102,6 +103,13 @@ class Scaling:
         pixels = pixels if self.order == [0, 1, 2] else pixels[:, self.order]
         self.offset, self.scale = self.offset.to(pixels.device), self.scale.to(pixels.device)
         return torch.addcmul(self.offset, pixels.float(), self.scale)
+
+    def picture(self, pixels):
+        """One image as the model takes it, or as bytes before that, (3, height, width): a PIL image to look at."""
+        if pixels.dtype != torch.uint8:
+            known = torch.where(self.scale[0] == 0, 1, self.scale[0])
+            pixels = ((pixels.float() - self.offset[0]) / known)[[self.order.index(channel) for channel in range(3)]]
+        return picture_of(pixels.float())
 
 
 def uniform(processor, color):

@@ -20,7 +20,7 @@ from collections import Counter
 
 from datasets import ClassLabel
 
-from harness import local_data, scoring
+from harness import data_page, local_data, scoring
 from harness.project import DATA, digest, write_json  # first: it sets up the environment
 from harness.readers.labels import class_of
 
@@ -177,6 +177,7 @@ def write(cfg, train, evaluation, **more):
     for name, key in (("dropped", "left_out"), ("objects_dropped", "objects_left_out")):  # of both splits together
         meta[name] = dict(sum((Counter(part[key]) for part in meta["read"].values() if part), Counter()))
     meta["seen_in_training"] = scoring.seen_in_training()  # evaluation rows that the training rows hold as well
+    data_page.write(cfg, meta)  # first: a row that no batch can be made of leaves data/ unfinished
     write_json(DATA / "meta.json", meta)
     print(
         f"{meta['n_train']} training and {meta['n_eval']} evaluation rows"

@@ -75,6 +75,7 @@ class CheckFailed(Exception):
 class Report:
     def __init__(self):
         self.checks, self.loss, self.grad_norm, self.memory = [], None, None, None
+        self.trained_parameters = self.parameters = None
 
     def add(self, name, ok, detail):
         self.checks.append({"name": name, "ok": bool(ok), "detail": detail})
@@ -111,6 +112,8 @@ def run(build_trainer, max_steps):
             "loss": _number(report.loss),
             "grad_norm": _number(report.grad_norm),
             "max_steps": max_steps,
+            "trained_parameters": report.trained_parameters,
+            "parameters": report.parameters,
             "memory": report.memory or memory.taken(),
             "seconds": round(time.monotonic() - began, 1),
         },
@@ -203,6 +206,8 @@ class FirstStep(TrainerCallback):
         self.of_rewards = self.patience > 0
         self.inputs, self.losses, self.unmasked, self.labels, self.finished = None, [], 0, 0, False
         trained = {name: parameter for name, parameter in trainer.model.named_parameters() if parameter.requires_grad}
+        report.trained_parameters = sum(parameter.numel() for parameter in trained.values())
+        report.parameters = sum(parameter.numel() for parameter in trainer.model.parameters())
         if not trained:
             report.add("parameters_changed", False, "no parameter requires a gradient: everything is frozen")
         self.before = {name: parameter.detach().to("cpu", copy=True) for name, parameter in trained.items()}

@@ -21,16 +21,25 @@ Where a conversation shows images elsewhere than before its first question, <ima
 places.
 """
 
-from datasets import Image, List
+from datasets import Features, Image, List, Value
 
 from data import PLACEHOLDER
 from harness import pictures, rows
 from harness.project import cpu_count, load_config
 from harness.readers import conversations
+from harness.readers.tables import IMAGE_COLUMNS
 
 # Reshape -> the column of which a row may have several, each of them right
 BESIDE = ("input", *conversations.BEFORE)  # columns beside the conversation that belong to it
 SEVERAL = {"question_answer_to_messages": "answer", "caption_to_messages": "caption"}
+FEATURES = Features(  # said, not guessed from the first rows: a column of which they have nothing could hold nothing
+    {
+        "images": List(Image(decode=False)),
+        "prompt": List({"role": Value("string"), "content": Value("string")}),
+        "answers": List(Value("string")),
+        "problem": Value("string"),
+    }
+)
 
 
 def main():
@@ -50,7 +59,7 @@ def as_task(dataset, cfg):
     """Columns images (still encoded), prompt [{role, content}] and answers [text];
     `problem` says why a row cannot be used."""
     reshape = cfg["column_reshape"]
-    shown, text = conversations.IMAGE_COLUMNS, conversations.COLUMNS[reshape]
+    shown, text = IMAGE_COLUMNS, conversations.COLUMNS[reshape]
     dataset = rows.renamed(dataset, cfg, ("image", *text), optional=(*BESIDE, *shown[1:]))
     for name in (shown := [name for name in shown if name in dataset.column_names]):
         encoded = Image(decode=False)
@@ -77,7 +86,10 @@ def as_task(dataset, cfg):
         return {"images": images, "prompt": prompt, "answers": answers, "problem": problem}
 
     return dataset.map(
-        tidy, remove_columns=dataset.column_names, num_proc=cpu_count() if len(dataset) > 2000 else None
+        tidy,
+        remove_columns=dataset.column_names,
+        features=FEATURES,
+        num_proc=cpu_count() if len(dataset) > 2000 else None,
     )
 
 

@@ -107,7 +107,7 @@ def in_pixels(row, image, paths, labels, cfg):
     for i, (box, category) in enumerate(objects):
         name, crowd = class_of(category, labels), i < len(crowds) and crowds[i]
         box = corners(box, cfg, *frame[:2]) if frame else None
-        box = clipped(on_upright(box, frame), width, height) if box else None
+        box = clipped(scaled(on_upright(box, frame), frame, (width, height)), width, height) if box else None
         why = (
             "of a crowd"
             if crowd
@@ -129,17 +129,16 @@ def in_pixels(row, image, paths, labels, cfg):
 
 def frame_of(row, cell, upright, boxes, cfg):
     """(width, height, turn) of the picture that the boxes were drawn on: the upright one, or the one that is stored
-    and how it is turned.
+    and how it is turned. It may have been larger or smaller than this one.
 
     The row's own width and height say which; without them, whether the boxes fit. None: they are of neither.
     """
     width, height, turn = pictures.turn_of(cell)
-    frames = [(*upright, None), (width, height, turn)]
-    if turn is None:
-        return frames[0]
+    frames = [(*upright, None), (width, height, turn)][: 1 if turn is None else 2]
     drawn = row.get("width"), row.get("height")
     if all(isinstance(side, int) and side > 0 for side in drawn):
-        return next((frame for frame in frames if pictures.same_shape(drawn, frame[:2])), None)
+        turns = [turn for *size, turn in frames if pictures.same_shape(drawn, size)]
+        return (*drawn, turns[0]) if turns else None
     return next((frame for frame in frames if all(fits(box, frame, cfg) for box in boxes)), frames[0])
 
 
@@ -148,6 +147,15 @@ def fits(box, frame, cfg):
     a wrong frame is not seen in shares."""
     ends = corners(box, cfg, *frame[:2])
     return ends is None or min(ends[:2]) >= -2 and ends[2] <= frame[0] + 2 and ends[3] <= frame[1] + 2
+
+
+def scaled(box, frame, upright):
+    """A box on the upright picture of the frame -> on this one, where they differ by more than a rounded side."""
+    width, height = frame[:2] if pictures.same_shape(frame[:2], upright) else frame[1::-1]
+    across, down = (ours / theirs for ours, theirs in zip(upright, (width, height), strict=False))
+    if max(abs(across - 1), abs(down - 1)) <= 0.02:
+        return box
+    return box[0] * across, box[1] * down, box[2] * across, box[3] * down
 
 
 def values(row, path):

@@ -74,6 +74,13 @@ class RunConfig(BaseModel):
     model_revision: str | None = key(None, description="commit SHA, resolved by probe_model", rests="model")
     dataset_id: RepoId | None = key(None, rests="dataset", said_in="probe_dataset", asks=True)
     local_dataset_path: str | None = key(None, rests="dataset", said_in="probe_dataset", asks=True)
+    local_eval_path: str | None = key(
+        None,
+        description="a second local dataset, which is measured on; null: a split of the one",
+        rests="dataset",
+        said_in="probe_dataset",
+        asks=True,
+    )
     local_dataset_format: LocalDatasetFormat = key("auto", rests="dataset", said_in="probe_dataset")
     dataset_revision: str | None = key(None, description="commit SHA, resolved by probe_dataset", rests="dataset")
     dataset_config: str | None = key(None, rests="dataset", said_in="probe_dataset")
@@ -240,6 +247,8 @@ class RunConfig(BaseModel):
     def _one_dataset(self) -> RunConfig:
         if self.dataset_id and self.local_dataset_path:
             raise ValueError("dataset_id and local_dataset_path are both set: keep exactly one")
+        if self.local_eval_path and not self.local_dataset_path:
+            raise ValueError("local_eval_path is set without local_dataset_path: set both, or neither")
         return self
 
     @property

@@ -20,6 +20,8 @@ from tunegate.project.render import HEADER
 from tunegate.recipe.slots import RecipeFacts, gate_problems
 from tunegate.rundir import Run, file_sha256, hash_files
 from tunegate.stage_table import MODULES
+from tunegate.stages import summary
+from tunegate.tasks import metrics
 
 NAMES = {1: "qualify", 2: "hardware", 3: "research", 4: "generate", 5: "train", 6: "publish"}
 
@@ -99,9 +101,11 @@ def _held(view: View, name: str, wrong: Callable[[dict], list[str]] = lambda fac
 
 def _summary(label: str, facts: dict[str, Any]) -> str:
     if label == "smoke":
-        return f"PASSED (loss {facts['loss']:.4g}, grad_norm {facts['grad_norm']:.4g})"
+        return f"PASSED (loss {facts['loss']:.4g}, grad_norm {facts['grad_norm']:.4g}{frozen(facts)})"
     if label in ("baseline", "eval"):
         said = f"; {facts['outcome']}" if facts.get("outcome") else ""
+        said += f"; {metrics.controls_sentence(facts['no_better_than'])}" if facts.get("no_better_than") else ""
+        said += f"; {facts['tries']} models of these data were measured" if facts.get("tries", 1) > 1 else ""
         return f"{facts['metric']} {facts[facts['metric']]:.4f} on {facts['n']} rows ({facts['kind']}){said}"
     if label == "test":
         return f"{facts['tests']} unit tests passed" + (
@@ -111,6 +115,14 @@ def _summary(label: str, facts: dict[str, Any]) -> str:
         said = "".join(f"; {sentence}" for sentence in facts.get("set_aside", []))
         return f"{facts['global_step']} steps, loss {facts.get('first_loss')} -> {facts.get('last_loss')}{said}"
     return "holds"
+
+
+def frozen(smoke: dict) -> str:
+    """What of a model that is trained in full does not train, where that is most of it; "" otherwise."""
+    trained, whole = smoke.get("trained_parameters"), smoke.get("parameters")
+    if not trained or trained >= whole / 2:
+        return ""
+    return f", {trained:,} of {whole:,} parameters are trained ({trained / whole:.2%}), the rest is frozen"
 
 
 def _keys(view: View, tool: str, *keys: str) -> Check:
@@ -124,7 +136,15 @@ def _verdict(facts: dict) -> list[str]:
 
 
 def _stage(facts: dict) -> list[str]:
+    if asks := unanswered(facts):
+        return [f"only the user can decide: {asks}. docker_run of this stage with confirm={asks!r}"]
     return [] if facts.get("passed") else facts.get("problems") or ["it did not pass"]
+
+
+def unanswered(facts: dict) -> str | None:
+    """What the user is asked about a stage that passed (a large loss of rows), and has not answered yet."""
+    asks = facts.get("asks") if facts.get("passed") else None
+    return asks if asks != facts.get("accepted") else None
 
 
 def _stages(view: View, step: int) -> list[Check]:
@@ -152,7 +172,8 @@ def _dataset_files(view: View) -> Check:
     prepared = view.facts("stages/prepare").get("passed") and not view.problems("stages/prepare")
     if prepared:
         return _check("dataset_files", Remedy("probe_dataset"), [], "prepared: data/ is what is trained on")
-    wrong = [f"the dataset changed since it was probed: {change}" for change in listed.changes(view.run, view.config)]
+    wrong = [] if view.problems("dataset") else listed.changes(view.run, view.config)
+    wrong = [f"the dataset changed since it was probed: {change}" for change in wrong]
     return _check("dataset_files", Remedy("probe_dataset"), wrong, "as they were probed", listed.PATH)
 
 
@@ -317,12 +338,25 @@ def preflight(view: View) -> dict[str, str]:
         "dataset_columns": ", ".join(f"{ours} <- {theirs}" for ours, theirs in config.column_map.items())
         if view.facts("dataset") and not view.problems("dataset")
         else "",
+        "rows": "" if view.problems("stages/prepare") else summary.kept(view.facts("stages/prepare")),
+        "data": _data_page(view),
         "push_to_hub": (config.hf_model_repo or "") if config.push_to_hub else "off (push_to_hub: false)",
         "monitoring": extras.monitoring(config),
         "image": registry.of(config).preflight(config, view.facts("image")),
         "hardware": hardware,
         "smoke": _summary("smoke", smoke) if passed else "",
     }
+
+
+def _data_page(view: View) -> str:
+    """Where the user sees the rows that will be trained on, and what has changed since they were drawn."""
+    facts = view.facts("stages/prepare")
+    if view.problems("stages/prepare") or not facts.get("page"):
+        return ""
+    drawn = facts.get("drawn_with", {}).items()
+    changed = [f"{key} {value}" for key, value in drawn if getattr(view.config, key, value) != value]
+    since = f" (drawn with {', '.join(changed)})" if changed else ""
+    return f"{view.run.path / facts['page']}{since}: to be looked at"
 
 
 def require(run: Run, number: int, tool: str) -> None:

@@ -59,11 +59,11 @@ def code(value: Any, limit: int = 300) -> str:
     return "`" + (printable(text, limit).replace("`", "'").replace("|", "¦") or " ") + "`"
 
 
-def sentence(note: str) -> str:
+def sentence(note: str, limit: int = 500) -> str:
     """A sentence of ours, in which a URL may stand: nothing in it makes a link, a tag or a new line."""
     for mark in "\\`[]<>|*":
         note = note.replace(mark, "\\" + mark)
-    return printable(note, 500)
+    return printable(note, limit)
 
 
 def printable(text: str, limit: int) -> str:

@@ -100,7 +100,7 @@ STAGES: dict[str, Stage] = {
     "prepare": Stage(
         ("prepare_data.py",),
         ("prepare_data.py", *MODULES),
-        DATA,
+        (*DATA, "reports/data.html", "reports/data.json"),
         ("build",),
         secrets=HUB_SECRETS,
         network=True,

@@ -52,7 +52,14 @@ def test_an_approval_becomes_a_note():
     arguments = {"output_dir": "run"}
     assert approvals.settle(granted, None, arguments) == [] and "approved" not in arguments
     assert approvals.settle(granted, WHAT, arguments) == [f"approved by the user: {WHAT}"]
-    assert arguments["approved"] == WHAT  # and with the arguments it gets into the ledger
+    assert (arguments["approved"], arguments["channel"]) == (WHAT, "elicitation")  # with them it gets into the ledger
+
+
+def test_what_an_agent_quotes_is_not_recorded_as_the_users_word():
+    quoted = approvals.ask(client(can_ask=False), lambda: WHAT, WHAT)
+    arguments = {}
+    said = approvals.settle(AcceptedElicitation(data=quoted), WHAT, arguments)
+    assert said == [f"{approvals.CONFIRMED}: {WHAT}"] and arguments["channel"] == "confirm"
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ from tunegate.publish import card
 EVAL, BASE = FACTS["stages/eval"], FACTS["stages/baseline"]
 
 
-def render(results=None, model=None, edited=None, **changes) -> str:
+def render(results=None, model=None, edited=None, remarks=(), **changes) -> str:
     return card.render(
         CONFIG.model_copy(update=changes),
         model or FACTS["model"],
@@ -17,6 +17,7 @@ def render(results=None, model=None, edited=None, **changes) -> str:
         FACTS["stages/train"],
         {"torch": "2.13.0+cpu", "transformers": "5.23.0", "unrelated": "1"},
         edited or [],
+        list(remarks),
     )
 
 
@@ -58,6 +59,14 @@ def test_what_was_set_aside_before_the_training_is_named(monkeypatch):
     said = "checkpoints/final was not trained by this run: set aside as checkpoints.old-1/final"
     monkeypatch.setitem(FACTS, "stages/train", {**FACTS["stages/train"], "set_aside": [said]})
     assert f" {said}." in render()
+
+
+def test_what_a_reader_must_know_stands_beside_the_numbers(monkeypatch):
+    text = render(remarks=["Not the only try: 1 other model <b>"])
+    results, training = text.split("## Training")
+    assert "Not the only try: 1 other model \\<b\\>" in results and "Not the only" not in training
+    worse = {**EVAL, "no_better_than": {"majority_class": 0.9}}
+    assert "control that sees no input: majority class 0.9000**" in render({"eval": worse, "baseline": BASE})
 
 
 def test_no_licence_is_no_licence():

@@ -257,6 +257,10 @@ def test_paths_are_relative_to_the_file_that_names_them(tmp_path):
     [
         (["train/cat/1.png"], "imagefolder"),
         (["images/1.png", "masks/1.png"], "segfolder"),
+        (["JPEGImages/1.jpg", "annotations/1.png"], "segfolder"),
+        (["JPEGImages/train/1.jpg", "annotations/train/1.png"], "segfolder"),
+        (["JPEGImages/1.jpg", "Annotations/1.xml"], "voc"),
+        (["JPEGImages/1.jpg", "SegmentationClass/1.png", "Annotations/1.xml"], "voc"),
         (["__MACOSX/a.csv", "b.jsonl"], "jsonl"),
     ],
 )

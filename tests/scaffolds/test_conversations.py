@@ -190,6 +190,26 @@ def test_a_text_is_learned_from_end_to_end(project):
     )
 
 
+def test_a_long_text_is_cut_into_blocks_that_together_are_the_text(project):
+    long = " ".join(f"{i} is odd and {i + 1} is even" for i in range(1, 200, 2))
+    rows = [{"text": long}, {"text": long + " odd"}, {"text": "odd"}, {"text": ""}, {"text": "even"}, {"text": "is"}]
+    made = project("full", rows, column_map={"text": "text"}, column_reshape="language_modelling", n_eval=99)
+    made.ok("prepare_data.py")
+    meta = made.json("data/meta.json")
+    assert meta["read"]["train"]["usable"] == 5 and meta["dropped"] == {"no answer": 1}
+    code = (
+        "import json; from data import *; from model import load_processor; from harness.project import load_config\n"
+        "c = load_config(); t = load_processor(c); d = [*load_split('train'), *load_split('eval')]\n"
+        "sizes = [sum(map(len, encode(r['prompt'], r['completion'], t))) for r in d]\n"
+        "ends = [encode(r['prompt'], r['completion'], t)[1][-1] == t.eos_token_id for r in d]\n"
+        "print(json.dumps([max(sizes), sum(ends), ''.join(r['completion'][0]['content'] for r in d)]))"
+    )
+    longest, ends, whole = json.loads(made.ok("-c", code).splitlines()[-1])
+    assert longest <= 64 and ends == 5, "the end of a text is learned once, where it is"
+    assert sorted(whole) == sorted("".join(row["text"] for row in rows)) and long in whole
+    assert meta["blocks"] == {"train": meta["n_train"], "eval": meta["n_eval"]} and meta["n_train"] > 5
+
+
 WITH_TOOLS = (
     "{% if tools %}<|im_start|>system\n{% for t in tools %}{{ t | tojson }}{% endfor %}<|im_end|>\n{% endif %}"
     "{% for m in messages %}<|im_start|>{{ m['role'] }}\n{{ m['content'] }}{% for c in m['tool_calls'] or [] %}"

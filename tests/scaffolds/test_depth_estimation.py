@@ -8,6 +8,7 @@ import subprocess
 
 import pytest
 
+from tests.scaffolds import pages
 from tests.scaffolds.conftest import environment, make_project
 from tunegate.tasks import metrics
 
@@ -80,6 +81,19 @@ def trained(request, planes, stage_python, tmp_path_factory):
     project.ok("infer.py")
     project.kind = request.param
     return project
+
+
+def test_the_data_page_colors_depth_beside_its_picture(trained):
+    """The brighter side of a plane is the nearer one: red there, blue at the far end, also where a row is mirrored."""
+    page = pages.DataPage(trained)
+    assert len(page.rows["train"]) == 12 and len(page.rows["eval"]) == 6
+    for row in page.rows["train"] + page.rows["eval"]:
+        [picture] = row.pictures
+        half = (picture.width - 4) // 2
+        left, right = picture.getpixel((20, 150)), picture.getpixel((half - 20, 150))
+        depth = [picture.getpixel((half + 4 + x, 150)) for x in ((20, half - 20) if left > right else (half - 20, 20))]
+        assert (pages.hue(depth[0]), pages.hue(depth[1])) == ("red", "blue") and "m in the median" in row.caption
+    assert sum(row[0] for row in page.bars("Sizes and lengths", "median depth, cm").values()) == 32
 
 
 def test_the_whole_run_by_hand(trained):

@@ -110,8 +110,8 @@ def test_imports_may_be_sorted_and_the_environment_is_set_up_all_the_same(tmp_pa
 
 def test_every_module_of_the_harness_is_one_that_a_project_has():
     names = set()
-    for task, method, _ in KINDS:
-        values = {"model_id": "o/m", "task": task, "training_method": method}
+    for task, method, reshape in KINDS:
+        values = {"model_id": "o/m", "task": task, "training_method": method, "column_reshape": reshape}
         names |= set(render.render_files(render.with_defaults(RunConfig.model_validate(values), {}), {}))
     scaffolds = data_dir("scaffolds")
     ours = {path.relative_to(scaffolds).as_posix() for path in scaffolds.glob("harness/**/*.py")}

@@ -8,8 +8,11 @@ import shutil
 
 import pytest
 
+from tests.scaffolds import pages
 from tests.scaffolds.conftest import CLASSES, draw, make_project
 from tunegate.project import render
+from tunegate.rundir import Run
+from tunegate.stages.verdicts import shown
 
 BREAK_SMOKE = """
 import copy, json, sys
@@ -132,6 +135,108 @@ def test_prepare_keeps_evaluation_rows_out_of_training(project):
         "from harness.project import load_split\n"
         "a, b = ({row['image'].tobytes() for row in load_split(name)} for name in ('train', 'eval'))\nassert len(a) == 160 and not a & b",
     )
+
+
+def test_the_data_page_shows_what_the_model_will_see(project, shapes, tiny_model):
+    """Normalized for the model and back: the colors are those that were drawn; every class is shown as often as another."""
+    page, meta = pages.DataPage(project), project.json("data/meta.json")
+    for split, count in (("train", 160), ("eval", 45)):
+        rows = page.rows[split]
+        assert sorted(row.caption for row in rows) == sorted([*CLASSES] * 4)
+        assert len({row.number for row in rows}) == 12 and max(row.number for row in rows) < count
+        for row in rows:
+            [picture] = row.pictures
+            middle = picture.resize((8, 8)).getcolors()  # the shape is somewhere; its gray ground is no color
+            assert pages.hue(max(middle, key=lambda found: max(found[1]) - min(found[1]))[1]) == {
+                "circle": "red", "square": "green", "triangle": "blue"}[row.caption]  # fmt: skip
+    counts = {name: [meta["train_histogram"][name], meta["eval_histogram"][name]] for name in CLASSES}
+    assert page.bars("Classes", "class") == counts
+    assert page.bars("Sizes and lengths", "width of an image") == {"40": [160, 45]}
+    assert ["train", "rows read", "240", ""] in page.tables["Rows read and left out"]
+    told = project.json("reports/data.json")
+    assert (told["rows"], told["without_rows"], told["problems"]) == ({"train": 12, "eval": 12}, None, [])
+    assert told["drawn_with"]["crop_scale_min"] == 0.6
+    facts, notes, problems = shown.data_page(Run(project.path))
+    assert facts["page_rows"] == told["rows"] and notes == problems == []
+    assert len(page.html) < 1_000_000 and "shapes" in page.text
+    assert str(shapes) not in page.html and str(tiny_model) not in page.html and str(project.path) not in page.html
+
+
+ODD_PAGE = """
+import json, random
+import numpy as np
+from PIL import Image
+from harness import data_page, tiles
+from harness.project import REPORTS, load_config, load_meta
+
+cfg, meta, told = load_config(), load_meta(), []
+names = ["<script>alert(1)</script>", 'a "b" & c', "half a \\ud83d character"]
+meta["class_names"] = names
+for split in ("train", "eval"):
+    meta[f"{split}_histogram"] = dict(zip(names, meta[f"{split}_histogram"].values()))
+meta["read"]["train"]["left_out"] = {"<img src=x onerror=alert(2)>": 3}
+data_page.write(cfg, meta)
+page = (REPORTS / "data.html").read_bytes()
+
+import show_data
+show_data.tile, drawing = (lambda *given: 1 / 0), show_data.tile
+data_page.write(cfg, meta)
+broken = json.loads((REPORTS / "data.json").read_text())
+show_data.tile = drawing
+
+import data
+transform = data.random_crop
+def stumble(image, *given):
+    if random.random() < 0.2:
+        raise ValueError("an image of no width")
+    return transform(image, *given)
+data.random_crop = stumble
+try:
+    data_page.write(cfg, meta)
+    refused = ""
+except SystemExit as error:
+    refused = str(error)
+noise = Image.fromarray(np.random.default_rng(0).integers(0, 255, (320, 320, 3), np.uint8))
+json.dump({"broken": broken, "refused": refused, "bytes": len(tiles.jpeg(noise, 20_000)), "runs": [
+    tiles.token_runs([5] * 20 + [1, 2], [0] * 20 + [1, 1], lambda ids: "".join(f"<{i}>" for i in ids)),
+    len(tiles.token_runs(list(range(60)), [0, 1] * 30, str)),
+    len(tiles.token_runs([1, 2] * 50_000, [1] * 100_000, str)[0][0]),
+]}, open("odd.json", "w"))
+(REPORTS / "data.html").write_bytes(page)
+"""
+
+
+def test_what_is_odd_on_the_data_page(project, shapes, tmp_path):
+    """Foreign words stay text; what cannot be drawn is said; a row that no batch can be made of ends prepare."""
+    copy = type(project)(tmp_path / "copy", project.python)
+    shutil.copytree(project.path, copy.path, ignore=shutil.ignore_patterns("checkpoints", "logs", "reports"))
+    (copy.path / "meta").mkdir()
+    warnings = [f"{shapes}/circle holds a file that is none", "half of it is <b>dark</b>"]
+    (copy.path / "meta/dataset.json").write_text(json.dumps({"facts": {"warnings": warnings}}))
+    (copy.path / "odd_page.py").write_text(ODD_PAGE)
+    copy.ok("odd_page.py")
+    page, found = pages.DataPage(copy), copy.json("odd.json")
+    for foreign in ("<script", "<img src=x", "<b>"):
+        assert foreign not in page.html
+    assert {row.caption for row in page.rows["train"]} == {*page.bars("Classes", "class")}
+    assert {"<script>alert(1)</script>", 'a "b" & c', "half a ? character"} == {
+        row.caption for row in page.rows["eval"]
+    }
+    assert ["train", "left out: <img src=x onerror=alert(2)>", "3 rows", "1.2%"] in page.tables[
+        "Rows read and left out"
+    ]
+    assert f"{shapes.name}/circle holds a file that is none" in page.text and str(shapes) not in page.text
+    assert "half of it is <b>dark</b>" in page.text
+
+    assert found["broken"]["rows"] == {"train": 12, "eval": 12} and len(found["broken"]["problems"]) == 24
+    assert "of train: ZeroDivisionError" in found["broken"]["problems"][0]
+    assert (
+        "of data/train cannot be made a batch" in found["refused"]
+        and "ValueError: an image of no width" in found["refused"]
+    )
+    assert found["bytes"] <= 20_000
+    assert found["runs"][0] == [["<5>⟨20 times⟩", False], ["<1><2>", True]]
+    assert found["runs"][1] == 13 and found["runs"][2] < 1300
 
 
 def test_the_whole_run_by_hand_in_the_readme_s_order(project, shapes):
@@ -301,6 +406,10 @@ def test_tables_that_name_image_files(stage_python, tmp_path, form):
     assert meta["class_names"] == sorted(CLASSES)
     assert (meta["n_train"], meta["n_eval"]) == (20, 5)  # 29 readable rows, a fifth of them held out
     assert meta["dropped"] == {"image cannot be read": 1}
+    page = pages.DataPage(project)  # without the model, which is not on this disk, there are no rows to show
+    assert ["train", "left out: image cannot be read", "1 rows", "3.3%"] in page.tables["Rows read and left out"]
+    assert page.bars("Classes", "class")["circle"][0] == meta["train_histogram"]["circle"]
+    assert page.rows == {"train": [], "eval": []} and "No rows are shown" in page.text
 
 
 SAVE_ARROW = """

@@ -9,6 +9,7 @@ import subprocess
 import pytest
 
 from tests.probe.dataset.local.test_coco import probe
+from tests.scaffolds import pages
 from tests.scaffolds.conftest import CLASSES, draw, environment, make_project
 from tunegate.tasks import metrics
 
@@ -119,6 +120,22 @@ def test_the_whole_run_by_hand(trained):
             rows[0]["answer"] in ([name, f"a {name}"] for name in CLASSES)
             and trained.json("reports/merge.json")["passed"]
         )
+
+
+def test_the_data_page_shows_tiles_and_marks_the_answer(trained):
+    """The picture's tiles in its colors again, and of the tokens only the answer and its end marked."""
+    page = pages.DataPage(trained)
+    for row in page.rows["train"]:
+        [marked], [text] = row.marked, row.texts
+        name = marked.removesuffix("<end_of_utterance>")
+        assert "what shape is this?" in text and text.endswith(marked) and "<global-img><image>" in text
+        colors = [pixel for one in row.pictures for _, pixel in one.resize((16, 16)).getcolors()]
+        vivid = max(colors, key=lambda pixel: max(pixel) - min(pixel))
+        assert pages.hue(vivid) == {"circle": "red", "square": "green", "triangle": "blue"}[name]
+    for row in page.rows["eval"]:
+        assert row.marked == [] and row.texts[0].endswith("assistant: ") and "accepted: " in row.caption
+    assert len(page.rows["train"]) == 12 and len(page.rows["eval"]) == 6
+    assert sum(page.bars("Sizes and lengths", "tokens of the answer").popitem()[1]) >= 1
 
 
 def test_only_the_answer_and_its_end_are_learned_and_no_image_token_is_lost(trained):

@@ -79,6 +79,11 @@ def test_command_mounts_and_gpus(asked, tmp_path):
     assert after(words, "--gpus") == ["all"] and after(words, "--mount") == [
         "type=bind,source=/data/shapes,target=/data/shapes,readonly"
     ]
+    both = CONFIG.model_copy(update={**local, "local_eval_path": "/data/held out"})
+    assert after(asked("python", "prepare_data.py", config=both), "--mount") == [
+        "type=bind,source=/data/shapes,target=/data/shapes,readonly",
+        "type=bind,source=/data/held out,target=/data/held out,readonly",
+    ]
     words = asked("python", "train.py", config=CONFIG.model_copy(update=local), GPU_FLAGS="--device nvidia.com/gpu=all")
     assert after(words, "--device") == ["nvidia.com/gpu=all"] and "--gpus" not in words
 

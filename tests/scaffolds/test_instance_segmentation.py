@@ -8,6 +8,7 @@ import subprocess
 
 import pytest
 
+from tests.scaffolds import pages
 from tests.scaffolds.conftest import environment, make_project
 from tests.scaffolds.scenes import MAKE_MASK2FORMER, SHAPES, class_and_instance, draw_scene, segments
 from tunegate.stages import verdicts
@@ -105,6 +106,24 @@ def project(stage_python, mask2former, scenes, tmp_path_factory):
     output = project.ok("prepare_data.py")
     assert "%|" not in output
     return project
+
+
+def test_the_data_page_tints_each_object_where_it_is(project):
+    """Right of the picture lies the same one with each object under its class's color."""
+    page, meta = pages.DataPage(project), project.json("data/meta.json")
+    colors = {"circle": "red", "square": "blue", "triangle": "green"}  # of overlays.palette
+    assert page.bars("Classes", "class") == {n: [meta["train_histogram"][n], meta["eval_histogram"][n]] for n in NAMES}
+    right = wrong = 0
+    for row in page.rows["train"] + page.rows["eval"]:
+        [picture] = row.pictures
+        for x in range(8, 320, 16):
+            for y in range(8, 320, 16):
+                image, drawn = picture.getpixel((x, y)), picture.getpixel((x + picture.width - 320, y))
+                name = next((name for name, color in SHAPES.items() if pages.near(image, color, 45)), None)
+                if name:  # a crowd is drawn in the picture and tinted nowhere: it is no single object
+                    agrees = pages.hue(drawn) == colors[name]
+                    right, wrong = right + agrees, wrong + (not agrees)
+    assert len(page.rows["train"] + page.rows["eval"]) == 24 and right > 300 and wrong < 0.1 * right
 
 
 def test_the_whole_run_by_hand(project):

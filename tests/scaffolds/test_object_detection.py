@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from tests.scaffolds import pages
 from tests.scaffolds.conftest import environment, make_project
 from tests.scaffolds.scenes import SHAPES, draw_scene
 from tunegate.tasks import metrics
@@ -118,6 +119,29 @@ def test_the_whole_run_by_hand(trained):
         counted = {shape: sum(row["objects"].get(shape, 0) for row in rows) for shape in SHAPES}
         assert counted == meta["eval_histogram"]
     assert len(list((trained.path / "reports/inference_samples").glob("*_pred.jpg"))) == 5
+
+
+def test_the_data_page_draws_each_box_around_its_object(trained):
+    """On training pictures, flipped and cropped with their boxes, and on evaluation pictures: a frame of the class's color
+    lies around pixels of the drawn object's color, and nowhere else are there any."""
+    page, framed = pages.DataPage(trained), 0
+    assert len(page.rows["train"]) == 12 and len(page.rows["eval"]) == 6
+    frames = {"circle": (255, 25, 25), "square": (25, 98, 255), "triangle": (159, 255, 25)}
+    for row in page.rows["train"] + page.rows["eval"]:
+        if row.caption not in SHAPES:
+            continue  # several, or none
+        framed += 1
+        picture, kind = row.pictures[0], pages.hue(SHAPES[row.caption])
+        own = [(x, y) for x in range(0, 320, 2) for y in range(0, 320, 2)
+               if pages.near(picture.getpixel((x, y)), SHAPES[row.caption], 75) and pages.hue(picture.getpixel((x, y))) == kind]  # fmt: skip
+        (left, top), (right, bottom) = (tuple(side(point[i] for point in own) for i in (0, 1)) for side in (min, max))
+        edges = [(left - 8 + i, (top + bottom) // 2) for i in range(16)] + [
+            (right - 8 + i, (top + bottom) // 2) for i in range(16)
+        ]
+        seen = [picture.getpixel(point) for point in edges if 0 <= point[0] < 320]
+        if row.caption != "triangle":  # whose edges in the middle are not its box's
+            assert sum(pages.near(pixel, frames[row.caption], 90) for pixel in seen) >= 2, (row.caption, row.number)
+    assert framed >= 6
 
 
 def test_the_metric_is_cocos_on_detections_that_are_partly_right(trained):

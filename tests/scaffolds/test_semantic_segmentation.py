@@ -8,6 +8,7 @@ import subprocess
 
 import pytest
 
+from tests.scaffolds import pages
 from tests.scaffolds.conftest import environment, make_project
 from tests.scaffolds.scenes import MAKE_SEGFORMER, SHAPES, class_mask, draw_scene
 from tunegate.stages import verdicts
@@ -62,6 +63,25 @@ def project(stage_python, segformer, scenes, tmp_path_factory):
     output = project.ok("prepare_data.py")
     assert "%|" not in output
     return project
+
+
+def test_the_data_page_colors_each_class_where_it_is(project):
+    """Right of the picture lies its mask: gray where the picture is background, the class's color where it is a shape."""
+    page, meta = pages.DataPage(project), project.json("data/meta.json")
+    colors = {"circle": "blue", "square": "green", "triangle": "red"}  # of overlays.palette, background apart
+    assert page.bars("Classes", "class") == {n: [meta["train_histogram"][n], meta["eval_histogram"][n]] for n in NAMES}
+    right = wrong = 0
+    for row in page.rows["train"] + page.rows["eval"]:
+        [picture] = row.pictures
+        assert "background" in row.caption
+        for x in range(8, 320, 16):
+            for y in range(8, 320, 16):
+                image, mask = picture.getpixel((x, y)), picture.getpixel((x + 320 + picture.width - 640, y))
+                name = next((name for name, color in SHAPES.items() if pages.near(image, color, 45)), None)
+                gray = max(mask) - min(mask) < 40
+                agrees = gray if name is None else not gray and pages.hue(mask) == colors[name]
+                right, wrong = right + agrees, wrong + (not agrees)
+    assert len(page.rows["train"] + page.rows["eval"]) == 24 and wrong < 0.03 * right  # edges are mixed
 
 
 def test_prepared_masks_hold_class_ids(project):

@@ -9,6 +9,7 @@ import subprocess
 
 import pytest
 
+from tests.scaffolds import pages
 from tests.scaffolds.conftest import Project, environment, make_project
 from tunegate import tasks
 from tunegate.project.render import HEADER
@@ -142,6 +143,27 @@ def test_the_whole_run_by_hand(trained):
     assert len(list(samples.glob("*_pred.txt"))) == 5 and "prediction" in json.loads(
         (samples / "0_meta.json").read_text()
     )
+
+
+def test_the_data_page_marks_what_is_learned(trained):
+    page = pages.DataPage(trained)
+    for split in ("train", "eval"):
+        assert len(page.rows[split]) == 12
+        for row in page.rows[split]:
+            number = int(row.texts[0].split("Is ")[1].split()[0])
+            right, wrong = ("odd", "even") if number % 2 else ("even", "odd")
+            asked = f"<|im_start|>user\nIs {number} odd or even?<|im_end|>\n<|im_start|>assistant\n"
+            answers = {"dpo": [right, wrong], "grpo": []}.get(trained.method, [right])
+            assert row.marked == [f"{answer}<|im_end|>" for answer in answers]
+            assert row.texts == [asked + answer for answer in row.marked or [""]]
+            assert trained.method != "grpo" or f"answer: {right}" in row.caption
+    counts = page.bars("Sizes and lengths", {"dpo": "tokens of prompt and chosen answer", "grpo": "tokens of a prompt"}.get(
+        trained.method, "tokens of a row"))  # fmt: skip
+    assert [sum(column) for column in zip(*counts.values(), strict=True)] == [
+        16 if trained.method == "grpo" else 48,
+        12,
+    ]
+    assert "<|im_start|>" not in page.html and trained.json("reports/data.json")["problems"] == []
 
 
 def test_what_smoke_saw(trained):

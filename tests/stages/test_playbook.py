@@ -85,6 +85,7 @@ SEEN = [
         "column-mismatch",
     ),
     ("ValueError: Column 'image' doesn't exist.", "prepare", "column-mismatch"),
+    ("[dataset-changed] the dataset changed since probe_dataset read it: probe it again", "prepare", "dataset-changed"),
     (
         "[class-names-differ] data/meta.json names other classes than config.yaml: call probe_dataset again",
         "prepare",

@@ -34,6 +34,10 @@ for split in ("train", "eval"):
     pathlib.Path("data", split).mkdir(parents=True, exist_ok=True)
     pathlib.Path("data", split, "0.arrow").write_text("rows")
 pathlib.Path("data/meta.json").write_text(json.dumps({META}))
+pathlib.Path("reports").mkdir(exist_ok=True)
+pathlib.Path("reports/data.html").write_text("<!doctype html><html><body></body></html>")
+told = dict(rows=dict(train=8, eval=4), without_rows=None, problems=[], drawn_with=dict())
+pathlib.Path("reports/data.json").write_text(json.dumps(told))
 print("prepared", *sys.argv[1:])"""
 
 
@@ -95,7 +99,8 @@ def test_every_judge_has_a_test():
 def test_a_stage_that_passed_is_sealed_with_what_it_used_and_made(run):
     found = play(run, "prepare")
     assert found.facts["passed"] and found.facts["n_eval"] == 4 and passed(run, "prepare")
-    assert set(found.files) == {"prepare_data.py", "data/meta.json", "data/train/0.arrow", "data/eval/0.arrow"}
+    data = {"data/meta.json", "data/train/0.arrow", "data/eval/0.arrow", "reports/data.html", "reports/data.json"}
+    assert set(found.files) == {"prepare_data.py", *data}
     assert found.config["dataset_id"] == "org/d" and stages.collected(run, jobs.inspect(run, "prepare"))
     assert jobs.log_tail(run, "prepare") == ["prepared"]
 

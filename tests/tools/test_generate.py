@@ -14,6 +14,7 @@ from tests.tiny import TOKEN, server  # noqa: F401
 from tunegate import evidence, gates
 from tunegate.clients.hub import Hub
 from tunegate.evidence import approvals, ledger
+from tunegate.project import listed
 from tunegate.project.render import HEADER
 from tunegate.recipe.slots import SLOTS
 from tunegate.rundir import Run
@@ -51,6 +52,23 @@ def test_the_project_is_written_and_is_evidence(call, run):
         "tool": "docker_run",
         "arguments": {"output_dir": str(run.path), "stage": "build"},
     }
+
+
+def test_the_manifest_is_part_of_the_project_and_an_edit_of_it_closes_the_gate(call, run):
+    kept, path = (run.path / listed.PATH).read_text(), run.path / "harness/dataset.json"
+    render(call)
+    assert path.read_text() == kept and gates.guarded_edits(gates.view(run)) == []
+    path.write_text(kept.replace('"train": 1000', '"train": 10'))
+    (wrong,) = gates.guarded_edits(gates.view(run))
+    assert wrong.startswith("harness/dataset.json measures the rest and may not be edited")
+
+
+def test_a_run_that_an_older_version_probed_is_probed_again(call, run):
+    (run.path / listed.PATH).unlink()
+    sealed.write(run, "dataset", sealed.FACTS["dataset"])
+    sealed.write(run, "recipe", sealed.FACTS["recipe"])
+    error = render(call)["error"]
+    assert (error["code"], error["next"]["tool"]) == ("gate_closed", "probe_dataset"), error
 
 
 def test_the_push_target_is_the_users_own_unless_named(call, server):  # noqa: F811

@@ -18,6 +18,7 @@ from tunegate.clients.web import HttpWeb, parse_map
 from tunegate.embedded import web as recorded_web
 from tunegate.embedded.hub import EmbeddedHub
 from tunegate.evidence import ledger
+from tunegate.evidence.approvals import CONFIRMED
 from tunegate.hardware import gpus
 from tunegate.platforms.local_process import platform as local_process
 from tunegate.rundir import Run
@@ -266,11 +267,11 @@ def test_the_user_may_go_on_although_the_estimate_says_no(call, too_large):
         "needed_gb": 160.7,
         "room_gb": 8.0,
     }
-    assert f"approved by the user: {ASKS}" in too_large.config().notes
+    assert f"{CONFIRMED}: {ASKS}" in too_large.config().notes
     assert ledger.entries(too_large)[-1]["arguments"]["approved"] == ASKS
 
     call("pick_ngc_image", output_dir="big")  # another look at the images asks nobody again
-    assert gate_2(call)["passed"] and too_large.config().notes.count(f"approved by the user: {ASKS}") == 1
+    assert gate_2(call)["passed"] and too_large.config().notes.count(f"{CONFIRMED}: {ASKS}") == 1
 
 
 def test_a_decision_is_of_one_estimate(call, too_large):

@@ -15,6 +15,7 @@ from tunegate import evidence, gates, jobs
 from tunegate.clients.hub import Hub
 from tunegate.embedded.hub import Fault
 from tunegate.evidence import ledger
+from tunegate.evidence.approvals import CONFIRMED
 from tunegate.publish import push as publish
 from tunegate.publish import rerun
 from tunegate.rundir import Run
@@ -77,7 +78,7 @@ def test_a_public_repository_is_the_users_to_decide(call, run):
     assert refused["error"]["code"] == "approval_required" and PUBLIC in refused["asked"][0]
     assert api.model_info(REPO).sha == before
     found = push(call, confirm=PUBLIC)
-    assert found["pushed"] and found["notes"] == [f"approved by the user: {PUBLIC}"]
+    assert found["pushed"] and found["notes"] == [f"{CONFIRMED}: {PUBLIC}"]
     assert PUBLIC in (run.meta / "ledger.jsonl").read_text()
 
 
@@ -92,7 +93,7 @@ def test_a_private_repository_that_this_run_did_not_create_is_the_users_to_decid
     assert refused["error"]["code"] == "approval_required" and asked in refused["asked"][0]
     assert len(api.list_repo_commits(REPO)) == 3
     assert push(call, confirm=f"push to {REPO}, which is public")["error"]["code"] == "approval_required"
-    assert push(call, confirm=asked)["notes"] == [f"approved by the user: {asked}"]
+    assert push(call, confirm=asked)["notes"] == [f"{CONFIRMED}: {asked}"]
     assert ledger.entries(run)[-1]["arguments"]["approved"] == asked
     assert push(call)["pushed"]  # what it holds now was decided, and is this run's
 

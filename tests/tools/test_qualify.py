@@ -12,6 +12,7 @@ from tests.tiny import TOKEN, model_files, png
 from tunegate import config, evidence
 from tunegate.clients.hub import Hub
 from tunegate.embedded.hub import Fault
+from tunegate.evidence.approvals import CONFIRMED
 from tunegate.probe.dataset import streamed
 from tunegate.probe.model import deep
 from tunegate.rundir import Run
@@ -130,8 +131,8 @@ def test_another_model_needs_the_users_words(call):
         == "approval_required"
     )
     answer = call("probe_model", model_id="me/other", output_dir="run", confirm=SUBSTITUTION)
-    assert answer["model_id"] == "me/other" and answer["notes"] == [f"approved by the user: {SUBSTITUTION}"]
-    assert f"approved by the user: {SUBSTITUTION}" in config.load(call.workspace.root / "run/config.yaml").notes
+    assert answer["model_id"] == "me/other" and answer["notes"] == [f"{CONFIRMED}: {SUBSTITUTION}"]
+    assert f"{CONFIRMED}: {SUBSTITUTION}" in config.load(call.workspace.root / "run/config.yaml").notes
 
 
 def test_editing_config_yaml_does_not_make_a_substitution_a_first_choice(call):

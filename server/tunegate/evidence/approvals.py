@@ -18,11 +18,17 @@ from tunegate.errors import ToolFailure
 from tunegate.evidence import ledger
 from tunegate.rundir import Run
 
+CONFIRMED = "confirmed by the agent for the user, whom the client could not ask"
+
 
 class Approval(BaseModel):
     """The user's answer."""
 
     approve: bool = Field(description="Do you approve this change?")
+
+
+class Quoted(Approval):
+    """`confirm`, sent by an agent whose client cannot ask: whether a user ever saw the question, nothing shows."""
 
 
 def ask(ctx: Context, find: Callable[[], str | None], confirm: str | None) -> Approval | Elicit[Approval]:
@@ -39,7 +45,7 @@ def ask(ctx: Context, find: Callable[[], str | None], confirm: str | None) -> Ap
     capabilities = ctx.client_capabilities
     if capabilities is not None and capabilities.elicitation is not None:
         return Elicit(f"tunegate: {substitution}. Approve?", Approval)
-    return Approval(approve=confirm == substitution)
+    return Quoted(approve=confirm == substitution)
 
 
 def settle(answer: ElicitationResult[Approval], substitution: str | None, arguments: dict[str, Any]) -> list[str]:
@@ -51,6 +57,10 @@ def settle(answer: ElicitationResult[Approval], substitution: str | None, argume
         return []
     if isinstance(answer, AcceptedElicitation) and answer.data.approve:
         arguments["approved"] = substitution
+        if isinstance(answer.data, Quoted):
+            arguments["channel"] = "confirm"
+            return [f"{CONFIRMED}: {substitution}"]
+        arguments["channel"] = "elicitation"
         return [f"approved by the user: {substitution}"]
     raise ToolFailure(
         "approval_required",

@@ -25,6 +25,7 @@ class ProbeContainer:
 class DatasetRequest:
     """A dataset on the Hub or on this machine (exactly one of the two), for a task and a training method.
 
+    local_eval_path: a second dataset on this machine, which is measured on; None: a split of the one, or held-out rows.
     caption_prompt: what the user says in a row of an image and its caption.
     config, train_split, eval_split, column_map, box_format, mask_codes: what the user decided; None where the probe finds it.
     container: where what neither the viewer nor a range request can read may be streamed; None: nowhere.
@@ -35,6 +36,7 @@ class DatasetRequest:
     model_facts: ModelFacts | None = None
     dataset_id: str | None = None
     local_path: str | None = None
+    local_eval_path: str | None = None
     local_format: str = "auto"
     config: str | None = None
     train_split: str | None = None

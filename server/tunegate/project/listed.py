@@ -35,9 +35,35 @@ def changes(run: Run, config: RunConfig) -> list[str]:
     if not config.local_dataset_path or sha256 is None:
         return []
     found = _parsed(run.path / PATH, sha256)
-    root = manifest.root_of(found, Path(config.local_dataset_path))
-    hashed = _content_hash if len(found["contents"]) <= MAX_HASHED else None
-    return manifest.changes(found, root, hashed)
+    changed = []
+    for part, path in _parts(found, config):
+        hashed = _content_hash if len(part["contents"]) <= MAX_HASHED else None
+        changed += manifest.changes(part, manifest.root_of(part, path), hashed)
+    return changed
+
+
+def _parts(found: dict[str, Any], config: RunConfig) -> list[tuple[dict[str, Any], Path]]:
+    """(what is read there, the path) of the dataset, and of one of its own that is measured on."""
+    parts = [(found, Path(config.local_dataset_path))]
+    if "evaluation" in found and config.local_eval_path:
+        parts.append((found["evaluation"], Path(config.local_eval_path)))
+    return parts
+
+
+def places(run: Run, config: RunConfig) -> list[str]:
+    """The directories and files that the stages read: a dataset's own path, and of a file that names others (images
+    beside it) the folder that holds them all. One that lies in another is left out."""
+    named = [path for path in (config.local_dataset_path, config.local_eval_path) if path]
+    sha256 = file_sha256(run.path / PATH) if named else None
+    if sha256 is not None:
+        parts = _parts(_parsed(run.path / PATH, sha256), config)
+        named = [str(path if _alone(part) else manifest.root_of(part, path)) for part, path in parts]
+    return [one for one in dict.fromkeys(named) if not any(Path(other) in Path(one).parents for other in named)]
+
+
+def _alone(part: dict[str, Any]) -> bool:
+    """Whether a dataset is a folder, or a file that names no other one."""
+    return not part.get("above") or sum(map(len, part["files"].values())) + len(part["missing"]) <= 1
 
 
 @lru_cache(maxsize=2)

@@ -121,14 +121,16 @@ def plan_defaults(config: RunConfig) -> dict[str, Any]:
     return {**training_defaults(config.task, config.training_method), **gpu_arguments(config.task)}
 
 
-def render_files(config: RunConfig, slots: dict[str, Any]) -> dict[str, str]:
+def render_files(config: RunConfig, slots: dict[str, Any], places: list[str] | None = None) -> dict[str, str]:
     """Project path -> text, config.yaml apart. slots: the recipe's values by slot name (auto_class is used).
+
+    places: of local data (listed.places); None: the paths that the config names.
 
     Raises ToolFailure: out_of_scope (no scaffold for the task), invalid_config (a value that cannot be rendered),
     internal (a scaffold that leaves a hole or a file without its header).
     """
     folder = _folder(config.task)
-    files = _rendered(config, slots, folder)
+    files = _rendered(config, slots, folder, places)
     own = quoting.without(config, _PLACEHOLDER)  # a folder may be called TODO
     _check(files, files if own == config else _rendered(own, slots, folder))
     if wrong := fixes.forbidden(config, files):
@@ -136,8 +138,11 @@ def render_files(config: RunConfig, slots: dict[str, Any]) -> dict[str, str]:
     return files
 
 
-def _rendered(config: RunConfig, slots: dict[str, Any], folder: Path) -> dict[str, str]:
-    values = _values(config, slots)
+def _rendered(
+    config: RunConfig, slots: dict[str, Any], folder: Path, places: list[str] | None = None
+) -> dict[str, str]:
+    named = [path for path in (config.local_dataset_path, config.local_eval_path) if path]
+    values = _values(config, slots) | {"local_mounts": [*map(quoting.bind_mount, named if places is None else places)]}
     templates_of = environment(folder)
     _check_arguments(config, templates_of.get_template("train.py.j2").render({**values, "training_arguments": []}))
     files = {
@@ -234,7 +239,6 @@ def _values(config: RunConfig, slots: dict[str, Any]) -> dict[str, Any]:
         "online": _in_shell([row for row in STAGES.values() if row.network]),
         "monitored": _in_shell([row for row in STAGES.values() if row.monitored]),
         "dataset": quoting.sentence(f"{config.dataset_id or config.local_dataset_path}"),
-        "local_mount": quoting.bind_mount(config.local_dataset_path or ""),
     }
 
 

@@ -28,8 +28,12 @@ def render(
     train: dict[str, Any],
     versions: dict[str, str],
     edited: list[str],
+    remarks: list[str],
 ) -> str:
-    """Markdown with YAML metadata. `results`: eval and (unless skipped) baseline facts, each {metric, <metric>, n, kind}."""
+    """Markdown with YAML metadata. `results`: eval and (unless skipped) baseline facts, each {metric, <metric>, n, kind}.
+
+    remarks: sentences that a reader of the numbers must know beside them.
+    """
     from huggingface_hub import EvalResult, ModelCardData
 
     tuned = results["eval"]
@@ -57,7 +61,7 @@ def render(
             )
         ],
     )
-    return f"---\n{metadata.to_yaml()}\n---\n\n{_body(config, name, results, train, versions, edited)}"
+    return f"---\n{metadata.to_yaml()}\n---\n\n{_body(config, name, results, train, versions, edited, remarks)}"
 
 
 def certainty(tuned: dict[str, Any]) -> str:
@@ -71,6 +75,8 @@ def certainty(tuned: dict[str, Any]) -> str:
             "worse": ". **Worse than the baseline**",
             "not_shown": ". **No improvement shown**, for it includes no change at all",
         }[metrics.outcome(tuned["metric"], change)]
+    if found := tuned.get("no_better_than"):
+        text += f". **{metrics.controls_sentence(found).capitalize()}**"
     if seen := tuned.get("seen_in_training"):
         text += f". {seen} of the {tuned['n']} evaluation rows are among the training rows too"
     return f"{text}."
@@ -83,6 +89,7 @@ def _body(
     train: dict[str, Any],
     versions: dict[str, str],
     edited: list[str],
+    remarks: list[str],
 ) -> str:
     tuned, base = results["eval"], results.get("baseline")
     metric, value, n = tuned["metric"], tuned[tuned["metric"]], tuned["n"]
@@ -96,6 +103,7 @@ def _body(
     rows = "\n".join(f"| {key} | {shown} |" for key, shown in _settings(config, train).items())
     sure = certainty(tuned)
     revision = f" (revision `{config.dataset_revision}`)" if config.dataset_revision else ""
+    known = "".join(f"\n\n{sentence(remark, 1500)}" for remark in remarks)
     scripts = f" Edited by hand after rendering: {', '.join(edited)}." if edited else ""
     scripts += "".join(f" {sentence}." for sentence in train.get("set_aside", []))
     return f"""# {name}
@@ -111,7 +119,7 @@ on {sentence(dataset_name(config))}{revision}.
 | tuned | {value:.4f} |
 
 Measured on {held_out}, fixed before training. {sure} {kind}
-The numbers are those in `results/`, as the evaluation script wrote them.
+The numbers are those in `results/`, as the evaluation script wrote them.{known}
 
 ## Training
 

@@ -10,8 +10,9 @@ from typing import Any
 from tunegate import config as config_module
 from tunegate import evidence, gates
 from tunegate.clients.hub import Hub
+from tunegate.config import RunConfig
 from tunegate.errors import ToolFailure
-from tunegate.evidence import ledger
+from tunegate.evidence import approvals, history, ledger
 from tunegate.evidence.seal import redacted
 from tunegate.publish import card
 from tunegate.rundir import Run, hash_files
@@ -46,10 +47,20 @@ def assemble(run: Run) -> dict[str, bytes | Path]:
         facts["stages/train"],
         facts["stages/build"].get("packages", {}),
         gates.edited_files(gates.view(run)),
+        remarks(run, config, facts),
     )
     files["README.md"] = text.encode()
     files["config.yaml"] = redacted(config_module.dump(config)).encode()
     return files
+
+
+def remarks(run: Run, config: RunConfig, facts: dict[str, dict[str, Any]]) -> list[str]:
+    """What the card says beside the numbers: other tries, what was frozen, what the agent confirmed where no user was asked."""
+    evaluated = evidence.read(run, "stages/eval")
+    frozen = gates.frozen(facts.get("stages/smoke", {})).lstrip(", ")
+    found = [history.sentence(history.others(config, evaluated.files)), frozen and f"Of the model, {frozen}."]
+    found += [f"{note[0].upper()}{note[1:]}." for note in config.notes if note.startswith(approvals.CONFIRMED)]
+    return [remark for remark in found if remark]
 
 
 def used_files(run: Run) -> dict[str, str]:

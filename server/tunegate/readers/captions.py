@@ -20,7 +20,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from .pairs import IMAGE_FOLDERS, listed, listing
+from .pairs import IMAGE_FOLDERS
+from .pairs import listed as listed_pairs
+from .pairs import listing as listing_of_pairs
 from .refusal import Refusal
 from .splits import KEYWORDS, of_images
 from .tree import EXTENSIONS, Listing, Survey, inside, relative, walk
@@ -38,14 +40,14 @@ class Captions:
     warnings: list[str] = field(default_factory=list)
 
     def listing(self) -> Listing:
-        found = listing(self.splits, self.root)
+        found = listing_of_pairs(self.splits, self.root)
         texts = [relative(file, self.root) for group in self.splits.values() for _, file in group]
         return Listing(self.root, {**found.layout, "kind": "captions"}, found.files, texts)
 
     @classmethod
     def listed(cls, layout: dict[str, Any], root: Path) -> Captions:
         """As `listing` wrote it down; the texts are read again."""
-        return cls(root, listed(layout, root))
+        return cls(root, listed_pairs(layout, root))
 
     def rows(self, split: str) -> Iterator[dict[str, Any]]:
         """image, text: "" for a file that says nothing. Raises Refusal."""

@@ -16,7 +16,6 @@
 from __future__ import annotations
 
 import os
-import stat
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -104,19 +103,26 @@ class Lookup:
 
 
 def _all(names: list[Any], base: Path, root: Path, find: Callable[[Any], Path]) -> list[str]:
-    """What `find` finds, relative to the root. Of a plain file in the base it would say the same, ten times slower."""
-    start = f"{base}/"
-    above = start[len(f"{root}/") :]
-    return [above + name if _is_plain(start, name) else relative(find(name), root) for name in names]
+    """What `find` finds, relative to the root. Of a file where its name says, without asking: that takes long."""
+    above, known = f"{base}/"[len(f"{root}/") :], {}
+    found = []
+    for name in names:
+        folder, _, file = str(name).rpartition("/")
+        if folder not in known:
+            known[folder] = set() if folder.startswith("/") else _plain_files(base / folder)
+        found.append(above + name if file in known[folder] else relative(find(name), root))
+    return found
 
 
-def _is_plain(start: str, name: str | None) -> bool:
-    if not name or "/" in name or "\\" in name:
-        return False
+def _plain_files(folder: Path) -> set[str]:
+    """The names of the files in a folder, links apart; none of one that is not there, or not where its name says."""
     try:
-        return stat.S_ISREG(os.lstat(start + name).st_mode)
-    except (OSError, ValueError):
-        return False
+        if folder.resolve() != folder:
+            return set()
+        with os.scandir(folder) as entries:
+            return {entry.name for entry in entries if entry.is_file(follow_symlinks=False)}
+    except (OSError, ValueError, RuntimeError):
+        return set()
 
 
 class Places:

@@ -44,8 +44,6 @@ COLUMNS = {  # column_reshape of config.yaml -> the columns that it reads
     "caption_to_messages": ("caption",),
     "language_modelling": ("text",),
 }
-# Columns of a row's images, in their order; each holds one image or a list of them
-IMAGE_COLUMNS = ("image", *(f"image_{number}" for number in range(2, 9)))
 IMAGE_PARTS = ("image", "image_url")  # types of the parts of a turn that are images
 
 Turn = dict[str, Any]
@@ -238,7 +236,7 @@ def preference(row: dict[str, Any]) -> dict[str, list[Turn]]:
     while alike < min(len(chosen), len(rejected)) and chosen[alike] == rejected[alike]:
         alike += 1
     shared = chosen[:alike]
-    if shared[: len(prompt)] == prompt:  # the prompt is repeated in both answers
+    if prompt in (shared[: len(prompt)], shared[-len(prompt) :]):  # both answers repeat it, or end with it
         prompt = shared
     elif shared != prompt[-alike:]:
         prompt = [*prompt, *shared]

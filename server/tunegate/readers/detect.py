@@ -22,8 +22,8 @@ from .image_folder import METADATA
 from .impostors import refuse_pointer
 from .pairs import IMAGE_FOLDERS, TARGET_FOLDERS
 from .refusal import Refusal
-from .tables import SUFFIXES
-from .tree import Survey, entries, has_image, survey
+from .tables import SUFFIXES, is_saved, rows_of
+from .tree import EXTENSIONS, Survey, entries, has_image, survey
 
 _TARGETS = {name for names in TARGET_FOLDERS.values() for name in names}
 
@@ -37,11 +37,10 @@ def detect(path: Path, wanted: str = "a dataset") -> str:
     if path.is_file():
         return _detect_file(path)
     listed = list(entries(path, path))
-    names = {entry.name.lower() for entry in listed}
     children = [Path(entry.path) for entry in listed if entry.is_dir()]
     here = {folder: survey(folder) for folder in (path, *children)}
     _refuse_pointers(here)
-    if "dataset_dict.json" in names or ("state.json" in names and "dataset_info.json" in names):
+    if is_saved(path):
         return "arrow"
     if voc.looks_like(here):
         return "voc"
@@ -56,7 +55,7 @@ def detect(path: Path, wanted: str = "a dataset") -> str:
     if captions.looks_like(path, here):
         return "captions"
     if any(seen.folders & set(IMAGE_FOLDERS) and seen.folders & _TARGETS for seen in here.values()):
-        return "segfolder"
+        return _paired_by_table(here) or "segfolder"
     for suffix, found in (*SUFFIXES.items(), (".tar", "webdataset")):
         if any(seen.files(suffix) for seen in here.values()):
             return found
@@ -75,6 +74,20 @@ def _refuse_pointers(here: dict[Path, Survey]) -> None:
     for seen in here.values():
         for file in seen.files(".json", ".xml", *SUFFIXES):
             refuse_pointer(file)
+
+
+def _paired_by_table(here: dict[Path, Survey]) -> str | None:
+    """The format of a table whose first row names both a picture and its mask or map: it says more than their folders,
+    which split they belong to above all."""
+    for suffix in (".jsonl", ".csv"):
+        for file in (file for seen in here.values() for file in seen.files(suffix)):
+            try:
+                row = next(rows_of(file), {})
+            except Refusal:
+                continue
+            if sum(isinstance(cell, str) and cell.lower().endswith(EXTENSIONS) for cell in row.values()) > 1:
+                return SUFFIXES[suffix]
+    return None
 
 
 def _detect_file(path: Path) -> str:

@@ -17,6 +17,7 @@
     files      folder -> {name: bytes} of every file that is read; one that is not named here does not exist
     contents   annotation files and tables -> hash of their content
     missing    files that the dataset names and that were not there
+    evaluation  the same of a second dataset, which is measured on; taken: split -> its name in its own dataset
     rows, classes, columns, class_names, left_out   what was counted, and what is not used and why
 
 All paths are relative to the dataset's root, which lies `above` levels above the dataset's path. Nothing in it depends

@@ -27,35 +27,51 @@ from .encodings import encoding_of, remark
 from .impostors import refuse_pointer
 from .refusal import Refusal
 from .splits import doubts, of_tables
-from .tree import Listing, below, inside, relative, walk
+from .tree import Listing, below, entries, inside, relative, walk
 
 SUFFIXES = {".parquet": "parquet", ".jsonl": "jsonl", ".csv": "csv", ".tsv": "csv", ".arrow": "arrow"}
+# Columns of a row's images, in their order; each holds one image or a list of them
+IMAGE_COLUMNS = ("image", *(f"image_{number}" for number in range(2, 9)))
 MAX_LINE = 8_000_000  # bytes of one row of JSON, characters of one cell of CSV: long conversations are megabytes
-TEXT = (".csv", ".tsv", ".jsonl")  # endings of files of text
+TABLES_OF_TEXT = (".csv", ".tsv", ".jsonl")  # endings of files of text
 SEPARATORS = ",;\t|"
 
 
 @dataclass
 class Files:
-    """Split -> the files of its rows, below root. saved: save_to_disk wrote them."""
+    """Split -> the files of its rows, below root. saved: save_to_disk wrote them.
+
+    indices: split -> files with the numbers of its rows, where they are not all rows of its files, in their order.
+    declared: column -> its type as `datasets` wrote it down beside the files.
+    """
 
     root: Path
     splits: dict[str, list[Path]]
     warnings: list[str] = field(default_factory=list)
     saved: bool = False
+    indices: dict[str, list[Path]] = field(default_factory=dict)
+    declared: dict[str, Any] = field(default_factory=dict)
 
     def listing(self, types: dict[str, Any] | None = None, images: Iterable[Path] = ()) -> Listing:
         """types: of the columns of text (readers/types.py). images: that the rows name."""
-        splits = {split: [relative(path, self.root) for path in files] for split, files in self.splits.items()}
-        tables = [path for files in splits.values() for path in files]
+        splits, indices = (
+            {split: [relative(path, self.root) for path in files] for split, files in found.items()}
+            for found in (self.splits, self.indices)
+        )
+        tables = [path for found in (splits, indices) for files in found.values() for path in files]
         layout = {"kind": "rows", "saved": self.saved, "types": types, "splits": splits}
+        if self.saved:
+            layout |= {"indices": indices, "declared": self.declared}
         return Listing(self.root, layout, [*tables, *(relative(image, self.root) for image in images)], tables)
 
     @classmethod
     def listed(cls, layout: dict[str, Any], root: Path) -> Files:
         """As `listing` wrote it down."""
-        splits = {split: [root / path for path in files] for split, files in layout["splits"].items()}
-        return cls(root, splits, saved=layout["saved"])
+        splits, indices = (
+            {split: [root / path for path in files] for split, files in layout.get(key, {}).items()}
+            for key in ("splits", "indices")
+        )
+        return cls(root, splits, saved=layout["saved"], indices=indices, declared=layout.get("declared", {}))
 
 
 def files(path: Path, kind: str) -> Files:
@@ -63,7 +79,7 @@ def files(path: Path, kind: str) -> Files:
     found = _files(path, kind)
     for file in (file for group in found.splits.values() for file in group):
         refuse_pointer(file)
-        if file.suffix.lower() in TEXT and (said := remark(file)):
+        if file.suffix.lower() in TABLES_OF_TEXT and (said := remark(file)):
             found.warnings.append(said)
     return found
 
@@ -73,7 +89,7 @@ def _files(path: Path, kind: str) -> Files:
         return _saved(path)
     if path.is_file():
         return Files(path.parent, {"train": [path]})
-    endings = tuple(end for end, known in SUFFIXES.items() if known == kind) or (f".{kind}",)
+    endings = tuple(end for end in SUFFIXES if SUFFIXES[end] == kind) or (f".{kind}",)
     names = sorted(relative(found, path) for found in walk(path, path, endings))
     if not names:
         message = f"local_dataset_path = {str(path)!r} has no .{kind} file: check local_dataset_format"
@@ -169,27 +185,69 @@ def _row(line: str, path: Path, number: int) -> dict[str, Any]:
 
 
 def is_saved(path: Path) -> bool:
-    """Whether Dataset.save_to_disk or DatasetDict.save_to_disk wrote the folder."""
-    return (path / "dataset_dict.json").is_file() or (path / "state.json").is_file()
+    """Whether Dataset.save_to_disk or DatasetDict.save_to_disk wrote the folder, or each of the folders in it."""
+    return any((path / name).is_file() for name in ("dataset_dict.json", "state.json")) or bool(_each_saved(path))
+
+
+def _each_saved(path: Path) -> dict[str, Path]:
+    """Folders that were saved one by one, by their names."""
+    if not path.is_dir():
+        return {}
+    folders = [Path(entry.path) for entry in entries(path, path) if entry.is_dir()]
+    return {
+        one.name: one for one in folders if (one / "state.json").is_file() and (one / "dataset_info.json").is_file()
+    }
 
 
 def _saved(path: Path) -> Files:
-    """The files that save_to_disk lists; splits keep their names."""
-    splits = {}
+    """The files that save_to_disk lists; splits keep their names.
+
+    Older versions (datasets 1.8 does) save a selection, of train_test_split too, as the whole table and the numbers of
+    its rows, and write the names of classes into dataset_info.json alone.
+    """
+    found = Files(path, {}, saved=True)
     for split, folder in _saved_splits(path).items():
-        listed = _json(folder / "state.json", path).get("_data_files")
-        listed = listed if isinstance(listed, list) else []
-        names = [entry.get("filename") for entry in listed if isinstance(entry, dict)]
-        splits[split] = [inside(folder / str(name), path) for name in names]
-    return Files(path, splits, saved=True)
+        state = _json(folder / "state.json", path)
+        found.splits[split] = _named(state.get("_data_files"), folder, path)
+        if indices := _named(state.get("_indices_data_files") or state.get("_indices_files"), folder, path):
+            found.indices[split] = indices
+        if not found.declared and (folder / "dataset_info.json").is_file():
+            features = _json(folder / "dataset_info.json", path).get("features")
+            found.declared = features if isinstance(features, dict) else {}
+    return found
+
+
+def _named(listed: Any, folder: Path, root: Path) -> list[Path]:
+    listed = listed if isinstance(listed, list) else []
+    return [inside(folder / str(entry.get("filename")), root) for entry in listed if isinstance(entry, dict)]
 
 
 def _saved_splits(path: Path) -> dict[str, Path]:
-    if not (path / "dataset_dict.json").is_file():
-        return {"train": path}
-    names = _json(path / "dataset_dict.json", path).get("splits")
-    names = [name for name in names if isinstance(name, str)] if isinstance(names, list) else []
-    return {name: inside(path / name, path) for name in names}
+    if (path / "dataset_dict.json").is_file():
+        names = _json(path / "dataset_dict.json", path).get("splits")
+        names = [name for name in names if isinstance(name, str)] if isinstance(names, list) else []
+        return {name: inside(path / name, path) for name in names}
+    return {"train": path} if (path / "state.json").is_file() else _each_saved(path)
+
+
+def row_numbers(files: list[Path], rows: int) -> list[int]:
+    """The numbers in files of indices, of a table with so many rows. Raises Refusal."""
+    import pyarrow
+
+    numbers: list[int] = []
+    for file in files:
+        try:
+            with pyarrow.memory_map(str(file)) as mapped:
+                numbers += pyarrow.ipc.open_stream(mapped).read_all().column(0).to_pylist()
+        except (pyarrow.ArrowException, OSError, IndexError):
+            raise Refusal("rejected", f"{file} is not readable: write the dataset again with save_to_disk") from None
+    if wrong := [number for number in numbers if type(number) is not int or not 0 <= number < rows]:
+        raise Refusal(
+            "rejected",
+            f"{files[0]} names row {wrong[0]!r} of a table of {rows:,} rows: write the dataset again with "
+            "save_to_disk",
+        )
+    return numbers
 
 
 def _json(path: Path, root: Path) -> dict[str, Any]:

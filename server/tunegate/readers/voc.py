@@ -24,7 +24,7 @@ from typing import Any
 from .pairs import likeliest
 from .refusal import Refusal
 from .splits import doubts, of_images
-from .tree import EXTENSIONS, Listing, Survey, folders, inside, relative, walk
+from .tree import EXTENSIONS, Listing, Survey, folders, inside, relative, survey, walk
 
 MAX_XML = 1 << 20
 
@@ -80,9 +80,19 @@ class Voc:
 
 def looks_like(here: dict[Path, Survey]) -> bool:
     """Annotations beside JPEGImages, or XML files that begin as VOC's do; `here` is the folder and those in it."""
-    return any({"annotations", "jpegimages"} <= seen.folders for seen in here.values()) or any(
+    return any(_is_root(folder, seen) for folder, seen in here.items()) or any(
         b"<annotation" in _head(path) for seen in here.values() for path in seen.files(".xml")[:1]
     )
+
+
+def _is_root(folder: Path, seen: Survey) -> bool:
+    """JPEGImages beside Annotations that are no masks: other people call a folder of masks so."""
+    if not {"annotations", "jpegimages"} <= seen.folders:
+        return False
+    places = [inner for inner in folder.iterdir() if inner.name.lower() == "annotations" and inner.is_dir()]
+    found = [survey(place) for top in places for place in folders(top, folder, 1)]  # splits may be folders in it
+    masks = any(one.files(*EXTENSIONS) for one in found) and not any(one.files(".xml") for one in found)
+    return "segmentationclass" in seen.folders or not masks
 
 
 def _head(path: Path) -> bytes:

@@ -13,7 +13,7 @@ from typing import Any, Literal
 from tunegate import evidence, jobs, nofollow
 from tunegate.config import RunConfig
 from tunegate.errors import coded
-from tunegate.evidence import ledger
+from tunegate.evidence import history, ledger
 from tunegate.jobs import checkpoints
 from tunegate.platforms import registry
 from tunegate.platforms.base import Platform
@@ -177,6 +177,10 @@ def collect(run: Run, config: RunConfig, job: jobs.Job) -> tuple[evidence.Eviden
         "seconds": result["seconds"],
         **verdict.facts,
     }
+    files = {**job.spec["files"], **result["made"]}
+    if verdict.passed and job.stage == "eval":
+        facts["tries"] = len(history.others(config, files)) + 1
+        history.add(run, config, facts, files)
     if verdict.passed:
         facts["overcome"] = list(dict.fromkeys(_failures(run, job.stage, "overcome", "failures")))
     else:
@@ -190,7 +194,7 @@ def collect(run: Run, config: RunConfig, job: jobs.Job) -> tuple[evidence.Eviden
         facts,
         config=config,
         resting_on=job.spec["resting_on"],
-        files={**job.spec["files"], **result["made"]},
+        files=files,
     )
     wrote = evidence.write(run, found)
     if job.spec.get("container"):

@@ -19,7 +19,19 @@ PROGRESS = {
     "samples_per_second": "{:.4g} samples/s",
     "eta_s": "{:.0f} s left",
 }
-INTERNAL = ("packages", "job", "exit_code", "passed", "stopped", "overcome", "problems", "failures", "notes")
+INTERNAL = (
+    "packages",
+    "job",
+    "exit_code",
+    "passed",
+    "stopped",
+    "overcome",
+    "problems",
+    "failures",
+    "notes",
+    "drawn_with",
+    "accepted",
+)
 
 
 def progress_line(stage: str, seen: dict[str, Any]) -> str | None:
@@ -44,7 +56,25 @@ def notes(facts: dict[str, Any]) -> list[str]:
     found = [(facts.get("memory") or {}).get("note"), facts.get("outcome"), again if seen else None]
     found += facts.get("set_aside", [])
     found += facts.get("notes", [])  # of prepare: what was left out, and why
+    page = facts.get("page")  # of prepare too
+    found += [f"before training, show the user {page} in output_dir: rows as the model will see them"] if page else []
+    page = facts.get("page")  # of prepare too
+    found += [f"before training, show the user {page} in output_dir: rows as the model will see them"] if page else []
     return [note for note in found if note]
+
+
+def kept(facts: dict[str, Any]) -> str:
+    """Of a prepare that passed: how many rows of each split were read, and how many are left out and why; else empty."""
+    if not facts.get("passed"):
+        return ""
+    named = (("train", "train on"), ("eval", "measure on"))
+    said = [f"{facts[f'n_{part}']:,} rows to {verb}" for part, verb in named if f"n_{part}" in facts]
+    for part, name in (("train", "training split"), ("eval", "evaluation split")):
+        if counts := facts.get(f"{part}_rows"):
+            lost = counts["left_out"] | counts.get("objects_left_out", {})
+            why = ", ".join(f"{count:,} {reason}" for reason, count in lost.items()) or "nothing"
+            said.append(f"{name}: {counts['read']:,} rows read, left out: {why}")
+    return "; ".join(said) or "prepared"
 
 
 def brief(facts: dict[str, Any]) -> dict[str, Any]:

@@ -23,7 +23,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from tunegate.readers.conversations import IMAGE_COLUMNS
+from tunegate.readers.tables import IMAGE_COLUMNS
 
 Reshape = Literal[
     "nest_objects",

@@ -44,6 +44,18 @@ def outcome(metric: str, change: dict[str, float]) -> Outcome:
     return "improved" if low > 0 else "worse" if high < 0 else "not_shown"
 
 
+def beats(metric: str, interval: list[float], control: float) -> bool:
+    """Whether the whole 95 % interval of a value is better than what a control reached."""
+    low, high = interval
+    return high < control if metric in LOWER_IS_BETTER else low > control
+
+
+def controls_sentence(found: dict[str, float]) -> str:
+    """found: control -> what it reached, of those that are not beaten."""
+    shown = ", ".join(f"{name.replace('_', ' ')} {value:.4f}" for name, value in found.items())
+    return f"not shown to be better than a control that sees no input: {shown}"
+
+
 def outcome_sentence(metric: str, change: dict[str, float]) -> str:
     """The same in words, with the difference and its interval."""
     span = f"{metric} {change['value']:+.4f} [{change['low']:+.4f}, {change['high']:+.4f}] against the baseline"

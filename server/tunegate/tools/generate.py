@@ -67,7 +67,7 @@ def render_project(
     run, overrides = call.run, overrides or {}
     notes = call.settle(approval, _substitution(call.workspace, output_dir, overrides))
     planned = _planned(call, overrides, notes)
-    files = render.render_files(planned.config, _slot_values(run)) | _manifest(run)
+    files = render.render_files(planned.config, _slot_values(run), listed.places(run, planned.config)) | _manifest(run)
     if not overwrite:
         _refuse_to_lose_edits(run, files, planned.config)
     for name, text in files.items():

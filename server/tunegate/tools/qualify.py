@@ -180,24 +180,42 @@ def _model_config(
 
 
 def approve_dataset(
-    ctx: Context, output_dir: str, dataset_id: str | None, local_dataset_path: str | None, confirm: str | None
+    ctx: Context,
+    output_dir: str,
+    dataset_id: str | None,
+    local_dataset_path: str | None,
+    local_eval_path: str | None,
+    confirm: str | None,
 ) -> Approval | Elicit[Approval]:
-    return approvals.ask(
-        ctx, lambda: _dataset_substitution(workspace(ctx), output_dir, dataset_id, local_dataset_path), confirm
-    )
+    named = (dataset_id, local_dataset_path, local_eval_path)
+    return approvals.ask(ctx, lambda: _dataset_substitution(workspace(ctx), output_dir, *named), confirm)
+
+
+def _chosen(
+    ws: Workspace, config: RunConfig, dataset_id: str | None, local: str | None, evaluation: str | None
+) -> dict[str, str | None]:
+    """The dataset that is named, else the one that the run has; what is measured on stays with its dataset."""
+    local, evaluation = _contained(ws, local), _contained(ws, evaluation, "local_eval_path")
+    if not dataset_id and not local:
+        dataset_id, local = config.dataset_id, _contained(ws, config.local_dataset_path)
+    if evaluation is None and local is not None and local == config.local_dataset_path:
+        evaluation = _contained(ws, config.local_eval_path, "local_eval_path")
+    return {"dataset_id": dataset_id, "local_dataset_path": local, "local_eval_path": evaluation}
 
 
 def _dataset_substitution(
-    ws: Workspace, output_dir: str, dataset_id: str | None, local_dataset_path: str | None
+    ws: Workspace, output_dir: str, dataset_id: str | None, local_dataset_path: str | None, local_eval_path: str | None
 ) -> str | None:
-    """Another dataset than the one this run has settled on, whichever of the two kinds either is."""
+    """Another dataset than the one this run has settled on, whichever of the two kinds either is, or another one to measure on."""
     run = ws.run(output_dir)
-    config = run.config()
-    wanted = dataset_id or _contained(ws, local_dataset_path) or config.dataset_id or config.local_dataset_path
-    for known in approvals.settled(run, "dataset", "probe_dataset", ("dataset_id", "local_dataset_path")):
+    chosen = _chosen(ws, run.config(), dataset_id, local_dataset_path, local_eval_path)
+    wanted, measured = chosen["dataset_id"] or chosen["local_dataset_path"], chosen["local_eval_path"]
+    for known in approvals.settled(run, "dataset", "probe_dataset", tuple(chosen)):
         old = known["dataset_id"] or known["local_dataset_path"]
         if old and wanted and old != wanted:
             return f"replace dataset {old!r} with {wanted!r}"
+        if (before := known["local_eval_path"]) and before != measured:
+            return f"evaluate on {measured or 'a part of the training data'!r} instead of {before!r}"
     return None
 
 
@@ -210,6 +228,10 @@ def probe_dataset(
     ] = None,
     local_dataset_path: Annotated[
         str | None, Field(description="read-only folder or file on the server's machine")
+    ] = None,
+    local_eval_path: Annotated[
+        str | None,
+        Field(description="a second folder or file, to evaluate on; else a split of the one, or held-out rows"),
     ] = None,
     local_dataset_format: LocalDatasetFormat = "auto",
     dataset_config: str | None = None,
@@ -231,20 +253,20 @@ def probe_dataset(
 ) -> DatasetReport:
     """Verify the dataset without downloading it: splits, columns, classes, and how they map on the task."""
     ws, run = call.workspace, call.run
-    chosen = {"dataset_id": dataset_id, "local_dataset_path": _contained(ws, local_dataset_path)}
-    call.line.update({key: value for key, value in chosen.items() if value})
     call.require_evidence("model")
-    notes = call.settle(approval, _dataset_substitution(ws, output_dir, dataset_id, local_dataset_path))
     config = run.config()
-    if not dataset_id and not local_dataset_path:
-        chosen = {"dataset_id": config.dataset_id, "local_dataset_path": _contained(ws, config.local_dataset_path)}
-        call.line.update(chosen)
+    chosen = _chosen(ws, config, dataset_id, local_dataset_path, local_eval_path)
+    call.line.update({key: value for key, value in chosen.items() if value})
+    notes = call.settle(
+        approval, _dataset_substitution(ws, output_dir, dataset_id, local_dataset_path, local_eval_path)
+    )
     request = DatasetRequest(
         task=config.task,
         method=config.training_method,
         model_facts=_model_facts(run),
         dataset_id=chosen["dataset_id"],
         local_path=chosen["local_dataset_path"],
+        local_eval_path=chosen["local_eval_path"],
         local_format=local_dataset_format,
         config=dataset_config,
         train_split=train_split,
@@ -316,7 +338,7 @@ def _probe_data(ws: Workspace, request: DatasetRequest) -> Any:
     return facts
 
 
-def _contained(ws: Workspace, local: str | None) -> str | None:
+def _contained(ws: Workspace, local: str | None, key: str = "local_dataset_path") -> str | None:
     """The real path of a local dataset, which must lie below the root or a --data-root. Raises ToolFailure(outside_root)."""
     if local is None:
         return None
@@ -324,7 +346,7 @@ def _contained(ws: Workspace, local: str | None) -> str | None:
     if not any(path.is_relative_to(root) for root in ws.local_roots):
         raise ToolFailure(
             "outside_root",
-            f"local_dataset_path = {local!r} lies outside the server's root {ws.root}: move it there, "
+            f"{key} = {local!r} lies outside the server's root {ws.root}: move it there, "
             "or restart the server with --data-root",
         )
     return str(path)

@@ -60,7 +60,17 @@ class Diagnosis(Result):
 def approve_retry(
     ctx: Context, output_dir: str, stage: StageName, stop: bool, confirm: str | None
 ) -> Approval | Elicit[Approval]:
-    return approvals.ask(ctx, lambda: None if stop else _retry(workspace(ctx).run(output_dir), stage), confirm)
+    return approvals.ask(ctx, lambda: None if stop else _to_decide(workspace(ctx).run(output_dir), stage), confirm)
+
+
+def _to_decide(run: Run, stage: str) -> str | None:
+    return _asked(run, stage) or _retry(run, stage)
+
+
+def _asked(run: Run, stage: str) -> str | None:
+    """What the stage's evidence, as far as it holds, asks the user."""
+    seen = gates.view(run)
+    return None if seen.problems(f"stages/{stage}") else gates.unanswered(seen.facts(f"stages/{stage}"))
 
 
 def _retry(run: Run, stage: str) -> str | None:
@@ -93,6 +103,8 @@ async def docker_run(
     begin = iter([] if stop else [lambda line: _begin(call, line, approval)])  # once a call: what ends stays ended
     if stop and not await anyio.to_thread.run_sync(_stop, call, stage):
         return _idle(run, stage)
+    if not stop and (question := _asked(run, stage)):
+        await anyio.to_thread.run_sync(_answered, call, stage, question, approval)
     report = await follow(
         run,
         stage,
@@ -128,6 +140,16 @@ async def _report_progress(ctx: Context, run: Run, stage: str) -> None:
     seen = stages.progress(run, stage)
     if line := summary.progress_line(stage, seen):
         await ctx.report_progress(seen.get("step", 0), seen.get("max_steps"), line)
+
+
+def _answered(call: Call, stage: str, question: str, approval: Any) -> None:
+    """The user's yes becomes part of the stage's evidence. Raises ToolFailure(approval_required)."""
+    name, run = f"stages/{stage}", call.run
+    with call.recorded():
+        notes, config, found = call.settle(approval, question), run.config(), evidence.read(run, name)
+        run.save_config(config.model_copy(update={"notes": [*config.notes, *notes]}))
+        facts = {**found.facts, "accepted": question}
+        call.record_evidence(name, facts, config, resting_on=found.config, files=found.files)
 
 
 def _stop(call: Call, stage: str) -> bool:
@@ -172,6 +194,8 @@ def _ended(run: Run, stage: str, now: life.Standing, passed: list[str] | None = 
         notes = now.facts["problems"][:1] if now.facts else [f"{stage} is not running: there was nothing to stop"]
         arguments = {"output_dir": str(run.path), "stage": stage}
         following = {"next": NextCall(tool="docker_run", arguments=arguments, why=f"when {stage} is to go on")}
+    if asks := gates.unanswered(now.facts):
+        notes = [*notes, f"only the user can decide this; if they agree, make the same call with confirm={asks!r}"]
     return StageReport(
         notes=notes,
         stage=stage,
@@ -179,6 +203,7 @@ def _ended(run: Run, stage: str, now: life.Standing, passed: list[str] | None = 
         progress={},
         log=str(jobs.log_path(run, stage)),
         facts=summary.brief(now.facts),
+        ask_user=f"{asks}?" if asks else None,
         **following,
     )
 

@@ -9,6 +9,7 @@ from PIL import Image, ImageDraw, ImageFilter
 
 from tests.tiny import png
 from tunegate.errors import ToolFailure
+from tunegate.probe.dataset import npy
 from tunegate.probe.dataset.masks import judge_depth, judge_masks
 from tunegate.probe.dataset.pictures import Picture, from_bytes
 
@@ -226,3 +227,21 @@ def test_without_pillow_it_is_said(monkeypatch):
     monkeypatch.setitem(sys.modules, "PIL", None)
     facts, warnings = judge(from_bytes(png(), "a.png"))
     assert facts is None and "needs Pillow" in warnings[0] and "pip install" in warnings[0]
+
+
+@pytest.mark.parametrize(
+    ("code", "numbers", "kind"),
+    [
+        ("<f4", [0.5, 2.0, 0.0], "floats"),
+        (">u2", [500, 2000, 0], "16-bit integers"),
+        ("<f8", [0.25, 9.5, -1.0], "floats"),
+    ],
+)
+def test_depth_in_npy_files(code, numbers, kind):
+    header = repr({"descr": code, "fortran_order": False, "shape": (1, 3)}).ljust(117) + "\n"
+    pack = code[0] + "3" + {"f4": "f", "u2": "H", "f8": "d"}[code[1:]]
+    data = b"\x93NUMPY\1\0" + struct.pack("<H", len(header)) + header.encode() + struct.pack(pack, *numbers)
+    assert npy.values(data) == (numbers, kind)
+    for broken in (data[:-4], data[:9], data.replace(b"descr", b"dexxr"), data[:10] + b"exit()" + data[16:]):
+        with pytest.raises(ValueError, match=r"\.npy"):
+            npy.values(broken)

@@ -34,6 +34,8 @@ META = {
     "train_histogram": {"a": 8, "b": 0},
     "eval_histogram": {"a": 4, "b": 0},
 }
+DRAWN = "<!doctype html><html><body><h1>Data</h1><p class=small>rows</p></body></html>"
+TOLD = {"rows": {"train": 8, "eval": 4}, "without_rows": None, "problems": [], "drawn_with": {"image_size": 224}}
 JPEG = b"\xff\xd8\xff\xe0" + bytes(300) + b"\xff\xd9"
 
 
@@ -55,6 +57,8 @@ def judge(run: Run, stage: str, exit_code: int = 0) -> verdicts.Verdict:
 def run(tmp_path) -> Run:
     found = Run(tmp_path)
     put(found, "data/meta.json", META)
+    put(found, "reports/data.html", DRAWN)
+    put(found, "reports/data.json", TOLD)
     for split in ("train", "eval"):
         put(found, f"data/{split}/data-00000-of-00001.arrow", "rows")
     return found
@@ -380,6 +384,26 @@ def test_prepare(run):
     assert "no Arrow file" in judge(run, "prepare").problems[0]
 
 
+def test_prepare_draws_its_rows_and_the_page_runs_nothing(run):
+    found = judge(run, "prepare")
+    assert found.passed and found.facts["page"] == "reports/data.html" and "notes" not in found.facts
+    put(run, "reports/data.json", {**TOLD, "without_rows": "OSError: no such model", "problems": ["row 3 of train: x"]})
+    assert [note.partition(" ")[2] for note in judge(run, "prepare").facts["notes"]] == [
+        "shows no rows: OSError: no such model",
+        "could not draw all: row 3 of train: x",
+    ]
+    for wrong, said in (
+        (DRAWN.replace("<p class=small>", "<script>x()</script><p>"), "<script>"),
+        (DRAWN.replace("<h1>", '<h1 onclick="x()">'), "onclick"),
+        (DRAWN.replace("rows", '<img src="https://example.org/a.png">'), "src="),
+        (DRAWN[:40], "not a whole"),
+    ):
+        put(run, "reports/data.html", wrong)
+        assert said in judge(run, "prepare").problems[0], wrong
+    (run.path / "reports/data.html").unlink()
+    assert "reports/data.html is missing" in judge(run, "prepare").problems[0]
+
+
 def counted(rows: int, *, classes=None, left_out=None, classes_left_out=None, objects_left_out=None, **more) -> dict:
     """One split's part of `read` in data/meta.json."""
     left_out = left_out or {}
@@ -431,7 +455,7 @@ def test_prepare_may_choose_fewer_rows_than_there_are_and_not_more(run):
             {"splits": {"train": 120}},
             "prepare read 100 rows of split 'train' where the probe counted 120: 20 are missing",
         ),
-        ({"splits": {"train": 90}}, "prepare found 97 usable rows of split 'train' where the probe counted 90"),
+        ({"splits": {"train": 90}}, "prepare read 100 rows of split 'train' where the probe counted 90: 10 are more"),
     ],
 )
 def test_prepare_reads_the_rows_that_the_probe_counted(run, probed, wrong):
@@ -439,8 +463,6 @@ def test_prepare_reads_the_rows_that_the_probe_counted(run, probed, wrong):
     found = prepared(run, read, probed)
     assert not found.passed and wrong in found.problems[0]
     assert prepared(run, read, {**probed, "rows_partial": True}).passed
-    loose = {"train": counted(100, left_out={"no label": 10})}  # pictures beside the class folders
-    assert prepared(run, loose, {"splits": {"train": 90}}).passed
 
 
 @pytest.mark.parametrize("split", ["train", "test"])
@@ -450,6 +472,7 @@ def test_prepare_reads_the_rows_that_the_probe_counted(run, probed, wrong):
         ({"classes": {"a": 50}}, "class 'b' of split '{}' vanished: the probe counted 50, prepare read none"),
         ({"classes": {"a": 50, "b": 40}}, "class 'b' of split '{}': the probe counted 50, prepare read 40"),
         ({"classes": {"a": 50, "b": 90}}, "class 'b' of split '{}': the probe counted 50, prepare read 90"),
+        ({"classes": {"a": 50, "b": 50, "c": 1}}, "class 'c' of split '{}': the probe counted none, prepare read 1"),
         (
             {"classes": {"a": 50, "b": 50}, "classes_left_out": {"b": {"no label": 50}}},
             "class 'b' of split '{}' vanished: all 50 are left out (50 no label)",
@@ -459,7 +482,7 @@ def test_prepare_reads_the_rows_that_the_probe_counted(run, probed, wrong):
 def test_prepare_reads_every_class_that_the_probe_counted(run, split, part, wrong):
     parts = {"train": counted(8), "eval": counted(4, split="test")}
     parts["train" if split == "train" else "eval"].update(part)
-    counts = {split: {"counts": {"a": 50, "b": 50}, "complete": True}}
+    counts = {split: {"counts": {"a": 50, "b": 50}, "complete": True, "whole_list": True}}
     found = prepared(run, parts, {"splits": {}, "class_counts": counts}, eval_split="test")
     assert not found.passed and wrong.format(split) in found.problems[0]
 
@@ -484,9 +507,15 @@ def test_prepare_says_what_is_left_out_and_why(run):
     assert found.passed, found.problems
     assert found.facts["train_rows"]["left_out"] == {"longer than 64 tokens": 85}
     assert found.facts["notes"] == [
-        "large loss: 85 of 100 rows of split 'train' are left out: 85 longer than 64 tokens; max_length 300 would keep 95 %; ask the user",
+        "85 of 100 rows of split 'train' are left out: 85 longer than 64 tokens; max_length 300 would keep 95 %",
         "1 of 41 objects of split 'train' are left out: 1 box without area",
     ]
+    assert found.facts["asks"] == f"train although {found.facts['notes'][0]}" and "accepted" not in found.facts
+
+
+def test_a_small_loss_asks_nothing(run):
+    found = prepared(run, {"train": counted(100, left_out={"no label": 10})}, {"splits": {"train": 100}})
+    assert found.passed and "asks" not in found.facts and len(found.facts["notes"]) == 1
 
 
 def test_prepare_names_columns_that_nothing_reads(run):

@@ -32,7 +32,7 @@ from tunegate.errors import ToolFailure, coded
 from tunegate.evidence import ledger, seal
 from tunegate.hardware import gpu_handover
 from tunegate.platforms.local_docker import image_build
-from tunegate.project import extras, harness
+from tunegate.project import extras, harness, listed
 from tunegate.rundir import Run
 from tunegate.stage_table import HUB_SECRETS, ON_IMAGE, STAGES
 
@@ -79,7 +79,6 @@ def given(run: Run, config: RunConfig, stage: str, roots: tuple[Path, ...]) -> d
     ]
     if network != "none":  # a proxy's address may hold credentials
         secrets += [name for name in PROXIES if os.environ.get(name)]
-    local = config.local_dataset_path
     return {
         "image": built.facts["image_id"],
         "argv": _argv(config, stage),
@@ -90,7 +89,7 @@ def given(run: Run, config: RunConfig, stage: str, roots: tuple[Path, ...]) -> d
         | ({"PYTORCH_CUDA_ALLOC_CONF": "expandable_segments:True"} if gpus != "none" else {}),
         "pass_on": ["HF_ENDPOINT", "OMP_NUM_THREADS", *extras.environment(config, stage)],
         "secrets": secrets,
-        "read_only": [local] if local else [],
+        "read_only": listed.places(run, config),
         "roots": [str(root) for root in roots],
     }
 

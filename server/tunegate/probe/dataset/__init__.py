@@ -18,7 +18,7 @@ from tunegate.probe.dataset.facts import DatasetFacts
 from tunegate.probe.dataset.findings import Findings, Look
 from tunegate.probe.dataset.hub.table import read_hub
 from tunegate.probe.dataset.labels import MAX_CLASSES_SHOWN, Labels
-from tunegate.probe.dataset.local import read_local, refusals
+from tunegate.probe.dataset.local import joined, read_local, refusals
 from tunegate.probe.dataset.manifest import manifest_of
 from tunegate.probe.dataset.mapping import Mapping, bounded_row, map_columns
 from tunegate.probe.dataset.splits import choose_splits
@@ -38,7 +38,7 @@ def probe_dataset(hub: Hub, request: DatasetRequest) -> DatasetFacts:
     _check(request)
     hub = hub.recording()
     if request.local_path is not None:
-        table, about = _local(request, Path(request.local_path))
+        table, about, request = _local(request, Path(request.local_path))
     else:
         table, about = _on_the_hub(hub, request)
     with refusals(Path(request.local_path or "")):  # tables of local files are read lazily
@@ -60,6 +60,12 @@ def _check(request: DatasetRequest) -> None:
             f"dataset_id = {dataset_id[:100]!r} and local_dataset_path = {local_path[:100]!r} are both given: "
             "pass exactly one",
         )
+    if request.local_eval_path is not None and local_path is None:
+        raise ToolFailure(
+            "invalid_input",
+            f"local_eval_path = {request.local_eval_path[:100]!r} is given without local_dataset_path: it is what a local dataset "
+            "is measured on; pass both, or eval_split",
+        )
     if request.task not in tasks.TASKS:
         raise ToolFailure(
             "out_of_scope",
@@ -74,8 +80,8 @@ def _check(request: DatasetRequest) -> None:
         raise ToolFailure("ambiguous", recommend.message(request.task, request.method, model))
 
 
-def _local(request: DatasetRequest, path: Path) -> tuple[Table, dict[str, Any]]:
-    """(the table, what is known about where it comes from)"""
+def _local(request: DatasetRequest, path: Path) -> tuple[Table, dict[str, Any], DatasetRequest]:
+    """(the table, what is known about where it comes from, the request with the splits of two datasets named)"""
     if request.config is not None:
         raise ToolFailure(
             "invalid_input",
@@ -87,7 +93,12 @@ def _local(request: DatasetRequest, path: Path) -> tuple[Table, dict[str, Any]]:
     table = read_local(path, request.local_format, request.task)
     resolved = path.expanduser().resolve()
     about = {"source": "local", "read_through": "files", "local_path": str(resolved), "local_format": table.format}
-    return table, about
+    if request.local_eval_path is None:
+        return table, about, request
+    evaluation = Path(request.local_eval_path).expanduser().resolve()
+    joined.check_apart(resolved, evaluation)
+    table, request = joined.read_both(request, table, evaluation)
+    return table, {**about, "local_eval_path": str(evaluation)}, request
 
 
 def _on_the_hub(hub: Hub, request: DatasetRequest) -> tuple[Table, dict[str, Any]]:
@@ -112,9 +123,8 @@ def _on_the_hub(hub: Hub, request: DatasetRequest) -> tuple[Table, dict[str, Any
 def _facts(table: Table, request: DatasetRequest) -> dict[str, Any]:
     """What holds for every source: columns, splits, labels, and what the rows show."""
     mapping = map_columns(table.features, request.task, request.column_map, request.method)
-    train, evaluation, why, eval_labels = _splits(table, mapping.columns.get("label"), request)
-    warnings: list[str] = []
-    column = class_column(mapping)
+    column, warnings = class_column(mapping), []
+    train, evaluation, why, eval_labels = _splits(table, column, request)
     labels, names = read_labels(table, request.task, column, train, warnings)
     if eval_labels and labels.complete and (new := sorted(set(eval_labels.counts) - set(labels.counts))):
         warnings.append(f"{len(new)} classes of split {evaluation!r} are not in {train!r}: {', '.join(new[:5])}")
@@ -187,22 +197,27 @@ def _undeclared_image(table: Table, mapping: Mapping, warnings: list[str]) -> No
         )
 
 
-def _splits(table: Table, label: str | None, request: DatasetRequest) -> tuple[str, str | None, str, Labels | None]:
-    """As choose_splits, but a split without labels (a benchmark's hidden test) is passed over."""
+def _splits(table: Table, column: str | None, request: DatasetRequest) -> tuple[str, str | None, str, Labels | None]:
+    """As choose_splits, but a split without labels (a benchmark's hidden test) is passed over. column: of the classes."""
     train, evaluation = request.train_split, request.eval_split
     splits, hidden = dict(table.splits), []
     while True:
         train, chosen, why = choose_splits(splits, train, evaluation)
-        labels = table.labels(chosen, label) if chosen and label else None
-        if labels is None or labels.counts or not labels.seen:
+        labels = table.labels(chosen, column) if chosen and column else None
+        if labels is None or labels.counts or not _is_hidden(table, chosen, column, labels):
             return train, chosen, why + (f"; {', '.join(hidden)} has no labels" if hidden else ""), labels
         if evaluation is not None:
             raise ToolFailure(
                 "rejected",
-                f"eval_split = {evaluation!r} has no labels in the {labels.seen} rows read: choose another split",
+                f"eval_split = {evaluation!r} has no labels in the {labels.seen or 'first'} rows read: choose another split",
             )
         hidden.append(chosen)
         del splits[chosen]
+
+
+def _is_hidden(table: Table, split: str, column: str, labels: Labels) -> bool:
+    """Of a split without a class, whether it has rows: then its objects or its labels were not published."""
+    return bool(labels.seen) or ("." in column and bool(table.rows(split).rows))
 
 
 def _remarks(facts: dict[str, Any], model: ModelFacts | None, *, gated: bool) -> list[str]:

@@ -25,7 +25,11 @@ def class_counts(table: Table, column: str | None, splits: dict[str, Labels | No
         return {}
     found = {split: labels or table.labels(split, column) for split, labels in splits.items()}
     return {
-        split: ClassCounts(counts=dict(labels.counts.most_common(MAX_CLASSES_KEPT)), complete=labels.complete)
+        split: ClassCounts(
+            counts=dict(labels.counts.most_common(MAX_CLASSES_KEPT)),
+            complete=labels.complete,
+            whole_list=len(labels.counts) <= MAX_CLASSES_KEPT,
+        )
         for split, labels in found.items()
     }
 

@@ -101,10 +101,10 @@ def arrow_feature(dtype: Any, depth: int = 0) -> Feature:
     return Feature(_value_kind(str(dtype)), str(dtype)[:40])
 
 
-def schema_features(schema: Any) -> dict[str, Feature]:
-    """An arrow schema -> columns; the types that `datasets` stored in it win."""
+def schema_features(schema: Any, beside: dict[str, Any] | None = None) -> dict[str, Feature]:
+    """An arrow schema -> columns; the types that `datasets` stored in it, or `beside` it, win."""
     try:
-        declared = json.loads((schema.metadata or {})[b"huggingface"])["info"]["features"]
+        declared = beside or json.loads((schema.metadata or {})[b"huggingface"])["info"]["features"]
     except (KeyError, ValueError, TypeError, RecursionError):
         declared = None
     declared = declared if isinstance(declared, dict) else {}

@@ -26,6 +26,7 @@ class ClassCounts(BaseModel):
     model_config = ConfigDict(extra="forbid")
     counts: dict[str, int] = Field(description="class -> rows (objects), the most frequent ones")
     complete: bool = Field(description="whether these are of all rows of the split")
+    whole_list: bool = Field(False, description="whether every class is listed")
 
 
 class DatasetFacts(Findings):
@@ -36,6 +37,7 @@ class DatasetFacts(Findings):
     read_through: Literal["viewer", "files", "streamed in a container"]
     dataset_id: str | None = None
     local_path: str | None = None
+    local_eval_path: str | None = Field(None, description="a second dataset, whose rows are those to evaluate on")
     local_format: str | None = None
     revision: str | None = Field(None, description="commit SHA")
     gated: str | None = None

@@ -19,7 +19,7 @@ from tunegate.probe.dataset.masks import DepthFacts, MaskFacts, judge_depth, jud
 from tunegate.probe.dataset.pictures import Picture, decoded, pillow
 from tunegate.probe.dataset.table import Table
 from tunegate.probe.dataset.texts import TextFacts, judge_texts
-from tunegate.readers.conversations import IMAGE_COLUMNS
+from tunegate.readers.tables import IMAGE_COLUMNS
 
 N_MASKS = 60  # masks and depth maps looked into
 N_DECODED = 100  # images of one split decoded

@@ -15,6 +15,9 @@ def manifest_of(table: Table, about: dict[str, Any], facts: dict[str, Any]) -> d
     listing = table.listing() if table.listing else None
     if about["source"] == "local":
         read = manifest.of_listing(listing, Path(about["local_path"]))
+        if table.evaluation:
+            part = manifest.of_listing(table.evaluation.listing(), Path(about["local_eval_path"]))
+            read |= {"taken": table.taken, "evaluation": part}
     else:
         read = {"version": manifest.VERSION, "layout": listing.layout if listing else None}
     return {

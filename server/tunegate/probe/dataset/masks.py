@@ -9,6 +9,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from tunegate.errors import ToolFailure
+from tunegate.probe.dataset import npy
 from tunegate.probe.dataset.mask_codes import Coding, coding_of
 from tunegate.probe.dataset.pictures import Picture, decoded
 
@@ -314,11 +315,12 @@ def _range(cell: Any, column: str) -> tuple[str, float | None, float | None, int
     """(stored as, smallest, largest, missing pixels, pixels) of one map; the missing ones do not count for the range."""
     if isinstance(cell, list):
         values = [v for row in cell for v in (row if isinstance(row, list) else [row]) if type(v) in (int, float)]
-        good = [v for v in values if 0 < v < float("inf")]
-        return "floats", min(good, default=None), max(good, default=None), len(values) - len(good), len(values)
+        return _spanned(values, "floats")
     if not isinstance(cell, Picture):
         raise ValueError("is no depth map")
-    opened = decoded(cell.data())
+    if npy.is_npy(data := cell.data()):
+        return _spanned(*npy.values(data))
+    opened = decoded(data)
     if len(opened.getbands()) > 1:
         bands = opened.convert("RGB").split()
         if any(band.tobytes() != bands[0].tobytes() for band in bands[1:]):
@@ -327,7 +329,10 @@ def _range(cell: Any, column: str) -> tuple[str, float | None, float | None, int
                 f"column {column!r}: the depth maps are colored pictures of depth, not depth: use the maps before coloring",
             )
         opened = bands[0]
-    values, kind = _numbers(opened)
+    return _spanned(*_numbers(opened))
+
+
+def _spanned(values: Any, kind: str) -> tuple[str, float | None, float | None, int, int]:
     good = [v for v in values if 0 < v < float("inf")]
     return kind, min(good, default=None), max(good, default=None), len(values) - len(good), len(values)
 

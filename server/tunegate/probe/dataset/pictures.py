@@ -61,6 +61,8 @@ def from_path(path: Path, name: str) -> Picture:
         return data if len(data) <= MAX_BYTES else None
 
     found = Picture(name, load)
+    if path.suffix.lower() == ".npy" and path.is_file():  # a depth map, which has no picture's head
+        return found
     try:
         _, *size = inspect(path)
         found.size = tuple(size)

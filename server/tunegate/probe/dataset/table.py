@@ -31,6 +31,7 @@ class Table:
     Cells of image columns are Pictures. `count`: labels of one column over as many rows as are cheap; None: count them over `rows`.
     `every`: all rows of a split, at least in the columns named, one after the other; None: there are only `rows`.
     `listing`: what exactly is read, for the manifest; None: its files are not known.
+    `evaluation`: of two datasets, the one that is measured on; `taken`: split -> its name in its own dataset.
     `exact`: pictures of a mask or depth column with their values as stored, where those of `rows` may not be.
     """
 
@@ -47,6 +48,8 @@ class Table:
         default_factory=dict
     )  # value of a mask -> class, where a file beside the data says so
     facts: dict[str, Any] = field(default_factory=dict)  # what the format itself tells: crowds, kinds of outlines
+    evaluation: Table | None = field(default=None, repr=False)
+    taken: dict[str, str] = field(default_factory=dict)
     _rows: dict[str, Rows] = field(default_factory=dict, repr=False)
 
     def rows(self, split: str) -> Rows:

@@ -12,7 +12,6 @@ from tunegate.errors import ToolFailure
 from tunegate.probe.dataset.columns import dig
 from tunegate.readers.conversations import (
     BESIDE,
-    IMAGE_COLUMNS,
     IMAGE_PARTS,
     ROLES,
     SPEAKERS,
@@ -21,6 +20,7 @@ from tunegate.readers.conversations import (
     role_of,
     stored_turns,
 )
+from tunegate.readers.tables import IMAGE_COLUMNS
 
 
 class TextFacts(BaseModel):

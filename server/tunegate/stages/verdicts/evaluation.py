@@ -49,6 +49,8 @@ def _evaluation(run: Run, config: RunConfig, kind: str) -> tuple[dict, list[str]
     if not problems + unsure and (change := sure.get("difference")):
         sure["outcome"] = metrics.outcome_sentence(metric, change)
     also, wrong = _second_metric(report, kind, rows, metric)
+    if kind == "eval" and not problems + unsure + wrong:
+        also |= _no_better_than(metric, sure["interval"], also.get("controls", {}))
     return {**facts, **sure, **also}, problems + unsure + wrong
 
 
@@ -131,6 +133,15 @@ def _second_metric(report: dict, kind: str, rows: list[dict], metric: str) -> tu
     if change := report.get("exact_match_difference"):
         facts["exact_match_difference"] = {key: change[key] for key in ("value", "low", "high")}
     return facts, []
+
+
+def _no_better_than(metric: str, interval: list[float], controls: dict[str, float]) -> dict:
+    """The controls, which see no input, that the model is not shown to beat. One in another unit is not compared."""
+    same = {
+        name: value for name, value in controls.items() if metric != "eval_loss" or not name.endswith("_exact_match")
+    }
+    found = {name: value for name, value in same.items() if not metrics.beats(metric, interval, value)}
+    return {"no_better_than": found} if found else {}
 
 
 def _intervals(report: dict, kind: str, value: float) -> tuple[dict, list[str]]:

@@ -9,7 +9,7 @@ from tunegate import evidence
 from tunegate.config import RunConfig
 from tunegate.rundir import Run
 
-LARGE_LOSS = 0.1  # of a split's rows, or of its objects: more is for the user to know before anything is trained
+LARGE_LOSS = 0.1  # of a split's rows, or of its objects: whether to train on less is the user's decision
 BY_DESIGN = ("box of a crowd", "object of a crowd")  # a class of which there are only crowds is not a mistake
 LONGEST_NAME = 100  # characters of a class name that the probe keeps
 MAX_SHOWN = 5
@@ -17,11 +17,15 @@ MAX_SHOWN = 5
 
 @dataclass
 class Reconciled:
-    """facts: what was left out, by split; notes: the same in sentences; problems: what nothing explains."""
+    """facts: what was left out, by split; notes: the same in sentences; problems: what nothing explains.
+
+    large: the losses that are for the user to know before anything is trained.
+    """
 
     facts: dict[str, Any] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
+    large: list[str] = field(default_factory=list)
 
 
 def reconcile(run: Run, config: RunConfig, meta: dict[str, Any]) -> Reconciled:
@@ -45,7 +49,16 @@ def reconcile(run: Run, config: RunConfig, meta: dict[str, Any]) -> Reconciled:
             _left_out(found, part, split, counts, config)
     _chosen(found, config, meta, read)
     _unread(found, known)
+    if found.large:
+        found.facts |= _asked(run, f"train although {'; '.join(found.large)}")
     return found
+
+
+def _asked(run: Run, question: str) -> dict[str, Any]:
+    """What gate 4 waits for; the answer to this very question, where an earlier prepare has it, still holds."""
+    before = evidence.read(run, "stages/prepare")
+    known = before.facts.get("accepted") if before and evidence.is_ours(run, "stages/prepare", before) else None
+    return {"asks": question, **({"accepted": question} if known == question else {})}
 
 
 def _rows(found: Reconciled, split: str, counts: dict[str, Any], known: dict[str, Any]) -> None:
@@ -63,9 +76,10 @@ def _rows(found: Reconciled, split: str, counts: dict[str, Any], known: dict[str
             f"prepare read {rows} rows of split {split!r} where the probe counted {there_are}: "
             f"{there_are - rows} are missing without a reason; {remedy}"
         )
-    elif usable > there_are:
+    elif rows > there_are:
         found.problems.append(
-            f"prepare found {usable} usable rows of split {split!r} where the probe counted {there_are}; {remedy}"
+            f"prepare read {rows} rows of split {split!r} where the probe counted {there_are}: "
+            f"{rows - there_are} are more than were there; {remedy}"
         )
 
 
@@ -81,6 +95,12 @@ def _classes(found: Reconciled, split: str, counts: dict[str, Any], probed: dict
             wrong.append(f"class {name!r} of split {split!r}: the probe counted {expected}, prepare read {seen}")
         elif sum(why.values()) == seen and not set(why) <= set(BY_DESIGN):
             wrong.append(f"class {name!r} of split {split!r} vanished: all {seen} are left out ({_listed(why)})")
+    counted = probed.get("counts") or {}
+    if counted and probed.get("complete") and probed.get("whole_list"):
+        new = [name for name in read if name not in counted and read[name]]
+        wrong += [
+            f"class {name!r} of split {split!r}: the probe counted none, prepare read {read[name]}" for name in new
+        ]
     found.problems += wrong[:MAX_SHOWN]
     if len(wrong) > MAX_SHOWN:
         found.problems.append(f"the same holds for {len(wrong) - MAX_SHOWN} more classes of split {split!r}")
@@ -108,7 +128,8 @@ def _left_out(found: Reconciled, part: str, split: str, counts: dict[str, Any], 
             note = f"{lost} of {total} {what} of split {split!r} are left out: {_listed(why)}"
             if what == "rows" and (fits := counts.get("fits_95")) and fits > (config.max_length or fits):
                 note += f"; max_length {fits} would keep 95 %"
-            found.notes.append(f"large loss: {note}; ask the user" if lost > LARGE_LOSS * total else note)
+            found.notes.append(note)
+            found.large += [note] if lost > LARGE_LOSS * total else []
 
 
 def _listed(why: dict[str, int]) -> str:
@@ -122,6 +143,10 @@ def _chosen(found: Reconciled, config: RunConfig, meta: dict[str, Any], read: di
     usable, other = read["train"]["usable"], read.get("eval")
     n_eval = min(config.n_eval, other["usable"] if other else max(1, usable // 5))
     n_train = min(config.n_train, usable if other else usable - n_eval)
+    if blocks := meta.get("blocks"):  # of long texts, each of which has at least one
+        if blocks["train"] < n_train or blocks["eval"] < n_eval:
+            found.problems.append(f"data/meta.json does not add up: {blocks} blocks of {n_train} and {n_eval} texts")
+        n_train, n_eval = min(config.n_train, blocks["train"]), min(config.n_eval, blocks["eval"])
     for name, rows, wanted in (("training", meta["n_train"], n_train), ("evaluation", meta["n_eval"], n_eval)):
         if rows != wanted:
             found.problems.append(f"{rows} {name} rows were prepared where the dataset has {wanted} that could be used")

@@ -1,4 +1,4 @@
-"""What people look at: samples and the report."""
+"""What people look at: the data before training, samples and the report."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from tunegate.rundir import Run
 from tunegate.stages.verdicts.read import read_json
 
 N_SAMPLES = 5
+DATA_PAGE = "reports/data.html"
 
 
 def infer(run: Run, config: RunConfig) -> tuple[dict, list[str]]:
@@ -39,11 +40,9 @@ def _is_jpeg(content: bytes) -> bool:
 def report(run: Run, config: RunConfig) -> tuple[dict, list[str]]:
     """Both files are whole, tell the numbers of the evaluations, and ask nothing of any other place."""
     page, paper = (run.path / "reports/report.html").read_text(), (run.path / "reports/report.pdf").read_bytes()
-    problems, metric = [], tasks.metric(config.task, config.training_method)
-    if not page.startswith("<!doctype html>") or not page.rstrip().endswith("</html>"):
-        problems.append("reports/report.html is not a whole HTML page")
-    if foreign := _Foreign(page).found:
-        problems.append(f"reports/report.html holds {foreign[0]}: a report runs nothing and fetches nothing")
+    problems: list[str] = []
+    metric = tasks.metric(config.task, config.training_method)
+    problems += _not_a_page("reports/report.html", page)
     if not paper.startswith(b"%PDF-") or b"%%EOF" not in paper[-64:]:
         problems.append("reports/report.pdf is not a whole PDF")
     subject = re.search(rb"/Subject \((.*?)\)\n?\s*(?:/|>>)", paper, re.S)
@@ -55,10 +54,32 @@ def report(run: Run, config: RunConfig) -> tuple[dict, list[str]]:
     return {"html_kb": len(page) // 1000, "pdf_kb": len(paper) // 1000}, problems
 
 
+def data_page(run: Run) -> tuple[dict, list[str], list[str]]:
+    """(facts, notes, problems) of what prepare drew of its rows, for the user to look at before anything is trained."""
+    path = run.path / DATA_PAGE
+    if not path.is_file():
+        return {}, [], [f"{DATA_PAGE} is missing, the picture of the data: render the project again"]
+    told, page = read_json(run, "reports/data.json"), path.read_text()
+    notes = [f"{DATA_PAGE} shows no rows: {told['without_rows']}"] if told["without_rows"] else []
+    notes += [f"{DATA_PAGE} could not draw all: {told['problems'][0]}"] if told["problems"] else []
+    facts = {"page": DATA_PAGE, "page_rows": told["rows"], "drawn_with": told["drawn_with"]}
+    return facts, notes, _not_a_page(DATA_PAGE, page)
+
+
+def _not_a_page(name: str, page: str) -> list[str]:
+    """Why it is no page that can be opened without a second thought: whole, and nothing in it runs or fetches."""
+    whole = page.startswith("<!doctype html>") and page.rstrip().endswith("</html>")
+    foreign = _Foreign(page).found
+    return ([] if whole else [f"{name} is not a whole HTML page"]) + (
+        [f"{name} holds {foreign[0]}: a page of a run runs nothing and fetches nothing"] if foreign else []
+    )
+
+
 class _Foreign(HTMLParser):
     """What a page holds beyond text, tables and pictures of its own."""
 
-    TAGS = {"html", "head", "meta", "title", "style", "body", "h1", "h2", "p", "div", "img", "table", "tr", "th", "td", "ul", "li", "a", "pre"}  # fmt: skip
+    TAGS = {"html", "head", "meta", "title", "style", "body", "h1", "h2", "p", "div", "span", "img",
+            "table", "tr", "th", "td", "ul", "li", "a", "pre"}  # fmt: skip
     ATTRIBUTES = {
         "src": "data:image/",
         "href": "https://",

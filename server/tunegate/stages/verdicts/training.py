@@ -13,7 +13,7 @@ from tunegate.jobs import checkpoints
 from tunegate.probe.model.safetensors import LENGTH_BYTES, header_length, parse_header
 from tunegate.project import render
 from tunegate.rundir import Run
-from tunegate.stages.verdicts import prepared
+from tunegate.stages.verdicts import prepared, shown
 from tunegate.stages.verdicts.ended import steps_done
 from tunegate.stages.verdicts.read import is_positive, read_json, read_rows
 
@@ -43,8 +43,10 @@ def prepare(run: Run, config: RunConfig) -> tuple[dict, list[str]]:
         if not any(path.stat().st_size for path in (run.path / "data" / split).glob("*.arrow")):
             problems.append(f"data/{split} holds no Arrow file")
     compared = prepared.reconcile(run, config, meta)
-    facts |= compared.facts | ({"notes": compared.notes} if compared.notes else {})
-    return facts, problems + compared.problems
+    page, notes, wrong = shown.data_page(run)
+    facts |= compared.facts | page
+    facts |= {"notes": compared.notes + notes} if compared.notes + notes else {}
+    return facts, problems + compared.problems + wrong
 
 
 def smoke(run: Run, config: RunConfig) -> tuple[dict, list[str]]:
@@ -63,6 +65,8 @@ def smoke(run: Run, config: RunConfig) -> tuple[dict, list[str]]:
         if name not in SMOKE_CHECKS and not check["ok"]
     ]
     facts = {"loss": report.get("loss"), "grad_norm": report.get("grad_norm"), "checks": len(checks)}
+    if config.training_method == "full":
+        facts |= {key: report.get(key) for key in ("trained_parameters", "parameters")}
     if memory := _memory(run, config, report.get("memory")):
         facts["memory"] = memory
         problems += [coded("out-of-memory", memory["note"])] if memory["over"] else []

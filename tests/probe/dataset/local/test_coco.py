@@ -7,6 +7,7 @@ import pytest
 from PIL import Image
 
 from tests.probe.dataset import probe_dataset
+from tests.readers.test_formats import coco_set, put
 from tests.tiny import png
 from tunegate.clients.hub import Hub
 from tunegate.errors import ToolFailure
@@ -225,3 +226,13 @@ def test_pictures_of_segment_ids_are_not_taken_for_images_of_the_same_name(tmp_p
         (root / f"annotations/panoptic_train/{i}.png").write_bytes(png(64, 48))
     found = readers_coco.read(root, panoptic=True)
     assert found.image("train", 10) == root / "train/0.png"
+
+
+def test_an_evaluation_split_whose_objects_were_not_published_is_passed_over_by_name(tmp_path):
+    images = [{"id": i, "file_name": f"{i}.png", "width": 4, "height": 4} for i in range(4)]
+    objects = [{"image_id": i, "category_id": 3, "bbox": [0, 0, 2, 2]} for i in range(4)]
+    for split, given in (("train", objects), ("test", [])):
+        put(tmp_path, *(f"{split}/{i}.png" for i in range(4)))
+        coco_set(tmp_path, images=images, annotations=given, name=f"annotations/instances_{split}.json")
+    facts = probe_dataset(Hub("http://127.0.0.1:9"), local_path=str(tmp_path), task="object-detection")
+    assert (facts.train_split, facts.eval_split) == ("train", None) and "test has no labels" in facts.split_reason

@@ -194,6 +194,70 @@ def test_arrow_with_and_without_a_dict(tmp_path):
     assert refused(tmp_path / "dict").code == "rejected"
 
 
+def saved_by_datasets_1(folder: Path, shades: list[int], rows: list[int]) -> Path:
+    """As 1.8.0 saves a part of train_test_split: the whole table, the numbers of the part's rows, and the classes beside it."""
+    import pyarrow as pa
+
+    def stream(name: str, table: pa.Table) -> None:
+        with pa.OSFile(str(folder / name), "wb") as file, pa.ipc.new_stream(file, table.schema) as writer:
+            writer.write_table(table, max_chunksize=3)
+
+    folder.mkdir(parents=True)
+    plain = {
+        "text": {"dtype": "string", "id": None, "_type": "Value"},
+        "label": {"dtype": "int64", "id": None, "_type": "Value"},
+    }
+    pairs = {"feature": {"at": plain["label"]}, "length": -1, "id": None, "_type": "Sequence"}
+    classes = {"num_classes": 2, "names": ["even", "odd"], "names_file": None, "id": None, "_type": "ClassLabel"}
+    table = pa.table(
+        {
+            "text": [f"t{i}" for i in shades],
+            "label": [i % 2 for i in shades],
+            "pairs": [{"at": [i]} for i in shades],
+            "words": [["a"] for _ in shades],
+        }
+    )
+    info = {"info": {"features": {**plain, "pairs": pairs, "words": [plain["text"]]}}}
+    stream("dataset.arrow", table.replace_schema_metadata({"huggingface": json.dumps(info)}))
+    stream("indices.arrow", pa.table({"indices": pa.array(rows, pa.uint64())}))
+    beside = {
+        "features": {"label": classes, "pairs": pairs, "text": plain["text"], "words": [plain["text"]]},
+        "version": None,
+    }
+    (folder / "dataset_info.json").write_text(json.dumps(beside))
+    listed = {
+        "_data": None,
+        "_data_files": [{"filename": "dataset.arrow"}],
+        "_indices_data_files": [{"filename": "indices.arrow"}],
+    }
+    (folder / "state.json").write_text(json.dumps({**listed, "_inplace_history": [{"transforms": []}], "_split": None}))
+    return folder.parent
+
+
+@pytest.mark.parametrize("listed", [True, False])
+def test_parts_saved_by_older_versions_are_their_own_rows(tmp_path, listed):
+    """`datasets` 5 itself reads the whole table in both splits, and labels without names."""
+    saved_by_datasets_1(tmp_path / "train", list(range(10)), [9, 0, 4, 5, 3, 2])
+    saved_by_datasets_1(tmp_path / "test", list(range(10)), [1, 8])
+    (tmp_path / "test/cache-1.arrow").write_bytes(b"of a map")
+    if listed:
+        (tmp_path / "dataset_dict.json").write_text('{"splits": ["train", "test"]}')
+    table = read_local(tmp_path, "auto", "text-generation")
+    assert (table.format, table.splits) == ("arrow", {"train": 6, "test": 2})
+    assert [row["text"] for row in table.rows("train").rows] == ["t9", "t0", "t4", "t5", "t3", "t2"]
+    assert [row["text"] for row in table.every("test", ["text"])] == ["t1", "t8"]
+    assert dict(table.labels("test", "label").counts) == {"odd": 1, "even": 1}
+    assert (
+        table.features["pairs"].fields["at"].shown == "list<int64>" and table.features["words"].shown == "list<string>"
+    )
+
+
+def test_numbers_of_rows_that_are_not_there_are_refused(tmp_path):
+    saved_by_datasets_1(tmp_path / "train", [0, 1], [0, 2])
+    failure = refused(tmp_path, task="text-generation")
+    assert failure.code == "rejected" and "names row 2 of a table of 2 rows" in failure.message
+
+
 def test_without_pyarrow_the_message_says_what_to_install(tmp_path, monkeypatch):
     (tmp_path / "a.parquet").write_bytes(b"PAR1")
     monkeypatch.setitem(sys.modules, "pyarrow", None)

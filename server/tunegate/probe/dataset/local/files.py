@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import random
+from bisect import bisect_right
 from collections.abc import Callable, Iterator
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
@@ -212,6 +214,9 @@ def _arrow(path: Path, kind: str) -> Table:
     files = found.splits
 
     def batches(split: str) -> Iterator[Any]:
+        return _selected(pa, stored(split), found.indices[split]) if split in found.indices else stored(split)
+
+    def stored(split: str) -> Iterator[Any]:
         for file in files[split]:
             with pa.memory_map(str(file)) as mapped:
                 yield from _batches(pa, mapped)
@@ -235,6 +240,19 @@ def _arrow(path: Path, kind: str) -> Table:
             return counts, _reader(pa, mapped).schema
 
     return _columnar(pa, path, kind, scan, some, each, found)
+
+
+def _selected(pa: Any, stored: Iterator[Any], indices: list[Path]) -> Iterator[Any]:
+    """The rows whose numbers stand in files of indices, BATCH at a time."""
+    whole = list(stored)  # mapped, not read
+    ends = list(accumulate(batch.num_rows for batch in whole))
+    numbers = tables.row_numbers(indices, ends[-1] if ends else 0)
+    for start in range(0, len(numbers), BATCH):
+        rows = []
+        for number in numbers[start : start + BATCH]:
+            at = bisect_right(ends, number)
+            rows.append(whole[at].slice(number - (ends[at - 1] if at else 0), 1))
+        yield from pa.Table.from_batches(rows).combine_chunks().to_batches()
 
 
 def _reader(pa: Any, mapped: Any) -> Any:
@@ -270,7 +288,7 @@ def _columnar(
         counts, schema = scan()
     except damaged as error:
         raise refused(error) from None
-    features = schema_features(schema)
+    features = schema_features(schema, found.declared)
     if raw := [name for name, found in features.items() if found.shown in ("binary", "large_binary")]:
         features |= _images_among(raw, some(next(iter(counts))))
 
