@@ -29,8 +29,8 @@ from harness.project import cpu_count, load_config
 from harness.readers import conversations
 from harness.readers.tables import IMAGE_COLUMNS
 
-# Reshape -> the column of which a row may have several, each of them right
 BESIDE = ("input", *conversations.BEFORE)  # columns beside the conversation that belong to it
+# Reshape -> the column of which a row may have several, each of them right
 SEVERAL = {"question_answer_to_messages": "answer", "caption_to_messages": "caption"}
 FEATURES = Features(  # said, not guessed from the first rows: a column of which they have nothing could hold nothing
     {
