@@ -31,4 +31,6 @@ NAMES = {
     *("objects", "objects.bbox", "_annotations.coco.json", "JPEGImages/", "SegmentationClass", "ImageSets/Main"),
     *("file_name", "mask_file_name", ".csv", ".json", ".arrow", "..", "save_to_disk", "datasets", "default"),
     *("train_sft", "test_sft", "--data-root"),
+    # of files: examples of names that say a split, and what other programs leave
+    *("val2017/", "data_test", "data_test.csv", "__MACOSX", "Thumbs.db"),
 }

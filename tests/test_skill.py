@@ -15,7 +15,7 @@ from tunegate import cli, errors, skill, stages, tasks
 from tunegate.config import RunConfig, Task
 from tunegate.hardware import fit
 from tunegate.paths import data_dir
-from tunegate.project import extras, render
+from tunegate.project import extras, listed, render
 from tunegate.publish import card
 from tunegate.recipe.slots import SLOTS
 
@@ -55,6 +55,7 @@ PROJECT = {  # what is rendered, and what the stages make of it
     *render.REQUIREMENTS,
     "in_image.sh",
     "harness/",
+    listed.IN_PROJECT,
     *(path.name.removesuffix(".j2") for path in data_dir("scaffolds").glob("*/*.*")),
     *(path.relative_to(data_dir("scaffolds")).as_posix() for path in data_dir("scaffolds").glob("harness/*.py")),
     *(re.sub(r"[*].*", "", pattern).rstrip("_") for stage in stages.STAGES.values() for pattern in stage.makes),
@@ -77,6 +78,7 @@ FILES = {  # of a run and of its skill; each is looked for in the package's or t
     "training_args.bin",
     "evaluate.py",
     "PROGRESS.md",
+    listed.PATH,
 }
 OWN = {  # words of ours: values of arguments and results
     "<whoami>/<short>-finetuned",

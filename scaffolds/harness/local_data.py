@@ -283,12 +283,8 @@ def read_rows(found, root, wanted, cfg):
         return {split: partial(of_saved, listed, split) for split in listed.splits}
     kinds = found["layout"]["types"]
     if kinds is None:  # of the Hub: the probe has read the first rows alone
-        text = [
-            file
-            for split in wanted
-            for file in listed.splits.get(split, [])
-            if file.suffix.lower() in tables.TABLES_OF_TEXT
-        ]
+        read = [file for split in wanted for file in listed.splits.get(split, [])]
+        text = [file for file in read if file.suffix.lower() in tables.TABLES_OF_TEXT]
         kinds = types.of_rows(row for file in text for row in tables.rows_of(file))
     images = [cfg["column_map"].get(name, name) for name in PICTURES]
     given = {"root": root, "images": images, "kinds": kinds, "hashes": found.get("contents", {})}

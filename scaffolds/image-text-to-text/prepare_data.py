@@ -29,6 +29,7 @@ from harness.project import cpu_count, load_config
 from harness.readers import conversations
 from harness.readers.tables import IMAGE_COLUMNS
 
+BESIDE = ("input", *conversations.BEFORE)  # columns beside the conversation that belong to it
 # Reshape -> the column of which a row may have several, each of them right
 SEVERAL = {"question_answer_to_messages": "answer", "caption_to_messages": "caption"}
 FEATURES = Features(  # said, not guessed from the first rows: a column of which they have nothing could hold nothing
@@ -59,7 +60,7 @@ def as_task(dataset, cfg):
     `problem` says why a row cannot be used."""
     reshape = cfg["column_reshape"]
     shown, text = IMAGE_COLUMNS, conversations.COLUMNS[reshape]
-    dataset = rows.renamed(dataset, cfg, ("image", *text), optional=("input", *shown[1:]))
+    dataset = rows.renamed(dataset, cfg, ("image", *text), optional=(*BESIDE, *shown[1:]))
     for name in (shown := [name for name in shown if name in dataset.column_names]):
         encoded = Image(decode=False)
         dataset = dataset.cast_column(name, List(encoded) if isinstance(dataset.features[name], List) else encoded)
@@ -67,7 +68,7 @@ def as_task(dataset, cfg):
     def tidy(row):
         cells = [row[name] if isinstance(row[name], list) else [row[name]] for name in shown]
         images = [image for cell in cells for image in cell if image]
-        prompt, answers = asked_and_answered({**row, "caption_prompt": cfg["caption_prompt"]}, reshape)
+        prompt, answers, unwritten = asked_and_answered({**row, "caption_prompt": cfg["caption_prompt"]}, reshape)
         answers = [
             str(answer).strip()
             for answer in (answers if isinstance(answers, list) else [answers])
@@ -79,7 +80,7 @@ def as_task(dataset, cfg):
             if not images or not all(map(pictures.is_readable, images))
             else "no answer"
             if not answers
-            else None
+            else unwritten
         )
         problem = problem or (misplaced if any(turn["role"] != "system" for turn in prompt) else "no question")
         return {"images": images, "prompt": prompt, "answers": answers, "problem": problem}
@@ -109,12 +110,20 @@ def with_places(prompt, images):
 
 
 def asked_and_answered(row, reshape):
-    """(the turns before the answer, the accepted answers); in the text, a mark for each image that stands there."""
+    """(the turns before the answer, the accepted answers, what of them could not be written); in the text, a mark for
+    each image that stands there."""
     turns, answer = conversations.split(conversations.messages(row, reshape, PLACEHOLDER))
     prompt = [{"role": turn["role"], "content": str(turn["content"] or "")} for turn in turns]
+    unwritten = (
+        "a turn calls tools, which are not read beside images"
+        if any(turn.get("tool_calls") for turn in (*turns, *answer))
+        else "a turn without text"
+        if any(turn["role"] == "assistant" and conversations.is_empty(turn) for turn in turns)
+        else None
+    )
     if reshape in SEVERAL:
-        return prompt, row[SEVERAL[reshape]]
-    return prompt, [turn["content"] for turn in answer]
+        return prompt, row[SEVERAL[reshape]], unwritten
+    return prompt, [turn["content"] for turn in answer], unwritten
 
 
 def finished(dataset, chosen):

@@ -2,7 +2,27 @@ from __future__ import annotations
 
 import pytest
 
-from tunegate.readers.conversations import messages, preference, split, stored_turns, text_of, tools_of
+from tunegate.readers.conversations import (
+    dialogue,
+    is_empty,
+    is_learned,
+    messages,
+    preference,
+    role_of,
+    split,
+    stored_turns,
+    text_of,
+    tools_of,
+)
+
+
+def user(content):
+    return {"role": "user", "content": content}
+
+
+def answer(content):
+    return {"role": "assistant", "content": content}
+
 
 ASK, SAY = {"role": "user", "content": "q"}, {"role": "assistant", "content": "a"}
 
@@ -71,3 +91,45 @@ def test_a_prompt_that_says_the_same_twice_keeps_both():
     longer = [ASK, SAY, ASK]
     found = preference({"chosen": [*longer, SAY], "rejected": [*longer, {"role": "assistant", "content": "b"}]})
     assert found["prompt"] == longer
+
+
+def test_a_dialogue_as_text_is_its_turns():
+    text = "\n\nHuman: Is 1 odd?\n\nAssistant: Why: ask?\n\nHuman: Tell.\n\nNow.\n\nAssistant: yes"
+    assert [(turn["role"], turn["content"]) for turn in dialogue(text)] == [
+        ("user", "Is 1 odd?"), ("assistant", "Why: ask?"), ("user", "Tell.\n\nNow."), ("assistant", "yes")
+    ]  # fmt: skip
+    assert dialogue("\n\nHuman: odd?\n\nAssistant:") == [{"role": "user", "content": "odd?"}]
+    assert dialogue("Human: odd?") == dialogue("A letter\n\nHuman: odd?\n\nAssistant: yes") == []
+
+
+def test_the_prompt_of_a_preference_is_the_common_prefix():
+    before = "\n\nHuman: odd?\n\nAssistant: Why?\n\nHuman: Tell.\n\nAssistant: "
+    found = preference({"chosen": f"{before}yes", "rejected": f"{before}no", "system": "Be brief."})
+    assert [turn["role"] for turn in found["prompt"]] == ["system", "user", "assistant", "user"]
+    assert (found["chosen"], found["rejected"]) == ([answer("yes")], [answer("no")])
+    one = {"from": "gpt", "value": "yes"}, {"from": "gpt", "value": "no"}
+    found = preference({"prompt": "odd?", "chosen": one[0], "rejected": one[1]})
+    assert found == {"prompt": [user("odd?")], "chosen": [answer("yes")], "rejected": [answer("no")]}
+
+
+def test_answers_that_are_given_are_not_learned():
+    turns = messages({"messages": [user("a"), answer("b") | {"weight": 0}, user("c"), answer("d")]}, None)
+    assert [is_learned(turn) for turn in turns] == [True, False, True, True]
+    turns = messages(
+        {"prompt": [user("a"), answer("b"), user("c")], "completion": [answer("d")]}, "prompt_completion_to_messages"
+    )
+    assert [is_learned(turn) for turn in turns] == [True, False, True, True]
+    assert split([user("a"), answer("b"), user("c"), answer("d") | {"given": True}])[1] == [answer("b")]
+
+
+@pytest.mark.parametrize(
+    "name", ["Human", "USER", " prompter ", "ai", "GPT", "Assistant", "function", "ipython", "tool_call"]
+)
+def test_speakers_are_known_in_capitals_too(name):
+    assert role_of(name) in ("user", "assistant", "tool")
+    assert role_of("narrator") is None
+
+
+def test_an_answer_that_only_thinks_or_calls_is_not_empty():
+    assert is_empty(answer(" ")) and is_empty(answer(None))
+    assert not is_empty(answer("") | {"tool_calls": [{}]}) and not is_empty(answer("") | {"reasoning_content": "hm"})

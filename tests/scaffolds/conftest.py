@@ -76,6 +76,8 @@ class Project:
         self.path, self.python = path, python
 
     def run(self, *argv: str) -> subprocess.CompletedProcess:
+        if argv[0] == "prepare_data.py" and not (self.path / "harness/dataset.json").exists():
+            self.probe()  # the data came after the project
         return subprocess.run(
             [self.python, *argv],
             cwd=self.path,
@@ -106,7 +108,7 @@ class Project:
     def probe(self) -> None:
         """What probe_dataset would write down of the local dataset of config.yaml as it lies there now."""
         config = yaml.safe_load((self.path / "config.yaml").read_text())
-        if config["local_dataset_path"]:
+        if config["local_dataset_path"] and Path(config["local_dataset_path"]).exists():
             put_manifest(self.path, config["local_dataset_path"], config["local_dataset_format"], config["task"])
 
 

@@ -19,6 +19,7 @@ TEMPLATES = {
     "forgetful": "{% for m in messages %}<|im_start|>{{ m['role'] }}\n"
     "{{ m['content'] if loop.last else m['content'].split('.')[-1] }}<|im_end|>\n{% endfor %}" + PROMPT,
     "endless": "{% for m in messages %}{{ m['role'] }}: {{ m['content'] }}\n{% endfor %}{% if add_generation_prompt %}assistant: {% endif %}",
+    "waiting": CHATML + "{% if add_generation_prompt %}<|im_start|>assistant\n<think>\n{% endif %}",
     "without_system": "{% if messages[0]['role'] == 'system' %}{{ raise_exception('no system turns') }}{% endif %}"
     + CHATML
     + PROMPT,
@@ -99,6 +100,7 @@ def test_what_is_learned_of_a_conversation_and_where_an_answer_ends(project):
     assert learned == "I think. odd<|im_end|>even<|im_end|>", "every answer, and no question"
     assert whole == "".join(f"<|im_start|>{m['role']}\n{m['content']}<|im_end|>\n" for m in TALK).rstrip("\n")
     assert found["forgetful"][0] == "even<|im_end|>", "earlier answers are not what the model would say"
+    assert found["waiting"] == found["chatml"], "what is given ends where the ways to write an answer part"
     assert found["endless"][0] == "I think. odd<|im_end|>even<|im_end|>", "an end that the template does not write"
     assert found["no template"] == [
         "I think. odd<|im_end|>even<|im_end|>",

@@ -417,7 +417,7 @@ import sys
 from pathlib import Path
 from datasets import Dataset, DatasetDict, Image
 paths = sorted(Path(sys.argv[1]).glob("*.png"))
-labels = [-1 if p.stem == "7" else int(p.stem) % 3 for p in paths]
+labels = [None if p.stem == "7" else int(p.stem) % 3 for p in paths]
 data = Dataset.from_dict({"image": [str(p) for p in paths], "label": labels}).cast_column("image", Image())
 train, test = data.select(range(20)), data.select(range(20, 30))
 DatasetDict({"train": train, "test": test}).save_to_disk(sys.argv[2])
@@ -427,7 +427,7 @@ for name, part in (("train", train), ("test", test)):
 
 
 def test_arrow_and_parquet_with_an_evaluation_split(stage_python, tmp_path):
-    """The same rows in both forms; integer labels become class names; -1 is no label."""
+    """The same rows in both forms; integer labels become class names; null is no label."""
     (tmp_path / "rows").mkdir()
     (tmp_path / "parquet").mkdir()
     path = write_rows(tmp_path / "rows", "none")

@@ -13,6 +13,7 @@ import pytest
 from tests.scaffolds import pages
 from tests.scaffolds.conftest import environment, make_project
 from tests.scaffolds.scenes import SHAPES, draw_scene
+from tunegate.errors import ToolFailure
 from tunegate.tasks import metrics
 
 MAKE = """
@@ -227,7 +228,9 @@ def test_splits_whose_pictures_have_the_same_names_find_their_own(stage_python, 
     assert "[{(40, 40)}, {(60, 60)}]" in project.ok("-c", look)
     for split in sizes:  # a name that nothing decides on is an error
         (data / split).rename(data / f"part {sizes[split]}")
-    assert "2 pictures below" in project.run("prepare_data.py").stdout
+    assert "[dataset-changed]" in project.run("prepare_data.py").stdout
+    with pytest.raises(ToolFailure, match="2 pictures below"):
+        project.probe()
 
 
 def test_voc_and_tables_in_other_layouts(stage_python, tmp_path):

@@ -13,6 +13,7 @@ from tests.tools.conftest import call, server, workspace  # noqa: F401
 from tunegate import evidence, gates
 from tunegate.errors import ToolFailure
 from tunegate.project import listed
+from tunegate.readers import manifest, tables
 from tunegate.rundir import Run
 
 
@@ -110,3 +111,15 @@ def test_probing_again_without_a_change_changes_nothing(run, call):  # noqa: F81
     put(call.workspace.root / "pets", "cat/new.png")
     call("probe_dataset", output_dir="run", local_dataset_path="pets")
     assert evidence.read(run, "dataset").facts_digest != before
+
+
+def test_a_container_sees_the_files_that_a_table_names(tmp_path):
+    run = Run(tmp_path / "run")
+    config = sealed.CONFIG.model_copy(update={"dataset_id": None, "local_dataset_path": str(tmp_path / "d/t.csv")})
+    assert listed.places(run, config) == [str(tmp_path / "d/t.csv")] and listed.places(run, sealed.CONFIG) == []
+    put(tmp_path, "d/t.csv", content="image,label\nimages/1.png,a\n")
+    put(tmp_path, "d/images/1.png")
+    for pictures, seen in (([], "d/t.csv"), ([tmp_path / "d/images/1.png"], "d")):
+        found = tables.files(tmp_path / "d/t.csv", "csv").listing({}, pictures)
+        listed.keep(run, manifest.text_of(manifest.of_listing(found, tmp_path / "d/t.csv")))
+        assert listed.places(run, config) == [str(tmp_path / seen)]

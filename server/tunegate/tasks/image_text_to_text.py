@@ -2,6 +2,7 @@
 
 from tunegate.tasks.columns import (
     ANSWER,
+    BEFORE_COLUMNS,
     CAPTION,
     CHAT_PROMPT,
     CHOSEN,
@@ -20,15 +21,19 @@ from tunegate.tasks.spec import Collator, MethodSpec, TaskSpec, of_trl
 
 IMAGE_ROLES = {"image": IMAGES, **MORE_IMAGES}
 FORMS = (
-    Form("messages", {**IMAGE_ROLES, "messages": MESSAGES}),
-    Form("sharegpt", {**IMAGE_ROLES, "messages": SHAREGPT_COLUMN}, "sharegpt_to_messages"),
-    Form("question_answer", {**IMAGE_ROLES, "question": QUESTION, "answer": ANSWER}, "question_answer_to_messages"),
+    Form("messages", {**IMAGE_ROLES, "messages": MESSAGES, **BEFORE_COLUMNS}),
+    Form("sharegpt", {**IMAGE_ROLES, "messages": SHAREGPT_COLUMN, **BEFORE_COLUMNS}, "sharegpt_to_messages"),
+    Form(
+        "question_answer",
+        {**IMAGE_ROLES, "question": QUESTION, "answer": ANSWER, **BEFORE_COLUMNS},
+        "question_answer_to_messages",
+    ),
     Form(
         "prompt_completion",
-        {**IMAGE_ROLES, "prompt": PROMPT, "completion": COMPLETION},
+        {**IMAGE_ROLES, "prompt": PROMPT, "completion": COMPLETION, **BEFORE_COLUMNS},
         "prompt_completion_to_messages",
     ),
-    Form("instruction", {**IMAGE_ROLES, **INSTRUCTION}, "instruction_to_messages"),
+    Form("instruction", {**IMAGE_ROLES, **INSTRUCTION, **BEFORE_COLUMNS}, "instruction_to_messages"),
     Form("caption", {**IMAGE_ROLES, "caption": CAPTION}, "caption_to_messages"),
 )
 PREFERENCES = MethodSpec(

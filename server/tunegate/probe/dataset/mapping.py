@@ -187,7 +187,7 @@ def fits(shape: str, found: Feature) -> bool:
     if shape == "text":
         return kind == "string"
     if shape == "answer":
-        return kind in ("string", "int", "bool") or inner in ("string", "int")
+        return kind in ("string", "int", "float", "bool") or inner in ("string", "int", "float")
     if shape in ("messages", "sharegpt"):
         return _is_turns(found, 0 if shape == "messages" else 1)
     if shape == "chat":

@@ -45,6 +45,7 @@ def judge_texts(
     if not rows or not roles:
         return None
     turned: Counter[str] = Counter()
+    answered = "messages" in columns or "completion" in columns  # a prompt alone waits for its answer
     lengths, words, empty, most, unanswered, marks = [], [], 0, 0, 0, 0
     learned = [role for role in roles if role not in BESIDE]
     for row in rows:
@@ -57,7 +58,7 @@ def judge_texts(
         turns = _turns(row, columns)
         most = max(most, len(turns))
         turned.update(turn["role"][:40] for turn in turns)
-        unanswered += bool(turns) and role_of(turns[-1]["role"]) != "assistant"
+        unanswered += answered and bool(turns) and role_of(turns[-1]["role"]) != "assistant"
     _refuse(len(rows), empty, unanswered, turned, columns, form)
     if "rejected" in columns:
         _refuse_pairs(rows, columns, [] if warnings is None else warnings)
