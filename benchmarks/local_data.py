@@ -59,11 +59,11 @@ def annotated(folder: Path, megabytes: int) -> Path:
     with (folder / "annotations/instances_train.json").open("w") as file:
         images = [{"id": i, "file_name": f"{i}.jpg", "width": 480, "height": 480} for i in range(count)]
         names = [{"id": i, "name": f"class {i}"} for i in range(CLASSES)]
-        file.write(f'{{"images": {json.dumps(images)}, "categories": {json.dumps(names)}, "annotations": [')
+        file.write(f'{{"info": {{}}, "images": {json.dumps(images)}, "annotations": [')
         for i in range(count * PER_IMAGE):
             head = f'{{"id": {i}, "image_id": {i // PER_IMAGE}, "category_id": {i % CLASSES}, '
             file.write(("" if not i else ",\n") + head + rng.choice(outlines) + "}")
-        file.write("]}")
+        file.write(f'], "categories": {json.dumps(names)}}}')
     for i in range(count):
         Image.new("RGB", (480, 480), (i % 256, i // 256, 90)).save(folder / f"images/{i}.jpg")
     return folder

@@ -102,7 +102,7 @@ def in_coco(example: Example) -> None:
         base = folder if example.odd("roboflow", "same names") or example.seed % 3 else root
         name = str(path.relative_to(base))
         part = parts.setdefault(split, {"images": [], "annotations": [], "categories": []})
-        factor = 2 if example.odd("other scale") and one.row.key % 4 == 1 else 1
+        factor = 2 if example.odd("other scale") and not example.odd("no sizes") and one.row.key % 4 == 1 else 1
         if factor == 2:
             one.row.either = True
         entry = {

@@ -158,6 +158,8 @@ def segfolder(example: Example) -> None:
 def voc(example: Example) -> None:
     root = example.data
     example.oddities = tuple(name for name in example.oddities if name != "splits" or example.odd("image sets"))
+    if example.odd("binary", "soft edges"):
+        example.refusals.add("ambiguous")  # in VOC, 255 is no class
     segmented(
         example, lambda row: (root / "JPEGImages" / f"{row.key:03}", root / "SegmentationClass" / f"{row.key:03}.png")
     )

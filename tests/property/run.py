@@ -62,7 +62,8 @@ class Workshop:
 
     def close(self) -> None:
         self.worker.stdin.close()
-        self.worker.wait(30)
+        self.worker.kill()  # it waits for requests, and has nothing to put away
+        self.worker.wait()
         self.log.close()
 
     def project(self, task: str, method: str) -> Path:

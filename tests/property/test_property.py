@@ -29,6 +29,9 @@ QUICK = {  # layout -> seed: several oddities at once, each of another kind
     "jsonl/vlm question": 437,
     "parquet/boxes": 9,
     "parquet/dpo": 36,
+    "yolo/boxes": 0,
+    "captions/vlm": 3,
+    "webdataset/labels": 33,
     "arrow/labels": 1,
     "arrow/vlm messages": 0,
 }

@@ -266,3 +266,16 @@ def test_paths_are_relative_to_the_file_that_names_them(tmp_path):
 )
 def test_detected(tmp_path, paths, kind):
     assert detect(put(tmp_path, *paths)) == kind
+
+
+def test_coco_with_its_annotations_last_is_known_whatever_its_size(tmp_path):
+    """Neither `categories` nor `annotations` lies near an end: what their elements hold does."""
+    images = [{"id": i, "file_name": f"{i:05}.jpg"} for i in range(4000)]
+    boxes = [{"id": i, "image_id": i, "bbox": [1, 1, 9, 9], "category_id": 1} for i in range(4000)]
+    content = {"images": images, "categories": [{"id": 1, "name": "screw"}], "annotations": boxes}
+    put(tmp_path, "images/00000.jpg")
+    (tmp_path / "annotations").mkdir()
+    (tmp_path / "annotations/train.json").write_text(json.dumps(content))
+    assert (tmp_path / "annotations/train.json").stat().st_size > 3 * 65_536 and detect(tmp_path) == "coco"
+    (tmp_path / "annotations/train.json").write_text(json.dumps({"rows": images, "found": boxes}))
+    assert not coco.is_coco(tmp_path / "annotations/train.json")

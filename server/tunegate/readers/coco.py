@@ -34,6 +34,7 @@ MAX_IMAGES = 2_000_000
 MAX_BYTES = 4 << 30
 OF_OTHER_TASKS = ("panoptic", "keypoint", "caption", "stuff")  # annotation files of other tasks, by their names
 _KEYS = (b'"images"', b'"annotations"', b'"categories"')
+_INSIDE = (b'"file_name"', b'"image_id"', b'"supercategory"')  # of an element of each
 
 
 @dataclass
@@ -156,7 +157,8 @@ class Coco:
 
 
 def is_coco(path: Path) -> bool:
-    """A JSON object with keys of COCO near its ends, whatever its size: of a large file one key lies far inside."""
+    """A JSON object with keys of COCO near its ends, whatever its size: of a large file, keys lie far inside, and only
+    what their elements hold is near an end."""
     try:
         with path.open("rb") as file:
             head = file.read(65_536)
@@ -164,7 +166,9 @@ def is_coco(path: Path) -> bool:
             both = head + file.read(65_536)
     except OSError:
         return False
-    return head.lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"{") and sum(key in both for key in _KEYS) >= 2
+    if not head.lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"{") or not any(key in both for key in _KEYS):
+        return False
+    return sum(key in both or inside in both for key, inside in zip(_KEYS, _INSIDE, strict=True)) >= 2
 
 
 def read(path: Path, *, panoptic: bool = False, sample: int | None = None) -> Coco:

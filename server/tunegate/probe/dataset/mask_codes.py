@@ -44,7 +44,8 @@ def coding_of(
     ids = [value for value in values if value != IGNORE]
     top = max(ids, default=0)
     ignored = IGNORE in values and (names <= IGNORE if names else top < IGNORE - 1)
-    if not names and not prescribed and not _are_ids(ids, ignored):
+    one_class = prescribed and values == [0, IGNORE]  # black and white in VOC's folders: 255 is rather a class
+    if not names and (one_class or not prescribed and not _are_ids(ids, ignored)):
         raise _unclear(counts, values, column)
     reduce = bool(names) and top == names
     why = shown + (", 255 far above them: pixels without a class" if ignored else "")
