@@ -228,6 +228,8 @@ CHATS = {  # a row -> (what is learned, what is read before it)
     "capitals": ({"conversations": [{"from": "HUMAN", "value": "odd?"}, {"from": "AI", "value": "yes"}]}, "yes<|im_end|>", ASKED),
     "bot": ({"messages": [{"role": "prompter", "content": "odd?"}, {"role": "bot", "content": "yes"}]}, "yes<|im_end|>", ASKED),
     "messages": ({"prompt": [user("odd?")], "completion": [answer("yes")]}, "yes<|im_end|>", ASKED),
+    "number": ({"prompt": "odd?", "completion": 42}, "42<|im_end|>", ASKED),
+    "output of a number": ({"instruction": "odd?", "output": 0.5}, "0.5<|im_end|>", ASKED),
     "half messages": ({"prompt": [user("odd?")], "completion": "yes"}, "yes<|im_end|>", ASKED),
     "dialogue": ({"prompt": "\n\nHuman: odd?\n\nAssistant:", "completion": "yes"}, "yes<|im_end|>", ASKED),
     "given": (

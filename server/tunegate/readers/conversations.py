@@ -164,9 +164,9 @@ def as_turn(turn: Turn, mark: str = "") -> Turn:
 
 
 def text_of(content: Any, mark: str = "") -> Any:
-    """A turn's text, which may be a list of parts, `mark` in the place of each image; what is no text, as it is."""
+    """A turn's text, which may be a list of parts, `mark` in the place of each image. A number is one as text."""
     if not isinstance(content, list):
-        return content
+        return str(content) if isinstance(content, (int, float)) else content
     parts = [part for part in content if isinstance(part, dict)]
     texts = [mark if part.get("type") in IMAGE_PARTS else part.get("text") or "" for part in parts]
     return (" " if mark else "").join(texts)

@@ -184,14 +184,14 @@ def fits(shape: str, found: Feature) -> bool:
         return inner in ("class", "int", "float", "string", "bool")
     if shape == "boxes":
         return inner == "list" and item.item is not None and item.item.kind in number
-    if shape == "text":
-        return kind == "string"
+    if shape == "text":  # an answer may be a number in every row
+        return kind in ("string", *number)
     if shape == "answer":
         return kind in ("string", "int", "float", "bool") or inner in ("string", "int", "float")
     if shape in ("messages", "sharegpt"):
         return _is_turns(found, 0 if shape == "messages" else 1)
     if shape == "chat":
-        return kind == "string" or _is_turns(found, 0) or _is_turns(found, 1)
+        return kind in ("string", *number) or _is_turns(found, 0) or _is_turns(found, 1)
     if shape == "pairs":
         return inner == "list" and item.item is not None and item.item.kind == "string"
     if shape == "tools":
