@@ -5,7 +5,7 @@ import json
 import pytest
 
 from tests.tiny import PROCESSOR, model_files
-from tunegate.probe.model import probe_model
+from tunegate.probe.model import chat_template, probe_model
 
 LLAMA = {"model_type": "llama", "architectures": ["LlamaForCausalLM"]}
 VLM = {"model_type": "idefics3", "architectures": ["Idefics3ForConditionalGeneration"], "vision_config": {}}
@@ -68,3 +68,41 @@ def test_numbers_that_are_none_are_left_out(server, hub):
     )
     facts = probe(server, hub, None, preprocessor_config__json=odd)
     assert facts.processor == PROCESSOR
+
+
+TWO_WAYS = "{% for m in messages %}{{ loop.last and m.role == 'user' and 'LAST ' or '' }}{{ m.role }}: {{ m.content }}\n{% endfor %}"
+TURNS = "{% for m in messages %}<|{{ m.role }}|>{{ m.content }}{{ eos_token }}{% endfor %}"
+WAITS = TURNS + "{% if add_generation_prompt %}<|assistant|>{% endif %}"
+
+
+@pytest.mark.parametrize(
+    ("template", "refused"),
+    [
+        (TWO_WAYS, True),
+        (WAITS, False),
+        (TURNS, False),  # nothing that waits: the answer begins with its role
+        (WAITS.replace("<|assistant|>{%", "<|assistant|><think>{%"), False),  # as reasoning models: a common beginning
+        ("{{ raise_exception('tools are needed') }}", False),  # what cannot be tried is not refused
+        ("{% generation %}x{% endgeneration %}", False),
+        ("{% for a in range(99999) %}{% for b in range(99999) %}{% endfor %}{% endfor %}", False),
+        ("{{ ''.__class__.__mro__ }}{{ messages.append(1) }}", False),
+    ],
+)
+def test_a_template_that_tells_no_answer_apart_is_refused(server, hub, monkeypatch, template, refused):
+    monkeypatch.setattr(chat_template, "LIMIT_S", 1)
+    config = json.dumps({"eos_token": {"content": "</s>"}, "chat_template": "{{ messages[0].content }}"}).encode()
+    files = {"tokenizer.json": b"{}", "tokenizer_config.json": config, "chat_template.jinja": template.encode()}
+    reasons = probe(server, hub, LLAMA, **files).reasons
+    assert any("told from what is given" in reason for reason in reasons) == refused
+
+
+def test_of_several_templates_the_default_is_tried_and_no_secret_reaches_it(server, hub, monkeypatch):
+    named = [{"name": "tool_use", "template": WAITS}, {"name": "default", "template": TWO_WAYS}]
+    config = json.dumps({"chat_template": named}).encode()
+    reasons = probe(server, hub, LLAMA, **{"tokenizer.json": b"{}", "tokenizer_config.json": config}).reasons
+    assert any("told from what is given" in reason for reason in reasons)
+    seen = []
+    run = chat_template.subprocess.run
+    monkeypatch.setattr(chat_template.subprocess, "run", lambda *a, **more: seen.append(more["env"]) or run(*a, **more))
+    probe(server, hub, LLAMA, **{"tokenizer.json": b"{}", "tokenizer_config.json": config})
+    assert [set(env) for env in seen] == [{"PATH"}]
