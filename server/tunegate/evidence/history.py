@@ -7,7 +7,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 from pathlib import Path
 from typing import Any
@@ -42,14 +41,14 @@ def add(run: Run, config: RunConfig, facts: dict[str, Any], files: dict[str, str
     with os.fdopen(
         nofollow.open_file(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, nofollow.PRIVATE_FILE), "ab"
     ) as file:
-        file.write(b"\n" + canonical({**record, "seal": seal.sign(record)}) + b"\n")
+        file.write(seal.line_of(record))
 
 
 def others(config: RunConfig, files: dict[str, str]) -> list[dict[str, Any]]:
     """The other models that were trained from this one on these data and measured, oldest first; each as it was last measured."""
     found: dict[str, dict[str, Any]] = {}
     for record in _records():
-        if record["subject"] == _subject(config):
+        if record.get("subject") == _subject(config):
             found[record["weights"]] = record
     found.pop(weights(files), None)
     return list(found.values())
@@ -90,14 +89,5 @@ def _path() -> Path:
 
 def _records() -> list[dict[str, Any]]:
     """The sealed lines; what is cut off or edited is none."""
-    found = []
     lines = _path().read_bytes().splitlines() if _path().is_file() else []
-    for line in lines:
-        try:
-            record = json.loads(line)
-            signature = record.pop("seal")
-        except (ValueError, KeyError, TypeError, AttributeError):
-            continue
-        if seal.verify(record, signature):
-            found.append(record)
-    return found
+    return [record for line in lines if (record := seal.record_of(line)) is not None]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import codecs
 import hmac
+import json
 import os
 import re
 import secrets
@@ -29,6 +30,21 @@ def sign(payload: dict[str, Any]) -> str:
 
 def verify(payload: dict[str, Any], signature: object) -> bool:
     return isinstance(signature, str) and hmac.compare_digest(sign(payload), signature)
+
+
+def line_of(record: dict[str, Any]) -> bytes:
+    """A record as a line of a file that grows; it begins with what ends a line that was cut off before it."""
+    return b"\n" + canonical({**record, "seal": sign(record)}) + b"\n"
+
+
+def record_of(line: bytes) -> dict[str, Any] | None:
+    """The record of such a line; None for one that is cut off, edited or sealed by another."""
+    try:
+        record = json.loads(line)
+        signature = record.pop("seal")
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return None
+    return record if verify(record, signature) else None
 
 
 def _key() -> bytes:

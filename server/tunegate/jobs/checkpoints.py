@@ -104,12 +104,11 @@ class Watch:
             "files": files,
             "losses": _prefix(self.run.path / LOSSES),
         }
-        line = canonical({**record, "seal": seal.sign(record)})
         with contextlib.suppress(
             OSError, ToolFailure
         ):  # no space left: the training goes on, and is resumed from an earlier one
             with os.fdopen(_append(_records_path(self.run)), "ab") as file:
-                file.write(b"\n" + line + b"\n")  # the first ends what a killed runner left of a line
+                file.write(seal.line_of(record))
                 file.flush()
                 os.fsync(file.fileno())
 
@@ -252,20 +251,12 @@ def _records_path(run: Run) -> Path:
 
 def _records(run: Run, training: str) -> list[dict[str, Any]]:
     """The sealed lines of this training. One that is missing, cut off or edited only loses what it named."""
-    found = []
     try:
         lines = _records_path(run).read_bytes().splitlines()
     except OSError:
         return []
-    for line in lines:
-        try:
-            record = json.loads(line)
-            signature = record.pop("seal")
-        except (ValueError, KeyError, TypeError, AttributeError):
-            continue
-        if record.get("run") == str(run.path) and record.get("training") == training and seal.verify(record, signature):
-            found.append(record)
-    return found
+    found = [record for line in lines if (record := seal.record_of(line)) is not None]
+    return [record for record in found if record.get("run") == str(run.path) and record.get("training") == training]
 
 
 def _is_sealed(run: Run, name: str, known: list[dict[str, Any]]) -> bool:
