@@ -128,7 +128,9 @@ def build(
     facts: instead of some of FACTS. files: what lies in the run; each stage has made what its row of the table says, and
     the project was rendered with what is left at the top.
     """
-    put(run, {"train.py": HEADER, listed.PATH: manifest.text_of(MANIFEST), **(files or {})})
+    put(run, {"train.py": HEADER, **(files or {})})
+    if not (run.path / listed.PATH).exists():
+        listed.keep(run, manifest.text_of(MANIFEST))
     run.save_config(config)
     own = {"project": project(run), "stages/check_api": {"passed": True, "checked": hash_files(run.path, MODULES)}}
     for name, found in (FACTS | own | dict(facts or {})).items():
