@@ -89,7 +89,8 @@ WAITS = TURNS + "{% if add_generation_prompt %}<|assistant|>{% endif %}"
     ],
 )
 def test_a_template_that_tells_no_answer_apart_is_refused(server, hub, monkeypatch, template, refused):
-    monkeypatch.setattr(chat_template, "LIMIT_S", 1)
+    if "range" in template:  # the one that does not end
+        monkeypatch.setattr(chat_template, "LIMIT_S", 1)
     config = json.dumps({"eos_token": {"content": "</s>"}, "chat_template": "{{ messages[0].content }}"}).encode()
     files = {"tokenizer.json": b"{}", "tokenizer_config.json": config, "chat_template.jinja": template.encode()}
     reasons = probe(server, hub, LLAMA, **files).reasons
