@@ -101,7 +101,7 @@ def _held(view: View, name: str, wrong: Callable[[dict], list[str]] = lambda fac
 
 def _summary(label: str, facts: dict[str, Any]) -> str:
     if label == "smoke":
-        return f"PASSED (loss {facts['loss']:.4g}, grad_norm {facts['grad_norm']:.4g}{frozen(facts)})"
+        return f"PASSED (loss {facts['loss']:.4g}, grad_norm {facts['grad_norm']:.4g}{f', {part}' if (part := frozen(facts)) else ''})"
     if label in ("baseline", "eval"):
         said = f"; {facts['outcome']}" if facts.get("outcome") else ""
         said += f"; {metrics.controls_sentence(facts['no_better_than'])}" if facts.get("no_better_than") else ""
@@ -122,7 +122,7 @@ def frozen(smoke: dict) -> str:
     trained, whole = smoke.get("trained_parameters"), smoke.get("parameters")
     if not trained or trained >= whole / 2:
         return ""
-    return f", {trained:,} of {whole:,} parameters are trained ({trained / whole:.2%}), the rest is frozen"
+    return f"{trained:,} of {whole:,} parameters are trained ({trained / whole:.2%}), the rest is frozen"
 
 
 def _keys(view: View, tool: str, *keys: str) -> Check:

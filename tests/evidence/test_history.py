@@ -6,6 +6,7 @@ import pytest
 
 from tests.sealed import CONFIG
 from tunegate import paths
+from tunegate.errors import ToolFailure
 from tunegate.evidence import history
 from tunegate.rundir import Run
 
@@ -44,6 +45,12 @@ def test_the_same_weights_measured_again_and_other_data_are_no_other_try(tmp_pat
     assert seen["value"] == 0.94  # as it was last measured
 
 
+def test_what_is_measured_on_other_rows_is_another_subject(tmp_path):
+    add(tmp_path, "one", local_dataset_path="/data", local_eval_path="/a")
+    config = CONFIG.model_copy(update={"local_dataset_path": "/data", "local_eval_path": "/b"})
+    assert history.others(config, weights("two")) == []
+
+
 def test_what_differs_between_the_tries_is_told_and_only_the_newest_ten(tmp_path):
     for number in range(12):
         add(tmp_path, str(number), number / 100, learning_rate=(1 + number) * 1e-5)
@@ -60,3 +67,13 @@ def test_a_line_that_was_edited_or_cut_off_counts_for_nothing(tmp_path):
     add(tmp_path, "three", 0.7)
     assert [one["value"] for one in history.others(CONFIG, weights("mine"))] == [0.7]
     assert path.stat().st_mode & 0o077 == 0
+
+
+def test_a_state_directory_that_cannot_be_written_says_what_to_do(tmp_path, monkeypatch):
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(history.seal, "line_of", full)
+    with pytest.raises(ToolFailure) as failure:
+        add(tmp_path, "one")
+    assert failure.value.code == "disk_full" and "measured.jsonl" in str(failure.value)

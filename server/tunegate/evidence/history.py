@@ -1,4 +1,4 @@
-"""Every trained model that was measured, by this user on this machine: the best of several tries is not told as the only one.
+"""Every trained model that was measured, by this user on this machine: the best of several tries is not reported as the only one.
 
 <state>/measured.jsonl   one sealed line for each evaluation that passed, outside of every run: what happens to a run's
                          folder, or in which folder another try was made, changes nothing here
@@ -19,9 +19,19 @@ from tunegate.rundir import Run, canonical
 from tunegate.stage_table import MERGED, WEIGHTS
 
 # What tells one try from another, for a reader.
-TOLD = ("seed", "learning_rate", "n_epochs", "n_train", "n_eval", "training_method")
+REPORTED = ("seed", "learning_rate", "n_epochs", "n_train", "n_eval", "training_method")
+LISTED = 10  # tries on a card, the newest
 # What two models must share for the choice between them to be one between tries: the rows come from the same place.
-SUBJECT = ("task", "model_id", "dataset_id", "dataset_config", "local_dataset_path", "train_split", "eval_split")
+SUBJECT = (
+    "task",
+    "model_id",
+    "dataset_id",
+    "dataset_config",
+    "local_dataset_path",
+    "local_eval_path",
+    "train_split",
+    "eval_split",
+)
 
 
 def add(run: Run, config: RunConfig, facts: dict[str, Any], files: dict[str, str]) -> None:
@@ -34,14 +44,16 @@ def add(run: Run, config: RunConfig, facts: dict[str, Any], files: dict[str, str
         "metric": facts["metric"],
         "value": facts[facts["metric"]],
         "n": facts["n"],
-        "config": {key: getattr(config, key) for key in TOLD},
+        "config": {key: getattr(config, key) for key in REPORTED},
     }
     path = _path()
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    with os.fdopen(
-        nofollow.open_file(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, nofollow.PRIVATE_FILE), "ab"
-    ) as file:
-        file.write(seal.line_of(record))
+    opened = nofollow.open_file(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, nofollow.PRIVATE_FILE)
+    try:
+        with os.fdopen(opened, "ab") as file:
+            file.write(seal.line_of(record))
+    except OSError as error:
+        raise nofollow.disk_failure(error, path) from None
 
 
 def others(config: RunConfig, files: dict[str, str]) -> list[dict[str, Any]]:
@@ -61,20 +73,20 @@ def weights(files: dict[str, str]) -> str:
 
 
 def sentence(found: list[dict[str, Any]]) -> str:
-    """What a reader of the result is told of the other tries; "" where there are none."""
+    """What a reader of the result learns of the other tries; "" where there are none."""
     if not found:
         return ""
-    shown = "; ".join(_told(record, found) for record in found[-10:])
-    before = f", the newest {len(found[-10:])} of them" if len(found) > 10 else ""
+    shown = "; ".join(_reported(record, found) for record in found[-LISTED:])
+    before = f", the newest {LISTED} of them" if len(found) > LISTED else ""
     return (
         f"Not the only try: {len(found)} other model{'s' * (len(found) > 1)} trained from the same model on the same data "
         f"{'were' if len(found) > 1 else 'was'} measured on this machine{before}: {shown}."
     )
 
 
-def _told(record: dict[str, Any], found: list[dict[str, Any]]) -> str:
+def _reported(record: dict[str, Any], found: list[dict[str, Any]]) -> str:
     config = record["config"]
-    differ = [key for key in TOLD if key == "seed" or len({str(one["config"].get(key)) for one in found}) > 1]
+    differ = [key for key in REPORTED if key == "seed" or len({str(one["config"].get(key)) for one in found}) > 1]
     values = ", ".join(f"{key} {config.get(key)}" for key in differ)
     return f"{record['metric']} {record['value']:.4f} on {record['n']} rows ({values}; {record['time'][:10]})"
 

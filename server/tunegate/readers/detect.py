@@ -25,6 +25,7 @@ from .refusal import Refusal
 from .tables import SUFFIXES, is_saved, rows_of
 from .tree import EXTENSIONS, Survey, entries, has_image, survey
 
+ENDINGS = {**SUFFIXES, ".tar": "webdataset"}  # of files whose name alone tells the format
 _TARGETS = {name for names in TARGET_FOLDERS.values() for name in names}
 
 
@@ -56,7 +57,7 @@ def detect(path: Path, wanted: str = "a dataset") -> str:
         return "captions"
     if any(seen.folders & set(IMAGE_FOLDERS) and seen.folders & _TARGETS for seen in here.values()):
         return _paired_by_table(here) or "segfolder"
-    for suffix, found in (*SUFFIXES.items(), (".tar", "webdataset")):
+    for suffix, found in ENDINGS.items():
         if any(seen.files(suffix) for seen in here.values()):
             return found
     if has_image(path, depth=3):
@@ -92,7 +93,7 @@ def _paired_by_table(here: dict[Path, Survey]) -> str | None:
 
 def _detect_file(path: Path) -> str:
     refuse_pointer(path)
-    if found := SUFFIXES.get(path.suffix.lower()) or {".tar": "webdataset"}.get(path.suffix.lower()):
+    if found := ENDINGS.get(path.suffix.lower()):
         return found
     if path.suffix.lower() == ".json":
         if coco.is_coco(path):

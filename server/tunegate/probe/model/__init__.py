@@ -99,15 +99,13 @@ def probe_model(
     names = [name for name in items(config.get("architectures")) if identifier(name)][:5]
     chosen, source = detect.decide_task(info, config, names, task)
     quantization = quantized.of_config(config)
-    read = processors.read(hub, info, chosen, warnings)
-    wrong_template = read.pop("template_problem", None)
+    read = processors.read(hub, info, chosen, warnings, damage)
     part_of = partial(parts.of_tensor, task=chosen, model_type=config["model_type"])
     found = weights.read(hub, info, part_of, quantization, warnings, damage)
     reasons = [
         *_unsuitable(info, config["model_type"], chosen, quantization, method),
         *damage,
         *processors.missing(info, chosen, read),
-        *([wrong_template] if wrong_template else []),
     ]
     warnings += [*detect.remarks(detect.tag_of(info), names, chosen, source), *_remarks(info, config, chosen, read)]
     facts = ModelFacts(

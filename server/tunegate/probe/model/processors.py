@@ -37,11 +37,8 @@ VOCABULARIES = (  # any of them makes a tokenizer
 TEMPLATES = ("chat_template.jinja", "chat_template.json")
 
 
-def read(hub: Hub, info: RepoInfo, task: str, warnings: list[str]) -> dict[str, Any]:
-    """processor, processor_class, tokenizer_class, chat_template and template_problem.
-
-    For tasks with text the tokenizer's config is read too.
-    """
+def read(hub: Hub, info: RepoInfo, task: str, warnings: list[str], damage: list[str]) -> dict[str, Any]:
+    """processor, processor_class, tokenizer_class and chat_template; for tasks with text the tokenizer's config is read too."""
     found: dict[str, Any] = {"processor": None}
     for path in ("preprocessor_config.json", "processor_config.json"):
         if path in info.files and not (found["processor"] and task not in tasks.TEXT):
@@ -56,8 +53,9 @@ def read(hub: Hub, info: RepoInfo, task: str, warnings: list[str]) -> dict[str, 
     tokenizer = _tokenizer_config(hub, info, warnings)
     templates = any(name in TEMPLATES or name.startswith("chat_templates/") for name in info.files)
     found["chat_template"] = bool(found.get("chat_template") or templates or tokenizer.get("chat_template"))
-    wrong = chat_template.problem(hub, info, tokenizer) if task == "text-generation" else None
-    return found | {"tokenizer_class": identifier(tokenizer.get("tokenizer_class")), "template_problem": wrong}
+    if task == "text-generation" and (wrong := chat_template.problem(hub, info, tokenizer)):
+        damage.append(wrong)
+    return found | {"tokenizer_class": identifier(tokenizer.get("tokenizer_class"))}
 
 
 def _image_processor(raw: dict[str, Any]) -> dict[str, Any] | None:
