@@ -87,7 +87,7 @@ class Platform(ABC):
     def launch(
         self, run: Run, config: RunConfig, stage: str, inputs: str, roots: tuple[Path, ...], done: bool
     ) -> Launch:
-        """How to start the stage, with everything out of its way that an earlier start has left.
+        """How to start the stage in run.work, with everything out of its way that an earlier start has left.
 
         inputs: a name for what it starts from: the same inputs are the same job. roots: the directories that local data may
         come from. done: the stage's last job has its result. Raises ToolFailure.

@@ -11,7 +11,6 @@ from tests import sealed
 from tests.tiny import WEIGHTS
 from tunegate import evidence, jobs
 from tunegate.config import RunConfig
-from tunegate.jobs import checkpoints
 from tunegate.rundir import Run
 from tunegate.stages import verdicts
 
@@ -330,18 +329,6 @@ def test_steps_that_no_job_of_this_run_did_are_not_believed(run):
         assert "of which 20 were done by no job" in training_of(run, began).problems[0]
     put(run, "reports/train.json", {"global_step": 10**12, "max_steps": 10**12})
     assert f"of which {10**12} were done by no job" in training_of(run, began).problems[0]
-
-
-def test_a_training_that_was_finished_before_is_the_one_that_was_sealed(run):
-    began = {"step": 20, "finished": True, "sessions": ["a"], "set_aside": []}
-    trained(run, [2.0, 1.0])
-    assert "is not what this training was finished with" in training_of(run, began).problems[0]
-    jobs.directory(run, "train").mkdir(parents=True)
-    watch = checkpoints.Watch(run, {"id": "0", "resting_on": {}, "files": {}})
-    watch.begin(), watch.end(0)
-    assert training_of(run, began).passed
-    (run.path / "checkpoints/final/added.bin").write_bytes(b"x")
-    assert not training_of(run, began).passed
 
 
 def test_what_was_set_aside_is_among_the_facts(run):

@@ -38,8 +38,8 @@ def build(run: Run, config: RunConfig) -> int:
     base = f"{config.ngc_image}@{config.ngc_image_digest}"
     labels = {"tunegate.run": str(run.path)}
     wheels = _wheels(engine, run, config)
-    files = [name for name in ("Dockerfile", "requirements.txt") if (run.path / name).is_file()]
-    files += hash_files(run.path, MODULES)
+    files = [name for name in ("Dockerfile", "requirements.txt") if run.at(name).is_file()]
+    files += hash_files(run.at("."), MODULES)
     image_id = _built(
         engine,
         run,
@@ -63,7 +63,7 @@ def build(run: Run, config: RunConfig) -> int:
         "base": base,
         "wheels": len(wheels),
     }
-    atomic_write(run.path / "reports/build.json", json.dumps(report, indent=1) + "\n")
+    atomic_write(run.at("reports/build.json"), json.dumps(report, indent=1) + "\n")
     return 0
 
 
@@ -81,7 +81,7 @@ def _network() -> str | None:
 
 def _built(engine: Engine, run: Run, files: list[str], **options: Any) -> str:
     """The id of the image; its name is given only once it has proved good."""
-    steps = engines.build(engine, run.path, None, files, **options)
+    steps = engines.build(engine, run.at("."), None, files, **options)
     while True:
         try:
             print(next(steps), flush=True)
@@ -98,7 +98,7 @@ def _packages(engine: Engine, run: Run, image: str) -> tuple[str, dict[str, str]
         argv=("python", "-I", "-c", LIST),
         name=f"tunegate-look-{labels['tunegate.job']}",
         labels=labels,
-        output_dir=run.path,
+        output_dir=run.at("."),
         user=containers.user_for(engines.describe(engine)),
         path=found.env.get("PATH", "") if found else "",
     )

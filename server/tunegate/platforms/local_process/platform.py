@@ -56,10 +56,10 @@ class LocalProcess(Platform):
         self, run: Run, config: RunConfig, stage: str, inputs: str, roots: tuple[Path, ...], done: bool
     ) -> Launch:
         if stage == "build":
-            requirements = [str(run.path / name) for name in self.requirements]
-            report = str(run.path / "reports/build.json")
+            requirements = [str(run.at(name)) for name in self.requirements]
+            report = str(run.at("reports/build.json"))
             return Launch([*jobs.PYTHON_M, "tunegate.platforms.local_process.envs", report, *requirements])
-        return Launch([self.interpreter(run), *STAGES[stage].argv])
+        return Launch([self.interpreter(run), *STAGES[stage].words])
 
     def goes_on(self, run: Run, stage: str, handle: str) -> bool:
         return False

