@@ -24,6 +24,7 @@ MERGED = ("checkpoints/merged/*",)
 HUB_SECRETS = ("HF_TOKEN",)
 # -I: neither the environment, nor the user's own packages, nor the current directory say what is imported.
 LAUNCH = ("-I", "-u", "harness/launch.py")
+AS_RENDERED = "as-rendered"  # where `build` finds the requirements and the Dockerfile as rendered, if they were edited
 # Whatever settings lie in the run are not pytest's: with one of them, tests could be left out.
 PYTEST = ("-m", "pytest", "-q", "-c", os.devnull, "--rootdir", ".", "-p", "no:cacheprovider", "--junitxml", "reports/tests.xml", "tests")  # fmt: skip
 

@@ -234,6 +234,17 @@ def test_build_runs_on_the_servers_own_python_and_the_rest_on_the_stages(run):
     )
 
 
+def test_what_measures_runs_in_the_environment_as_rendered(run):
+    facts = {**sealed.FACTS["stages/build"], "python": sys.executable, "measures": {"python": "/bin/sh"}}
+    sealed.write(run, "stages/build", facts)
+    found = {stage: LocalProcess().launch(run, CONFIG, stage, "i", (), True).argv[0] for stage in stages.STAGES}
+    assert {stage for stage, python in found.items() if python == "/bin/sh"} == {
+        stage for stage, row in stages.STAGES.items() if row.measures
+    }
+    assert not LocalProcess().build_is_gone(facts)
+    assert LocalProcess().build_is_gone({**facts, "measures": {"python": "/gone"}})
+
+
 def test_what_a_stage_needs_before_it(run):
     assert stages.missing_before(run, CONFIG, "smoke") == ["prepare"]
     play(run, "prepare")

@@ -116,5 +116,8 @@ class Platform(ABC):
         """The shell lines that make the environment by hand, inside the project."""
 
     @abstractmethod
-    def interpreter(self, run: Run) -> str:
-        """What `python` at the beginning of such a command stands for on this machine. Raises ToolFailure(gate_closed)."""
+    def interpreter(self, run: Run, measures: bool = False) -> str:
+        """What `python` at the beginning of such a command stands for on this machine. Raises ToolFailure(gate_closed).
+
+        measures: of the environment as rendered, where the run's requirements were edited.
+        """

@@ -19,8 +19,8 @@ from tunegate.jobs import checkpoints, snapshot
 from tunegate.platforms import registry
 from tunegate.platforms.base import Platform
 from tunegate.project import extras, harness, listed, render
-from tunegate.rundir import Run, canonical, hash_files
-from tunegate.stage_table import SCRIPTS, STAGES, Stage
+from tunegate.rundir import Run, canonical, file_sha256, hash_files
+from tunegate.stage_table import AS_RENDERED, SCRIPTS, STAGES, Stage
 from tunegate.stages import verdicts
 
 SAME_ERROR_LIMIT = 3
@@ -84,11 +84,20 @@ def code(run: Run, config: RunConfig, row: Stage) -> dict[str, str]:
                 next=NextCall(tool="render_project", arguments=arguments, why=why),
             )
     if not row.measures:
-        return {name: texts[name] for name in guarded}
+        return {name: texts[name] for name in guarded} | (_as_rendered(run, texts) if row is STAGES["build"] else {})
     dataset = evidence.read(run, "dataset")
     return texts | {
         "meta/dataset.json": json.dumps({"facts": dataset.facts if dataset else {}})
     }  # data.html's warnings
+
+
+def _as_rendered(run: Run, texts: dict[str, str]) -> dict[str, str]:
+    """What the environment is made of as rendered, where the run's own was edited: what measures gets one of its own."""
+    names = [name for name in ("Dockerfile", *render.REQUIREMENTS) if name in texts]
+    edited = [
+        name for name in names if file_sha256(run.path / name) != hashlib.sha256(texts[name].encode()).hexdigest()
+    ]
+    return {f"{AS_RENDERED}/{name}": texts[name] for name in names if edited}
 
 
 def reattach(run: Run, job: jobs.Job, mode: Literal["follow", "stop"]) -> jobs.Job:

@@ -83,8 +83,9 @@ def given(run: Run, config: RunConfig, stage: str, roots: tuple[Path, ...]) -> d
     ]
     if network != "none":  # a proxy's address may hold credentials
         secrets += [name for name in PROXIES if os.environ.get(name)]
+    image = built.facts.get("measures", built.facts) if STAGES[stage].measures else built.facts
     return {
-        "image": built.facts["image_id"],
+        "image": image["image_id"],
         "argv": _argv(config, stage),
         "name": f"tunegate-{config.short_name}-{stage}",
         "gpus": gpus,
