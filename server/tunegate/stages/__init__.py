@@ -15,7 +15,7 @@ from tunegate import evidence, jobs, nofollow
 from tunegate.config import RunConfig
 from tunegate.errors import NextCall, ToolFailure, coded
 from tunegate.evidence import history, ledger
-from tunegate.jobs import checkpoints, snapshot
+from tunegate.jobs import checkpoints, hub_cache, snapshot
 from tunegate.platforms import registry
 from tunegate.platforms.base import Platform
 from tunegate.project import extras, harness, listed, render
@@ -49,6 +49,8 @@ def start(run: Run, config: RunConfig, stage: str, roots: tuple[Path, ...] = ())
             training = checkpoints.begin(run, checkpoints.identity(resting_on, files))
         texts = code(run, config, row) | {"config.yaml": config_module.dump(config)}
         snapshot.lay(run, texts, files)
+        if row.measures:
+            _refresh_hub(run, config)
     return jobs.start(
         run,
         stage,
@@ -89,6 +91,14 @@ def code(run: Run, config: RunConfig, row: Stage) -> dict[str, str]:
     return texts | {
         "meta/dataset.json": json.dumps({"facts": dataset.facts if dataset else {}})
     }  # data.html's warnings
+
+
+def _refresh_hub(run: Run, config: RunConfig) -> None:
+    """What measures reads the published model, whatever an edited script has written into the cache of downloads."""
+    model = evidence.read(run, "model")
+    hashes = model.facts.get("hashes") if model else None
+    if hashes and config.model_revision:
+        hub_cache.drop_changed(snapshot.hub(run), config.model_id, config.model_revision, hashes)
 
 
 def _as_rendered(run: Run, texts: dict[str, str]) -> dict[str, str]:
@@ -155,7 +165,7 @@ def needs_token(run: Run) -> bool:
 
 def hub_environment(cache: Path, with_token: bool) -> dict[str, str]:
     """The Hub client's cache; if the token is to be used and lies in the user's store, that store's path."""
-    env = {"HF_HOME": str(cache), "TOKENIZERS_PARALLELISM": "false"}
+    env = {"HF_HOME": str(cache), "HF_HUB_CACHE": str(cache / "hub"), "TOKENIZERS_PARALLELISM": "false"}
     # the client's own store stays readable although HF_HOME is another place
     if with_token and "HF_TOKEN" not in os.environ:
         home = Path(os.environ.get("HF_HOME") or Path.home() / ".cache/huggingface")
