@@ -124,7 +124,8 @@ def reattach(run: Run, job: jobs.Job, mode: Literal["follow", "stop"]) -> jobs.J
         files=job.spec["files"],
         container=container,
         given=job.spec.get("given"),
-        training=job.spec.get("training"),
+        # how long it has worked by now, this job cannot tell
+        training=training | {"rejoined": True} if (training := job.spec.get("training")) else None,
     )
 
 

@@ -17,6 +17,7 @@ from tunegate.stages.verdicts import prepared, shown
 from tunegate.stages.verdicts.ended import steps_done
 from tunegate.stages.verdicts.read import is_positive, read_json, read_rows
 
+MAX_SPEEDUP = 20  # of a training over the steps of its smoke test: compiled, warmed up, with the disk's cache filled
 SMOKE_CHECKS = ("ran", "loss", "grad_norm", "labels", "parameters_changed", "checkpoint_reloads")
 
 
@@ -64,7 +65,7 @@ def smoke(run: Run, config: RunConfig) -> tuple[dict, list[str]]:
         for name, check in checks.items()
         if name not in SMOKE_CHECKS and not check["ok"]
     ]
-    facts = {"loss": report.get("loss"), "grad_norm": report.get("grad_norm"), "checks": len(checks)}
+    facts = {key: report.get(key) for key in ("loss", "grad_norm", "step_seconds")} | {"checks": len(checks)}
     if config.training_method == "full":
         facts |= {key: report.get(key) for key in ("trained_parameters", "parameters")}
     if memory := _memory(run, config, report.get("memory")):
@@ -155,7 +156,22 @@ def done_by_jobs(run: Run, job: jobs.Job, facts: dict[str, Any], problems: list[
             "(logs/steps.jsonl): the model was not trained here; docker_run(stage='train') trains it",
             *problems,
         ]
+    elif too_fast := _too_fast(run, job, facts, began):
+        problems = [too_fast, *problems]
     return facts, problems
+
+
+def _too_fast(run: Run, job: jobs.Job, facts: dict[str, Any], began: dict[str, Any]) -> str:
+    """Where the job was over long before so many steps can be done, by what one took in the smoke test; "" otherwise."""
+    smoke = evidence.read(run, "stages/smoke")
+    one = smoke.facts.get("step_seconds") if smoke else None
+    steps = 0 if began["finished"] or began.get("rejoined") else (facts.get("global_step") or 0) - began["step"]
+    if not is_positive(one) or job.result["seconds"] * MAX_SPEEDUP >= steps * one:
+        return ""
+    return (
+        f"{steps} steps are claimed of a job that took {job.result['seconds']} s, where the fastest step of the smoke test took "
+        f"{one:.3g} s: the model was not trained here; look at train.py, then docker_run(stage='train') trains it"
+    )
 
 
 def _reward_problems(rows: list[dict], facts: dict[str, Any]) -> list[str]:
