@@ -55,10 +55,14 @@ def assemble(run: Run) -> dict[str, bytes | Path]:
 
 
 def remarks(run: Run, config: RunConfig, facts: dict[str, dict[str, Any]]) -> list[str]:
-    """What the card says beside the numbers: other tries, what was frozen, what the agent confirmed where no user was asked."""
+    """What the card says beside the numbers: other tries, what was frozen, what was accepted of the data, what the agent
+    confirmed where no user was asked."""
     evaluated = evidence.read(run, "stages/eval")
     frozen = gates.frozen(facts.get("stages/smoke", {}))
     found = [history.sentence(history.others(config, evaluated.files)), frozen and f"Of the model, {frozen}."]
+    prepared = evidence.read(run, "stages/prepare")
+    if accepted := prepared and prepared.facts.get("accepted"):
+        found.append(f"Trained{accepted.removeprefix('train')}.")
     found += [f"{note[0].upper()}{note[1:]}." for note in config.notes if note.startswith(approvals.CONFIRMED)]
     return [remark for remark in found if remark]
 
