@@ -60,8 +60,7 @@ def remarks(run: Run, config: RunConfig, facts: dict[str, dict[str, Any]]) -> li
     evaluated = evidence.read(run, "stages/eval")
     frozen = gates.frozen(facts.get("stages/smoke", {}))
     found = [history.sentence(history.others(config, evaluated.files)), frozen and f"Of the model, {frozen}."]
-    prepared = evidence.read(run, "stages/prepare")
-    if accepted := prepared and prepared.facts.get("accepted"):
+    if accepted := facts.get("stages/prepare", {}).get("accepted"):
         found.append(f"Trained{accepted.removeprefix('train')}.")
     found += [f"{note[0].upper()}{note[1:]}." for note in config.notes if note.startswith(approvals.CONFIRMED)]
     return [remark for remark in found if remark]
