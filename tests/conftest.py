@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from xdist.scheduler import LoadFileScheduling
 
+from tunegate import stages
 from tunegate.evidence import seal
 
 
@@ -32,6 +33,14 @@ def own_home(tmp_path_factory, monkeypatch):
         monkeypatch.delenv(name, raising=False)
     seal._load_key.cache_clear()
     return home
+
+
+@pytest.fixture
+def own_code(monkeypatch):
+    """Stages run the scripts that lie in the run, whatever measures: for tests that write their own."""
+    from tests import sealed
+
+    monkeypatch.setattr(stages, "code", sealed.own_code)
 
 
 @pytest.fixture(scope="session")

@@ -59,5 +59,5 @@ class InMemory(Platform):
     def set_up(self, config: RunConfig) -> list[str]:
         return ["remote connect"]
 
-    def interpreter(self, run: Run) -> str:
+    def interpreter(self, run: Run, measures: bool = False) -> str:
         return sys.executable

@@ -11,7 +11,8 @@ from typing import Any
 from tunegate import evidence, stages
 from tunegate.config import RunConfig
 from tunegate.evidence import ledger, seal
-from tunegate.project import listed
+from tunegate.jobs import snapshot
+from tunegate.project import harness, listed
 from tunegate.project.render import HEADER
 from tunegate.readers import manifest
 from tunegate.recipe.slots import SLOTS
@@ -142,9 +143,17 @@ def build(
     return run
 
 
+def own_code(run: Run, config: RunConfig, row: stages.Stage) -> dict[str, str]:
+    """Stands in for stages.code where a test's scripts are its own: what measures is then what lies in the run."""
+    launch = (harness.SOURCES["harness"] / "launch.py").read_text()
+    names = hash_files(run.path, MODULES)
+    return {name: (run.path / name).read_text() for name in names} | {"harness/launch.py": launch}
+
+
 def spec(run: Run, stage: str, inputs: str, given: dict[str, Any]) -> None:
     """The sealed spec of a job whose container is called `inputs`, as jobs.start writes it."""
-    made = {"id": "0" * 16, "run": str(run.path), "stage": stage, "argv": [inputs], "given": given}
+    work = str(snapshot.of(run, stage).work)
+    made = {"id": "0" * 16, "run": str(run.path), "work": work, "stage": stage, "argv": [inputs], "given": given}
     put(run, {f"meta/jobs/{stage}/spec.json": json.dumps({**made, "seal": seal.sign(made)})})
 
 
@@ -167,5 +176,5 @@ def put(run: Run, files: Mapping[str, bytes | str]) -> None:
 
 
 def script(body: str) -> str:
-    """A project's script: the copyright header, then `body`."""
-    return f"{HEADER}\n{body}\n"
+    """A project's script: the copyright header, then `body`, in which RUN is the run's folder."""
+    return f"{HEADER}\nRUN = __import__('pathlib').Path(open('../run').read())\n{body}\n"

@@ -231,15 +231,6 @@ def test_the_lock_and_the_ledger_are_no_links(run, outside, name):
     assert everything(outside) == before and ledger.entries(run)[-1]["tool"] == "probe_model"
 
 
-def test_a_cache_of_bytecode_that_is_a_link_is_removed_alone(run, outside):
-    for folder in ("__pycache__", "tests/__pycache__"):
-        (run.path / folder).parent.mkdir(exist_ok=True)
-        (run.path / folder).symlink_to(outside)
-    before = everything(outside)
-    stages.start(run, CONFIG, "check_api")
-    assert everything(outside) == before and not (run.path / "__pycache__").exists()
-
-
 def test_a_refused_new_run_deletes_nothing_outside(tmp_path, outside):
     run = Run(tmp_path / "new")
     before = everything(outside)

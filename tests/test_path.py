@@ -230,20 +230,19 @@ def kill(text: str, cwd: Path | None = None, sent: signal.Signals = signal.SIGKI
                 os.kill(pid, sent)
 
 
-def stopped_with_a_sealed_checkpoint(run: Run) -> bool:
-    """Stop the training (SIGSTOP) while a checkpoint that the runner has sealed is there, else let it go on.
+def private(run: Run) -> Path:
+    """Where its training works."""
+    return Path(json.loads((jobs.directory(run, "train") / "spec.json").read_text())["work"])
 
-    So small a training deletes a checkpoint within the second in which a busy runner may not have sealed the next.
-    """
-    made = jobs.directory(run, "train") / "made.jsonl"
-    if not made.exists() or "checkpoints/checkpoint-" not in made.read_text():
+
+def stopped_with_a_checkpoint(run: Run) -> bool:
+    """Stop the training (SIGSTOP) while a whole checkpoint is there, else let it go on: so small a one deletes them at once."""
+    if not any(private(run).glob("checkpoints/checkpoint-*/trainer_state.json")):
         return False
-    kill("\0train.py", run.path, signal.SIGSTOP)
-    whole = [line for line in made.read_text().splitlines(keepends=True) if line.endswith("}\n")]
-    names = [json.loads(line)["name"] for line in whole]
-    if any(name and (run.path / name / "trainer_state.json").exists() for name in names):
+    kill("\0train.py", private(run), signal.SIGSTOP)
+    if any(private(run).glob("checkpoints/checkpoint-*/trainer_state.json")):
         return True
-    kill("\0train.py", run.path, signal.SIGCONT)
+    kill("\0train.py", private(run), signal.SIGCONT)
     return False
 
 
@@ -257,9 +256,9 @@ def test_3_a_killed_training_resumes_and_a_killed_server_changes_nothing(world):
     agent.walk({"tool": "docker_run", "arguments": {"output_dir": "run", "stage": "baseline"}}, until="train")
     log = run.path / "logs/train.jsonl"
     assert agent.call("docker_run", output_dir="run", stage="train", wait_s=0)["state"] == "running"
-    wait_for(lambda: stopped_with_a_sealed_checkpoint(run), run)
+    wait_for(lambda: stopped_with_a_checkpoint(run), run)
     kill(str(jobs.directory(run, "train")))
-    kill("\0train.py", run.path)
+    kill("\0train.py", private(run))
     wait_for(lambda: jobs.inspect(run, "train").state == "lost", run)
     assert agent.call("gate_status", output_dir="run")["jobs"] == {"train": "lost"}
 
@@ -298,6 +297,7 @@ def test_5_evaluation_and_samples_and_a_tampered_result(world):
     evaluated, sampled = (
         agent.call("docker_run", output_dir="run", stage=stage, wait_s=100) for stage in ("eval", "infer")
     )
+    assert "error" not in evaluated, evaluated
     assert evaluated["facts"]["accuracy"] > 0.8, evaluated
     assert sampled["facts"]["samples"] == 5 and status(agent)[5]
     path = run.path / "reports/eval_results.json"

@@ -60,6 +60,8 @@ def load_split(name):
     """data/<name>, as prepare_data.py wrote it: a datasets.Dataset."""
     from datasets import load_from_disk  # here: not every script needs it
 
+    if not (DATA / name).is_dir() and (DATA / "meta.json").exists():
+        raise SystemExit(f"data/{name} is not here: the rows that measure a model are held out of its training")
     if not (DATA / name).is_dir():
         raise SystemExit(f"data/{name} is missing: run `python prepare_data.py` first")
     return load_from_disk(str(DATA / name))

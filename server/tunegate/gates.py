@@ -114,7 +114,14 @@ def _summary(label: str, facts: dict[str, Any]) -> str:
     if label == "train":
         said = "".join(f"; {sentence}" for sentence in facts.get("set_aside", []))
         return f"{facts['global_step']} steps, loss {facts.get('first_loss')} -> {facts.get('last_loss')}{said}"
+    if label == "build":
+        return own_wheels(facts) or "holds"
     return "holds"
+
+
+def own_wheels(built: dict) -> str:
+    """Where an image's packages came from a place that the agent writes in; "" otherwise."""
+    return "its packages were installed from wheelhouse/ in the run's folder" if built.get("wheels_of_the_run") else ""
 
 
 def frozen(smoke: dict) -> str:

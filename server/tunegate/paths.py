@@ -24,6 +24,11 @@ def state_dir() -> Path:
     return Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local/state") / "tunegate"
 
 
+def work_dir() -> Path:
+    """Where stages run (jobs/snapshot.py): TUNEGATE_WORK_DIR, for whoever has his space elsewhere than at home."""
+    return Path(os.environ.get("TUNEGATE_WORK_DIR") or state_dir() / "work").resolve()
+
+
 def cache_dir() -> Path:
     """What can be made again: stage environments, fetched pages."""
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "tunegate"

@@ -25,9 +25,13 @@ LOCK_WAIT_S = 3.0
 
 @dataclass(frozen=True)
 class Run:
-    """One run. Holds only its path: everything else is read from disk, so a killed server loses nothing."""
+    """One run. Holds only its path: everything else is read from disk, so a killed server loses nothing.
+
+    work: the private folder of the stage that is spoken of (jobs/snapshot.py), where there is one.
+    """
 
     path: Path
+    work: Path | None = None
 
     @property
     def config_path(self) -> Path:
@@ -36,6 +40,10 @@ class Run:
     @property
     def meta(self) -> Path:
         return self.path / "meta"
+
+    def at(self, name: str) -> Path:
+        """A file of the project as the stage sees it: in its private folder, else in the run."""
+        return (self.work or self.path) / name
 
     def config(self) -> RunConfig:
         return config_module.load(self.config_path)

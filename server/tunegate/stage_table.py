@@ -17,10 +17,14 @@ ON_IMAGE: tuple[Basis, ...] = ("platform", "image")
 HARNESS = ("harness/*", "harness/*/*.py")  # all of it; what Python compiles lies a level deeper, and is no .py
 MODULES = ("*.py", *HARNESS)  # what a script may import: all modules but the other stages' scripts
 DATA = ("data/meta.json", "data/*/*.arrow", "data/*/*.json")
+TO_LEARN = ("data/meta.json", "data/train/*.arrow", "data/train/*.json")  # no training sees the rows that measure it
 SHOWN = ("reports/eval_results.json", "reports/baseline_results.json", "reports/inference_samples/*")  # in the report
 WEIGHTS = ("checkpoints/final/*",)
 MERGED = ("checkpoints/merged/*",)
 HUB_SECRETS = ("HF_TOKEN",)
+# -I: neither the environment, nor the user's own packages, nor the current directory say what is imported.
+LAUNCH = ("-I", "-u", "harness/launch.py")
+AS_RENDERED = "as-rendered"  # where `build` finds the requirements and the Dockerfile as rendered, if they were edited
 # Whatever settings lie in the run are not pytest's: with one of them, tests could be left out.
 PYTEST = ("-m", "pytest", "-q", "-c", os.devnull, "--rootdir", ".", "-p", "no:cacheprovider", "--junitxml", "reports/tests.xml", "tests")  # fmt: skip
 
@@ -32,6 +36,7 @@ class Stage:
     argv: after the interpreter.   uses, makes: glob patterns of the files that it reads and leaves.
     needs: the stages whose evidence must hold before it, where they apply.   gate: the gate before it; the next asks for it.
     secrets: passed on only where the model or the dataset is gated or private.
+    measures: it runs as rendered, whatever was edited since: what judges a model is never the code that made it.
     option: the config key that must be on.   network, gpu, monitored: what its container has; without, none.
     rests, after: what its evidence rests on: words of config.Basis, other evidence.
     judge: the function in stages/verdicts/, as module.function.   when: whether a run of this config has it.
@@ -45,6 +50,7 @@ class Stage:
     needs: tuple[str, ...] = ()
     gate: int = 3
     secrets: tuple[str, ...] = ()
+    measures: bool = False
     option: str | None = None
     network: bool = False
     gpu: bool = False
@@ -60,6 +66,11 @@ class Stage:
     def __post_init__(self) -> None:
         if "platform" not in self.rests:
             raise ValueError(f"the stage of {self.judge} does not rest on the platform that it ran on")
+
+    @property
+    def words(self) -> tuple[str, ...]:
+        """What follows the interpreter when the stage is started."""
+        return (*LAUNCH, *self.argv)
 
     def applies(self, config: RunConfig) -> bool:
         """Whether a finished run of this config has passed it."""
@@ -104,6 +115,7 @@ STAGES: dict[str, Stage] = {
         ("build",),
         secrets=HUB_SECRETS,
         network=True,
+        measures=True,
         rests=("dataset", "subset", "row_filter", "platform"),
         after=("dataset",),
         judge="training.prepare",
@@ -111,7 +123,7 @@ STAGES: dict[str, Stage] = {
     ),
     "smoke": Stage(
         ("-m", "harness.smoke"),  # the guarded script itself, which `train.py --smoke` only calls
-        ("train.py", *MODULES, *DATA),
+        ("train.py", *MODULES, *TO_LEARN),
         ("reports/smoke.json",),
         ("build", "check_api", "prepare"),
         secrets=HUB_SECRETS,
@@ -129,6 +141,7 @@ STAGES: dict[str, Stage] = {
         secrets=HUB_SECRETS,
         network=True,
         gpu=True,
+        measures=True,
         rests=(*ON_DATA, "row_filter", "measuring", "platform"),
         judge="evaluation.baseline",
         when=lambda config: not config.skip_baseline,
@@ -137,7 +150,7 @@ STAGES: dict[str, Stage] = {
     ),
     "train": Stage(
         ("train.py",),
-        ("train.py", *MODULES, *DATA),
+        ("train.py", *MODULES, *TO_LEARN),
         (*WEIGHTS, "logs/train.jsonl", "logs/steps.jsonl", "reports/train.json"),
         gate=4,
         secrets=HUB_SECRETS,
@@ -157,6 +170,7 @@ STAGES: dict[str, Stage] = {
         gate=4,
         secrets=HUB_SECRETS,
         network=True,
+        measures=True,
         rests=ON_RUN,
         judge="training.merge",
         when=lambda config: config.adapted,
@@ -166,11 +180,12 @@ STAGES: dict[str, Stage] = {
     ),
     "eval": Stage(
         ("run_eval.py",),
-        ("run_eval.py", *MODULES, *DATA, *WEIGHTS, *MERGED, "reports/baseline_predictions.jsonl"),
+        ("run_eval.py", *MODULES, *DATA, *WEIGHTS, *MERGED, "reports/baseline_*"),
         ("reports/eval_*",),
         ("baseline", "train", "merge"),  # it says how far it is from the baseline
         gate=4,
         gpu=True,
+        measures=True,
         rests=(*ON_RUN, "baseline"),
         judge="evaluation.tuned",
         published=(("reports/eval_results.json", "results/"),),
@@ -183,6 +198,7 @@ STAGES: dict[str, Stage] = {
         ("train", "merge"),  # what is shown, as what is measured, is the model as it will be published
         gate=4,
         gpu=True,
+        measures=True,
         rests=ON_RUN,
         judge="shown.infer",
         published=(("reports/inference_samples/*", "inference_samples/"),),
@@ -190,11 +206,12 @@ STAGES: dict[str, Stage] = {
     ),
     "report": Stage(
         ("report.py",),
-        ("report.py", *HARNESS, "data/meta.json", "logs/train.jsonl", *SHOWN),
+        ("report.py", *HARNESS, "data/meta.json", "logs/train.jsonl", "reports/train.json", *SHOWN),
         ("reports/report.html", "reports/report.pdf"),
         ("train", "eval", "infer"),
         gate=4,
         option="emit_report",
+        measures=True,
         rests=(*ON_RUN, "report", "baseline"),
         judge="shown.report",
         published=(("reports/report.html", "results/"), ("reports/report.pdf", "results/")),

@@ -14,8 +14,7 @@ from tests import sealed
 from tests.sealed import CONFIG, script
 from tunegate import jobs, stages
 from tunegate.errors import ToolFailure
-from tunegate.jobs import checkpoints
-from tunegate.readers import content
+from tunegate.jobs import checkpoints, snapshot
 from tunegate.rundir import Run
 
 # Ten steps, a checkpoint at 3, 6 and 9; `STOP` in the run ends it after that step. It says where it began.
@@ -27,7 +26,7 @@ if (root / "final").exists() and os.path.exists("reports/train.json"):
 kept = max((int(p.name.split("-")[1]) for p in root.glob("checkpoint-*")), default=0)
 print("from", kept, flush=True)
 session, steps, losses = secrets.token_hex(4), open("logs/steps.jsonl", "a"), open("logs/train.jsonl", "a")
-stop = int(open("STOP").read()) if os.path.exists("STOP") else 0
+stop = int(open(RUN / "STOP").read()) if os.path.exists(RUN / "STOP") else 0
 for step in range(kept + 1, 11):
     print(json.dumps({"session": session, "step": step}), file=steps, flush=True)
     print(json.dumps({"step": step, "loss": 1 / step}), file=losses, flush=True)
@@ -37,15 +36,17 @@ for step in range(kept + 1, 11):
         (folder / "trainer_state.json").write_text(json.dumps({"global_step": step}))
     if step == stop:
         sys.exit(75)
-    while os.path.exists("WAIT") and step > 6: time.sleep(0.01)
+    while os.path.exists(RUN / "WAIT") and step > 6: time.sleep(0.01)
 (root / "final").mkdir(); (root / "final/model.safetensors").write_text(session)
 json.dump({"global_step": 10, "max_steps": 10}, open("reports/train.json", "w"))
 """
 
 
+pytestmark = pytest.mark.usefixtures("own_code")
+
+
 @pytest.fixture
-def run(tmp_path, monkeypatch) -> Run:
-    monkeypatch.setattr(checkpoints, "WATCH_S", 0.05)
+def run(tmp_path) -> Run:
     found = sealed.build(Run(tmp_path / "run"), until="stages/check_api")
     sealed.put(found, {"train.py": script(TRAIN)})
     return found
@@ -85,8 +86,12 @@ def lay_final(run: Run) -> None:
     sealed.put(run, {"logs/steps.jsonl": steps, "logs/train.jsonl": steps})
 
 
+def private(run: Run) -> Run:
+    return snapshot.of(run, "train")
+
+
 def undone(run: Run) -> int:
-    return checkpoints.undone(run, began(run), json.loads((run.path / "reports/train.json").read_text()))
+    return checkpoints.undone(private(run), began(run), json.loads((run.path / "reports/train.json").read_text()))
 
 
 def test_a_stopped_training_goes_on_from_its_own_checkpoint(run):
@@ -102,128 +107,79 @@ def test_a_model_that_was_laid_there_is_not_a_finished_training(run, stop):
     assert train(run) == f"from {stop // 3 * 3}"
     assert (run.path / "checkpoints.old-1/final/model.safetensors").read_text() == "bought"
     assert (run.path / "checkpoints/final/model.safetensors").read_text() != "bought" and undone(run) == 0
-    assert (
-        "checkpoints/final was not trained by this run: set aside as checkpoints.old-1/final" in began(run)["set_aside"]
-    )
-    assert not began(run)["finished"] and "x" in began(run)["sessions"]
+    said = "checkpoints/final was not trained by this run: set aside as checkpoints.old-1/final"
+    assert said in began(run)["set_aside"] and not began(run)["finished"] and "x" not in began(run)["sessions"]
     assert "bought" not in (run.path / "logs/train.jsonl").read_text()
+    assert train(run) == "finished already" and said in began(run)["set_aside"]  # it is not forgotten
 
 
-def test_a_checkpoint_that_was_laid_there_or_changed_is_not_gone_on_from(run):
+def test_checkpoints_that_were_laid_there_are_set_aside_and_not_gone_on_from(run):
     train(run, stop=7)
     lay(run, 9)
     assert train(run, stop=8) == "from 6" and (run.path / "checkpoints.old-1/checkpoint-9").exists()
-    (run.path / "checkpoints/checkpoint-6/model.safetensors").write_text("changed")
-    assert train(run, stop=4) == "from 3" and (run.path / "checkpoints.old-2/checkpoint-6").exists()
-    sealed.put(run, {"checkpoints/checkpoint-3/optimizer.pt": "added"})
-    assert train(run) == "from 0" and undone(run) == 0
-    assert [line.split()[0] for line in began(run)["set_aside"]] == [f"checkpoints/checkpoint-{n}" for n in (9, 6, 3)]
+    lay(run, 3)
+    assert train(run) == "from 6" and undone(run) == 0
+    assert [line.split()[0] for line in began(run)["set_aside"]] == [f"checkpoints/checkpoint-{n}" for n in (9, 3)]
 
 
-def test_a_finished_model_that_was_changed_is_trained_again(run):
+def test_a_finished_model_that_was_changed_is_shown_anew(run):
     train(run)
     for name in ("checkpoints/final/model.safetensors", "reports/train.json"):
         old = (run.path / name).read_text()
         sealed.put(run, {name: old + " "})
-        assert train(run) == "from 9", name
+        assert train(run) == "finished already", name
+        assert (run.path / name).read_text() == old
     assert undone(run) == 0
 
 
-def test_records_of_another_training_or_of_another_run_vouch_for_nothing(run, tmp_path):
-    train(run, stop=7)
-    records = (jobs.directory(run, "train") / "made.jsonl").read_bytes()
-    other = sealed.build(Run(tmp_path / "other"), until="stages/check_api")
-    sealed.put(other, {"train.py": script(TRAIN)})
-    train(other, stop=1)
-    shutil.copytree(run.path / "checkpoints", other.path / "checkpoints", dirs_exist_ok=True)
-    (jobs.directory(other, "train") / "made.jsonl").write_bytes(records)
-    assert train(other) == "from 0"
+def test_another_training_begins_anew_and_the_earlier_model_is_kept(run):
+    train(run)
     changed = CONFIG.model_copy(update={"learning_rate": 0.5})
-    assert train(run, config=changed, stop=1) == "from 0"
-    shutil.copytree(other.path / "checkpoints.old-1", run.path / "checkpoints", dirs_exist_ok=True)
-    assert train(run, config=changed) == "from 0"
+    assert train(run, config=changed) == "from 0" and began(run)["set_aside"] == []
+    assert (run.path / "checkpoints.old-1/final/model.safetensors").exists()
+    assert train(run) == "from 0"  # and the first one is no longer known
 
 
-def test_records_that_are_edited_cut_off_or_gone_lose_only_what_they_named(run):
-    train(run, stop=7)
-    path = jobs.directory(run, "train") / "made.jsonl"
-    lines = path.read_text().splitlines()
-    forged = [line.replace("checkpoint-6", "checkpoint-5") for line in lines if "checkpoint-6" in line]
-    path.write_text(
-        "\n".join([*forged, *(line for line in lines if "checkpoint-3" in line), "{", "[]", lines[-1][:40]])
-    )
-    assert train(run, stop=8) == "from 3"
-    path.unlink()
-    assert train(run) == "from 0"
-
-
-def test_after_a_kill_of_everything_it_goes_on_from_what_was_sealed_meanwhile(run):
+def test_after_a_kill_of_everything_it_goes_on_from_its_last_checkpoint(run):
     sealed.put(run, {"WAIT": "", "STOP": "0"})
     stages.start(run, CONFIG, "train")
-    path, deadline = jobs.directory(run, "train") / "made.jsonl", time.monotonic() + 20
-    while not (path.exists() and "checkpoint-6" in path.read_text()):
+    deadline = time.monotonic() + 20
+    while checkpoints.newest(private(run)) < 6:
         assert time.monotonic() < deadline
         time.sleep(0.02)
     os.killpg(json.loads((jobs.directory(run, "train") / "process.json").read_text())["pid"], signal.SIGKILL)
     end(run)  # its training gets TERM from the kernel
     assert jobs.inspect(run, "train").state == "lost"
     lay(run, 9), lay_final(run)
+    shutil.rmtree(jobs.directory(run, "train"))  # and what is told of its jobs
     (run.path / "WAIT").unlink()
-    assert train(run) == "from 6" and undone(run) == 0 and len(began(run)["set_aside"]) == 3
+    assert train(run) == "from 6" and undone(run) == 0 and len(began(run)["set_aside"]) == 2
 
 
-def test_what_is_laid_there_while_it_trains_is_not_sealed_without_its_steps(run, monkeypatch):
-    sealed.put(run, {"STOP": "7"})
-    sealed.put(run, {"train.py": script(TRAIN.replace("        sys.exit(75)", "        time.sleep(1); sys.exit(75)"))})
+def test_what_is_laid_there_while_it_trains_changes_nothing(run):
+    sealed.put(run, {"WAIT": "", "STOP": "0"})
     stages.start(run, CONFIG, "train")
     deadline = time.monotonic() + 20
-    while not (run.path / "checkpoints/checkpoint-6/trainer_state.json").exists():
+    while checkpoints.newest(private(run)) < 6:
         assert time.monotonic() < deadline
         time.sleep(0.02)
-    lay(run, 9)
-    sealed.put(run, {"checkpoints/final/model.safetensors": "bought", "reports/train.json": '{"global_step": 7}'})
+    lay(run, 9), lay_final(run)
+    (run.path / "WAIT").unlink()
     end(run)
-    assert train(run) == "from 6" and len(began(run)["set_aside"]) == 3 and undone(run) == 0
+    assert (run.path / "checkpoints/final/model.safetensors").read_text() != "bought" and undone(run) == 0
+    assert jobs.inspect(run, "train").result["made"].keys() == {
+        *("checkpoints/final/model.safetensors", "reports/train.json", "logs/steps.jsonl", "logs/train.jsonl")
+    }
 
 
-def test_a_checkpoint_is_not_sealed_again_long_after_it_was_made(run, monkeypatch):
-    monkeypatch.setattr(checkpoints, "SETTLES_S", 0.2)
-    sealed.put(run, {"logs/steps.jsonl": "".join(json.dumps({"session": "a", "step": n}) + "\n" for n in range(1, 7))})
-    lay(run, 6)
-    watch = checkpoints.Watch(run, {"id": "1", "resting_on": {}, "files": {}})
-    (jobs.directory(run, "train")).mkdir(parents=True)
-    watch._seal_new()
-    sealed.put(run, {"checkpoints/checkpoint-6/rng_state_1.pth": "of another process"})
-    watch._seal_new()
-    time.sleep(0.3)
-    sealed.put(run, {"checkpoints/checkpoint-6/model.safetensors": "changed"})
-    watch._over.set(), watch.begin(), watch.end(0)
-    names = [record["name"] for record in checkpoints._records(run, checkpoints.identity({}, {}))]
-    assert names == ["checkpoints/checkpoint-6", "checkpoints/checkpoint-6", ""]
+def test_a_report_of_steps_that_no_job_did_is_counted(run):
+    forged = TRAIN.replace("range(kept + 1, 11)", "range(kept + 1, 4)")
+    sealed.put(run, {"train.py": script(forged)})
+    train(run)
+    assert undone(run) == 7
 
 
-def test_a_link_is_no_checkpoint(run, tmp_path):
-    train(run, stop=7)
-    shutil.move(run.path / "checkpoints/checkpoint-6", tmp_path / "elsewhere")
-    (run.path / "checkpoints/checkpoint-6").symlink_to(tmp_path / "elsewhere")
-    assert train(run, stop=3) == "from 3" and (tmp_path / "elsewhere/model.safetensors").exists()
-    shutil.move(run.path / "checkpoints", tmp_path / "moved")
-    (run.path / "checkpoints").symlink_to(tmp_path / "moved")
-    with pytest.raises(ToolFailure, match="symlink"):
+def test_a_link_for_the_folder_is_refused(run, tmp_path):
+    (run.path / "checkpoints").symlink_to(tmp_path)
+    with pytest.raises(ToolFailure, match="checkpoints is a symlink"):
         stages.start(run, CONFIG, "train")
-
-
-def test_a_large_file_is_known_by_its_size_and_a_sample(tmp_path, monkeypatch):
-    monkeypatch.setattr(content, "WHOLE_BYTES", 1000)
-    monkeypatch.setattr(content, "BLOCKS", 5)
-    monkeypatch.setattr(content, "BLOCK_BYTES", 10)
-    path = tmp_path / "optimizer.pt"
-    path.write_bytes(bytes(2000))
-    first = checkpoints.digest(path)
-    assert first.startswith("sample:") and checkpoints.digest(path) == first
-    for at, size in ((0, 2000), (1999, 2000), (1000, 2000), (0, 2001)):
-        data = bytearray(size)
-        data[at] = at != 0 or size == 2000
-        path.write_bytes(data)
-        assert checkpoints.digest(path) != first
-    assert checkpoints.digest(tmp_path / "none") == "" == checkpoints.digest(tmp_path)

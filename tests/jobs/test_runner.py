@@ -31,6 +31,7 @@ def prepare(run: Run, code: str, forged: dict | None = None, container: str | No
     spec = {
         "id": "1",
         "run": str(run.path),
+        "work": str(run.path),
         "stage": "train",
         "argv": [sys.executable, "-c", code],
         "makes": ["out/*"],

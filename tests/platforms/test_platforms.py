@@ -23,6 +23,8 @@ from tunegate.publish import rerun
 from tunegate.rundir import Run
 from tunegate.stages import life
 
+pytestmark = pytest.mark.usefixtures("own_code")
+
 
 @pytest.fixture
 def memory(monkeypatch) -> InMemory:

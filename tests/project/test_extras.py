@@ -56,7 +56,7 @@ def test_only_the_training_is_monitored(monkeypatch):
         assert not monitored or STAGES[stage].network  # else it had no network
 
 
-def test_the_key_reaches_the_training_alone_and_is_written_nowhere(tmp_path, monkeypatch):
+def test_the_key_reaches_the_training_alone_and_is_written_nowhere(tmp_path, monkeypatch, own_code):
     monkeypatch.setenv("WANDB_API_KEY", KEY)
     run = sealed.build(Run(tmp_path / "run"), until="stages/smoke", config=WANDB)
     tell = script("import os; print('key:', os.environ.get('WANDB_API_KEY'), 'mode:', os.environ.get('WANDB_MODE'))")

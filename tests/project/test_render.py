@@ -40,11 +40,12 @@ def test_every_file_of_a_project_is_there():
         *("local_data", "local_tables", "features", "outlines", "overlays"),
         *("data_page", "data_numbers", "html_page", "tiles"),
         *("__init__", "project", "rows", "training", "watch", "smoke", "check_api", "signatures", "scoring", "metrics"),
-        *("source", "config_words", "resumption"),
+        *("source", "config_words", "resumption", "launch"),
         *("texts", "samples", "captions", "pictures", "pixels", "headers", "heads", "fast_trainer"),
         *("rendered.json", "renames.json"),
     }
-    assert set(render.guarded(files)) == {name for name in files if name.startswith("harness/")} | {"run_eval.py"}
+    measures = {"prepare_data.py", "run_eval.py", "infer.py"}
+    assert set(render.guarded(files)) == {name for name in files if name.startswith("harness/")} | measures
 
 
 def test_python_files_parse_and_begin_with_the_header():

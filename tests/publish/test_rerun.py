@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 import shlex
-import sys
 import time
 
 import pytest
@@ -15,16 +14,18 @@ from tests import sealed
 from tests.sealed import CONFIG, FACTS
 from tunegate import evidence, jobs
 from tunegate.errors import ToolFailure
+from tunegate.jobs import snapshot
 from tunegate.publish import rerun
-from tunegate.rundir import Run, hash_files
+from tunegate.rundir import Run
 from tunegate.stage_table import STAGES
 
+pytestmark = pytest.mark.usefixtures("own_code")
 NAME = "run-m"
 # A project in miniature: each script does one thing that the next needs, and the metric comes out at the end.
 SCRIPTS = {
     **{row.rerun[0]: "" for row in STAGES.values() if row.rerun and row.applies(CONFIG)},
-    "prepare_data.py": "open('data', 'w').write('rows')",
-    "train.py": "import sys\nassert open('data').read() == 'rows'\nif '--fresh' in sys.argv: open('model', 'w')",
+    "prepare_data.py": "open('rows', 'w').write('rows')",
+    "train.py": "import sys\nassert open('rows').read() == 'rows'\nif '--fresh' in sys.argv: open('model', 'w')",
     "run_eval.py": "import json, os, sys\nos.makedirs('reports', exist_ok=True)\n"
     "kind = 'baseline' if '--baseline' in sys.argv else 'eval'\n"
     "if kind == 'eval': open('model')\n"
@@ -116,19 +117,19 @@ def test_a_name_that_no_loader_takes(text, name):
 
 
 def verify(run: Run) -> dict:
-    """The verification in the foreground: its exit code and its report."""
-    code = rerun.verify(run.path, rerun.RERUN_REPORT, sys.executable, rerun.commands(CONFIG))
-    return {"code": code, **json.loads((run.path / rerun.RERUN_REPORT).read_text())}
+    """The verification's exit code and its report."""
+    ended = job(run)
+    return {"code": ended.result["exit_code"], **json.loads((run.path / rerun.RERUN_REPORT).read_text())}
 
 
-def test_verification_runs_the_emitted_commands_in_a_clean_copy(run, capfd):
+def test_verification_runs_the_emitted_commands_in_a_clean_copy(run):
     rerun.emit(run)
-    sealed.put(run, {"data": "stale", "model": "stale", "reports/eval_results.json": '{"accuracy": 0.1}'})
+    sealed.put(run, {"rows": "stale", "model": "stale", "reports/eval_results.json": '{"accuracy": 0.1}'})
     found = verify(run)
     assert found["code"] == 0 and found["failed"] is None and found["results"] == {"accuracy": 0.89}
     assert found["commands"] == rerun.commands(CONFIG)
-    assert "$ python train.py --fresh" in capfd.readouterr().out
-    assert not (run.path / ".verify").exists() and (run.path / "data").read_text() == "stale"  # the run is untouched
+    assert "$ python train.py --fresh" in jobs.log_tail(run, rerun.JOB)
+    assert (run.path / "rows").read_text() == "stale"  # the run is untouched
 
 
 def test_a_command_that_fails_is_named_and_ends_it(run):
@@ -188,28 +189,9 @@ def test_a_folder_may_be_called_like_a_placeholder(tmp_path):
         rerun.emit(sealed.build(Run(tmp_path / name / "run"), until="push", config=config))
 
 
-def test_the_clean_copy_is_made_where_it_should_and_of_plain_files(run, tmp_path):
-    outside = tmp_path / "outside"
-    outside.mkdir()
-    (outside / "mine").write_text("precious")
-    (run.path / ".verify").symlink_to(outside)
-    (run.path / "linked.py").symlink_to(outside / "mine")
-    copy = rerun.clean_copy(run.path)
-    assert [p.name for p in outside.iterdir()] == ["mine"] and not (run.path / ".verify").is_symlink()
-    assert (copy / "train.py").read_text() == SCRIPTS["train.py"] and not (copy / "linked.py").exists()
-
-
 def job(run: Run) -> jobs.Job:
     """The verification as emit_rerun_skill starts it, ended."""
-    jobs.start(
-        run,
-        rerun.JOB,
-        rerun.command(run),
-        env=rerun.environment(run),
-        makes=(rerun.RERUN_REPORT,),
-        resting_on={},
-        files=hash_files(run.path, rerun.USES),
-    )
+    rerun.start(run)
     deadline = time.monotonic() + 20
     while (found := jobs.inspect(run, rerun.JOB)).state == "running":
         assert time.monotonic() < deadline
@@ -221,7 +203,8 @@ def test_the_verdict_is_the_metric_within_chance(run):
     rerun.emit(run)
     assert rerun.expected(run) == {"metric": "accuracy", "value": 0.9, "n": 9, "tolerance": 0.2121}
     assert rerun.judge(run, job(run)) == (0.89, [])
-    assert str(run.path / ".verify/project/.cache/huggingface") in jobs.log_path(run, rerun.JOB).read_text()
+    private = snapshot.of(run, rerun.JOB)
+    assert str(private.at(snapshot.HUB_CACHE)) in jobs.log_path(run, rerun.JOB).read_text()
 
 
 @pytest.mark.parametrize(

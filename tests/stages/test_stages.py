@@ -17,10 +17,14 @@ from tests.sealed import CONFIG, script
 from tunegate import evidence, jobs, stages
 from tunegate.errors import ToolFailure
 from tunegate.evidence import ledger
+from tunegate.jobs import snapshot
 from tunegate.platforms.local_docker.platform import LocalDocker
 from tunegate.platforms.local_process.platform import LocalProcess
 from tunegate.project import render
 from tunegate.rundir import Run
+
+pytestmark = pytest.mark.usefixtures("own_code")
+
 
 META = {
     "n_train": 8,
@@ -224,7 +228,21 @@ def test_build_runs_on_the_servers_own_python_and_the_rest_on_the_stages(run):
     build, prepare = (LocalProcess().launch(run, CONFIG, stage, "i", (), True) for stage in ("build", "prepare"))
     assert build.argv[0] == sys.executable
     assert build.argv[build.argv.index("-m") + 1] == "tunegate.platforms.local_process.envs"
-    assert prepare.argv == ["/bin/sh", "prepare_data.py"] and prepare.handle is prepare.given is None
+    assert (
+        prepare.argv == ["/bin/sh", "-I", "-u", "harness/launch.py", "prepare_data.py"]
+        and prepare.handle is prepare.given is None
+    )
+
+
+def test_what_measures_runs_in_the_environment_as_rendered(run):
+    facts = {**sealed.FACTS["stages/build"], "python": sys.executable, "measures": {"python": "/bin/sh"}}
+    sealed.write(run, "stages/build", facts)
+    found = {stage: LocalProcess().launch(run, CONFIG, stage, "i", (), True).argv[0] for stage in stages.STAGES}
+    assert {stage for stage, python in found.items() if python == "/bin/sh"} == {
+        stage for stage, row in stages.STAGES.items() if row.measures
+    }
+    assert not LocalProcess().build_is_gone(facts)
+    assert LocalProcess().build_is_gone({**facts, "measures": {"python": "/gone"}})
 
 
 def test_what_a_stage_needs_before_it(run):
@@ -243,7 +261,8 @@ def test_the_token_goes_only_where_it_is_needed(run, monkeypatch, gated):
     sealed.put(run, {"prepare_data.py": script(SHOW), "harness/check_api.py": script(SHOW)})
     for stage, has in (("prepare", bool(gated)), ("check_api", False)):
         play(run, stage)
-        assert jobs.log_tail(run, stage) == [f"{has} False {run.path / '.cache/huggingface'}"]
+        hub = snapshot.hub(snapshot.of(run, stage))
+        assert jobs.log_tail(run, stage) == [f"{has} False {hub}"] and not hub.is_relative_to(run.path)
 
 
 def test_a_token_in_the_clients_store_is_found_by_its_path(tmp_path, monkeypatch):
@@ -278,9 +297,11 @@ def test_progress_is_the_last_logged_step_else_the_logs_last_line(run):
     assert stages.progress(run, "train") == {"last_line": "loading"}
     rows = [{"step": n, "max_steps": 9, "loss": 1 / n, "eta_s": 9 - n, "learning_rate": 0.1} for n in (1, 2)]
     text = "".join(json.dumps(row) + "\n" for row in rows)
-    sealed.put(run, {"logs/train.jsonl": text})
+    training = snapshot.of(run, "train").at("logs/train.jsonl")
+    training.parent.mkdir(parents=True)
+    training.write_text(text)
     assert stages.progress(run, "train") == {"step": 2, "max_steps": 9, "loss": 0.5, "eta_s": 7}
-    sealed.put(run, {"logs/train.jsonl": text + '{"step": 3, "lo'})  # being written
+    training.write_text(text + '{"step": 3, "lo')  # being written
     assert stages.progress(run, "train") == {"last_line": "loading"}
     assert stages.progress(run, "prepare") == {"last_line": "two"}
 

@@ -12,6 +12,9 @@ from tunegate.clients.hub import Hub
 from tunegate.errors import ToolFailure
 from tunegate.rundir import Run
 
+pytestmark = pytest.mark.usefixtures("own_code")
+
+
 MOST = 12
 PETS = {"dataset_id": "me/pets"}
 
@@ -104,7 +107,7 @@ import hashlib, json, pathlib
 paths = [*pathlib.Path(".").glob("*.py"), *pathlib.Path("harness").glob("*.py")]
 files = {p.as_posix(): hashlib.sha256(p.read_bytes()).hexdigest() for p in paths}
 rows = {name: {"sha256": digest, "keywords": 1, "unverified": 0} for name, digest in files.items()}
-pathlib.Path("seen.txt").write_text(" ".join(files))
+(RUN / "seen.txt").write_text(" ".join(files))
 pathlib.Path("reports").mkdir(exist_ok=True)
 report = {"passed": True, "problems": [], "files": rows, "versions": {}}
 pathlib.Path("reports/check_api.json").write_text(json.dumps(report))

@@ -20,6 +20,9 @@ from tunegate.publish import push as publish
 from tunegate.publish import rerun
 from tunegate.rundir import Run
 
+pytestmark = pytest.mark.usefixtures("own_code")
+
+
 REPO = "me/m-finetuned"
 OVER = f"push over {REPO}, which holds what this run did not put there"
 STAY = "those of the same name are replaced, the others stay beside the new ones"

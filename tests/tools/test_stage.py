@@ -21,9 +21,12 @@ from tunegate.tools import base
 from tunegate.tools import stage as stage_tool
 from tunegate.tools.base import Workspace
 
-COUNT = 'open("runs.txt", "a").write("x")\n'
+pytestmark = pytest.mark.usefixtures("own_code")
+
+
+COUNT = 'open(RUN / "runs.txt", "a").write("x")\n'
 PREPARED = PREPARE + "\n"
-WAITS = 'import os, time\nwhile not os.path.exists("go"): time.sleep(0.02)\n'
+WAITS = 'import os, time\nwhile not os.path.exists(RUN / "go"): time.sleep(0.02)\n'
 KILLED = "import os\nos.kill(os.getppid(), 9)\nos.kill(os.getpid(), 9)\n"  # itself and the process beside it, as the system does out of memory
 
 
@@ -203,7 +206,7 @@ def test_a_job_that_was_killed_while_nobody_looked_is_started_again(call, run):
 
 SAVES = """import signal, sys
 signal.signal(signal.SIGTERM, lambda *_: sys.exit(75))
-open("ready", "w").close()
+open(RUN / "ready", "w").close()
 """
 
 
@@ -242,7 +245,7 @@ def test_stops_between_failures_neither_count_nor_make_forget(call, run):
 
 
 def test_what_does_not_listen_is_ended_all_the_same(call, run):
-    prepare(call, 'open("ready", "w").close()\n' + WAITS + PREPARED, wait_s=0)
+    prepare(call, 'open(RUN / "ready", "w").close()\n' + WAITS + PREPARED, wait_s=0)
     wait_until_ready(run)
     found = prepare(call, stop=True)
     assert found["state"] == "stopped" and evidence.read(run, "stages/prepare").facts["exit_code"] == 143
@@ -317,7 +320,7 @@ def test_held_out_rows_that_change_between_baseline_and_eval_close_the_gate_of_b
     assert error["code"] == "gate_closed" and error["gate"] == 4 and "data/eval/rows.arrow was changed" in str(error)
     sealed.write(run, "stages/prepare", sealed.FACTS["stages/prepare"], files=rundir.hash_files(run.path, DATA))
     sealed.write(run, "stages/smoke", sealed.FACTS["stages/smoke"])
-    assert asked(call, "eval")["error"]["missing"] == ["baseline", "train"]  # prepared again: all begins anew
+    assert asked(call, "eval")["error"]["missing"] == ["baseline"]  # prepared again; no training has seen them
 
 
 def test_predictions_of_the_baseline_that_change_make_eval_stale(call):
@@ -403,7 +406,7 @@ def test_the_token_reaches_the_stage_and_no_answer(call, run, monkeypatch):
 def test_progress_of_a_training(call):
     row = {"step": 3, "max_steps": 9, "loss": 1.5, "eta_s": 12}
     body = f"import json, os\nos.makedirs('logs', exist_ok=True)\nopen('logs/train.jsonl', 'w').write({json.dumps(row)!r} + chr(10))\n"
-    body += 'open("ready", "w")\n' + WAITS
+    body += 'open(RUN / "ready", "w")\n' + WAITS
     run = sealed.build(Run(call.workspace.root / "run"), until="stages/smoke", files={"train.py": script(body)})
     assert call("docker_run", output_dir="run", stage="train", wait_s=0).get("state") == "running"
     deadline = time.monotonic() + 20

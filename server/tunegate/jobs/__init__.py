@@ -4,7 +4,6 @@
     meta/jobs/<stage>/job.lock      held by the job's processes: the kernel says whether it is alive
     meta/jobs/<stage>/process.json  the runner's process id, for whoever wants to stop the job (sealed by the runner)
     meta/jobs/<stage>/reserve       space that the runner frees to write its result on a full disk
-    meta/jobs/train/made.jsonl      the checkpoints that its jobs left (sealed by the runner, see checkpoints.py)
     meta/jobs/<stage>/result.json   exit code and the hashes of what it made (sealed by the runner)
     logs/<stage>.log                its output, secrets redacted
 
@@ -115,13 +114,13 @@ def start(
     given: dict[str, Any] | None = None,
     training: dict[str, Any] | None = None,
 ) -> Job:
-    """Start `argv` in the run directory and return at once. The caller holds the run's lock and saw no running job.
+    """Start `argv` in the run's private folder (run.work), else in the run itself, and return at once. The caller holds the run's lock and saw no running job.
 
     makes: glob patterns of the files whose hashes the result must carry.
     resting_on, files: the config values and input files (sha256) at this moment, for the evidence.
     container: the name of its inputs, when `argv` only follows a container, which may be found again by that name.
     given: what that container gets (docker_stage.given): decided now, and read from the sealed spec when it is started.
-    training: what a training begins from (checkpoints.vet).
+    training: what a training begins from (checkpoints.begin).
     """
     where = directory(run, stage)
     nofollow.mkdir(where, nofollow.PRIVATE_FOLDER)
@@ -131,6 +130,7 @@ def start(
     made = {
         "id": secrets.token_hex(8),
         "run": str(run.path),
+        "work": str(run.work or run.path),
         "stage": stage,
         "argv": argv,
         "makes": list(makes),

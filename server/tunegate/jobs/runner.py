@@ -1,7 +1,7 @@
 """`python -m tunegate.jobs.runner JOBDIR`: the process beside a stage. Runs it, keeps its log, seals what it made.
 
 Started detached by `jobs.start`. It trusts nothing in JOBDIR that the server did not seal, and it reports hashes taken
-the moment the stage ended, so that what is written there later by anyone else is not taken for the stage's work.
+in its private folder the moment the stage ended, then copies what it made into the run.
 
 TERM asks it to stop the stage: it passes TERM on, once, and sees the stage to its end. Where the stage is a container, the
 child only follows it: a follower that was killed is started again, and finds the container as it is.
@@ -22,6 +22,7 @@ import threading
 import time
 import traceback
 from collections import deque
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -29,12 +30,13 @@ from tunegate import jobs, nofollow
 from tunegate.errors import ToolFailure
 from tunegate.evidence import seal
 from tunegate.evidence.ledger import now
-from tunegate.jobs import checkpoints
+from tunegate.jobs import checkpoints, snapshot
 from tunegate.rundir import Run, hash_files
 
 MAX_LOG_BYTES = 20_000_000
 MAX_LINE_BYTES = 65_536
 PIECE_BYTES = 16_384
+SHOW_S = 2.0
 TAIL_LINES = 40  # kept in memory, for a log that a full disk would not take
 DEATHS, WITHIN_S = 5, 60.0  # a follower that is killed more often than this is not started again
 PR_SET_PDEATHSIG = 1  # prctl(2), Linux
@@ -48,15 +50,11 @@ def main(where: Path, stopping: threading.Event | None = None) -> int:
     if not seal.verify(spec, signature):
         print(f"{where / 'spec.json'} is not sealed by tunegate; nothing was run", file=sys.stderr)
         return 2
-    run = Path(spec["run"])
+    run = Run(Path(spec["run"]), Path(spec["work"]) if spec["work"] != spec["run"] else None)
     _write_sealed(where / "process.json", {"id": spec["id"], "run": spec["run"], "pid": os.getpid()})
     began, cpu_began = time.monotonic(), _cpu_seconds()
-    watch = checkpoints.Watch(Run(run), spec) if spec["stage"] == "train" else None
-    if watch:
-        watch.begin()
-    code = _run_to_the_end(spec, run, where, stopping)
-    if watch:
-        watch.end(code)
+    with _shown_meanwhile(run) if spec["stage"] == "train" else contextlib.nullcontext():
+        code = _run_to_the_end(spec, run, where, stopping)
     if code is None:
         print("what followed the container was killed again and again", file=sys.stderr)
         return 1
@@ -67,10 +65,41 @@ def main(where: Path, stopping: threading.Event | None = None) -> int:
         "seconds": round(time.monotonic() - began, 1),
         **({} if spec.get("container") else {"cpu_seconds": round(_cpu_seconds() - cpu_began, 1)}),
         "ended": now(),
-        "made": hash_files(run, tuple(spec["makes"])),
+        **_published(run, tuple(spec["makes"])),
     }
     _write_sealed(where / "result.json", result)
     return 0
+
+
+def _published(run: Run, makes: tuple[str, ...]) -> dict[str, Any]:
+    """made: path -> sha256. unpublished: why the run does not show it, if so."""
+    if run.work is None:
+        return {"made": hash_files(run.path, makes)}
+    try:
+        return {"made": snapshot.publish(run, makes)}
+    except (ToolFailure, OSError) as failure:
+        return {"made": {}, "unpublished": str(failure)}
+
+
+@contextlib.contextmanager
+def _shown_meanwhile(run: Run) -> Iterator[None]:
+    """A training's logs grow in its private folder: the run shows them while it lasts."""
+    over, seen = threading.Event(), {}
+
+    def show() -> None:
+        while not over.wait(SHOW_S):
+            snapshot.show(run, checkpoints.SHOWN_MEANWHILE, seen)
+
+    shower = threading.Thread(target=show, daemon=True, name="log-shower")
+    if run.work:
+        shower.start()
+    try:
+        yield
+    finally:
+        over.set()
+        if run.work:
+            shower.join()
+            snapshot.show(run, checkpoints.SHOWN_MEANWHILE, seen)
 
 
 def _cpu_seconds() -> float:
@@ -84,11 +113,11 @@ def _write_sealed(path: Path, payload: dict[str, Any]) -> None:
     nofollow.write(path, text, nofollow.PRIVATE_FILE, folder_mode=nofollow.PRIVATE_FOLDER)
 
 
-def _run_to_the_end(spec: dict[str, Any], run: Path, where: Path, stopping: threading.Event) -> int | None:
+def _run_to_the_end(spec: dict[str, Any], run: Run, where: Path, stopping: threading.Event) -> int | None:
     """The child's return code, negative for a signal. None when a container's follower was killed too often."""
-    log, argv, deaths = run / "logs" / f"{spec['stage']}.log", spec["argv"], deque(maxlen=DEATHS)
+    log, argv, deaths = run.path / "logs" / f"{spec['stage']}.log", spec["argv"], deque(maxlen=DEATHS)
     while True:
-        code, unwritten = _run_logged(argv, run, log, stopping, bool(spec.get("container")))
+        code, unwritten = _run_logged(argv, Path(spec["work"]), log, stopping, bool(spec.get("container")))
         if not spec.get("container") or code >= 0:
             break
         deaths.append(time.monotonic())

@@ -87,7 +87,7 @@ class Platform(ABC):
     def launch(
         self, run: Run, config: RunConfig, stage: str, inputs: str, roots: tuple[Path, ...], done: bool
     ) -> Launch:
-        """How to start the stage, with everything out of its way that an earlier start has left.
+        """How to start the stage in run.work, with everything out of its way that an earlier start has left.
 
         inputs: a name for what it starts from: the same inputs are the same job. roots: the directories that local data may
         come from. done: the stage's last job has its result. Raises ToolFailure.
@@ -116,5 +116,8 @@ class Platform(ABC):
         """The shell lines that make the environment by hand, inside the project."""
 
     @abstractmethod
-    def interpreter(self, run: Run) -> str:
-        """What `python` at the beginning of such a command stands for on this machine. Raises ToolFailure(gate_closed)."""
+    def interpreter(self, run: Run, measures: bool = False) -> str:
+        """What `python` at the beginning of such a command stands for on this machine. Raises ToolFailure(gate_closed).
+
+        measures: of the environment as rendered, where the run's requirements were edited.
+        """

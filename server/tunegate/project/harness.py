@@ -19,7 +19,7 @@ from tunegate.recipe import renames
 
 # Package of the project -> the folder here that its modules are copied from.
 SOURCES = {"harness": data_dir("scaffolds") / "harness", "harness.readers": Path(readers.__file__).parent}
-COMMANDS = ("harness.check_api", "harness.smoke")  # run with `python -m`
+COMMANDS = ("harness.check_api", "harness.launch", "harness.smoke")  # run, and imported by nothing
 # A library reads these when it is loaded: harness/__init__.py says how they get there in time.
 # Where other programs want the cores too, torch's threads wait for each other by spinning, and a step takes 20 times as long.
 ENVIRONMENT = {"GOMP_SPINCOUNT": "10000"}

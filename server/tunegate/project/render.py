@@ -20,6 +20,7 @@ from tunegate import config as config_module
 from tunegate import quoting, tasks
 from tunegate.config import RunConfig
 from tunegate.errors import ToolFailure
+from tunegate.evidence import Evidence
 from tunegate.knowledge import fixes
 from tunegate.paths import data_dir
 from tunegate.project import extras, harness
@@ -33,7 +34,8 @@ FROZEN = (
     "pytorch-triton",
     "numpy",
 )  # the image's own, built for its CUDA and each other
-MEASURES = ("harness/", "tests/", "run_eval.py")  # they measure: an edit of one of these is never accepted
+# They measure: an edit of one of these is never accepted.
+MEASURES = ("harness/", "tests/", *dict.fromkeys(row.argv[0] for row in STAGES.values() if row.measures))
 SHARED = {  # file of the project -> its source in _shared
     "Dockerfile": "Dockerfile.j2",
     ".gitignore": "gitignore.j2",
@@ -119,6 +121,12 @@ def gpu_arguments(task: str | None) -> dict[str, bool]:
 def plan_defaults(config: RunConfig) -> dict[str, Any]:
     """What this run would be rendered with where config.yaml is silent: of these values the memory estimate is made (fit.plan_of)."""
     return {**training_defaults(config.task, config.training_method), **gpu_arguments(config.task)}
+
+
+def slot_values(recipe: Evidence | None) -> dict[str, Any]:
+    """Slot -> what research found for it, where it found something."""
+    slots = recipe.facts["slots"] if recipe else {}
+    return {name: slot["value"] for name, slot in slots.items() if slot.get("value") is not None}
 
 
 def render_files(config: RunConfig, slots: dict[str, Any], places: list[str] | None = None) -> dict[str, str]:

@@ -62,6 +62,8 @@ def remarks(run: Run, config: RunConfig, facts: dict[str, dict[str, Any]]) -> li
     found = [history.sentence(history.others(config, evaluated.files)), frozen and f"Of the model, {frozen}."]
     if accepted := facts.get("stages/prepare", {}).get("accepted"):
         found.append(f"Trained{accepted.removeprefix('train')}.")
+    wheels = gates.own_wheels(facts.get("stages/build", {}))
+    found += [wheels and f"Of the image, {wheels}."]
     found += [f"{note[0].upper()}{note[1:]}." for note in config.notes if note.startswith(approvals.CONFIRMED)]
     return [remark for remark in found if remark]
 

@@ -1,8 +1,8 @@
 """The rerun skill: everything needed to reproduce a finished run, written from its evidence and checked before it is kept.
 
-`python -m tunegate.publish.rerun RUN REPORT PYTHON COMMANDS` is its verification: it runs the commands that were written into the
-SKILL.md (COMMANDS: their words, as JSON; nothing is parsed out of the Markdown) in a clean copy of the project, and reports
-the metric that they give.
+`python -m tunegate.publish.rerun REPORT PYTHON COMMANDS` is its verification: it runs the commands that were written into the
+SKILL.md (COMMANDS: their words, as JSON; nothing is parsed out of the Markdown) in a clean copy of the project, outside the
+run, and reports the metric that they give.
 """
 
 from __future__ import annotations
@@ -19,19 +19,19 @@ from urllib.parse import urlsplit
 
 import yaml
 
-from tunegate import __version__, evidence, gates, jobs, nofollow, quoting
+from tunegate import __version__, evidence, gates, jobs, nofollow, quoting, stages
 from tunegate import config as config_module
 from tunegate.clients.network import LOOPBACK
 from tunegate.config import RunConfig
 from tunegate.errors import ToolFailure
 from tunegate.hardware import gpu_handover
+from tunegate.jobs import snapshot
 from tunegate.paths import data_dir
 from tunegate.platforms import registry
 from tunegate.project import harness, render
 from tunegate.publish import card
-from tunegate.rundir import Run, file_sha256
+from tunegate.rundir import Run, file_sha256, hash_files
 from tunegate.stage_table import HUB_SECRETS, MODULES, STAGES
-from tunegate.stages import hub_environment, needs_token
 
 JOB = "rerun"
 RERUN_REPORT = "reports/rerun.json"
@@ -169,16 +169,26 @@ def problems(text: str, name: str, without_names: str | None = None) -> list[str
     return [*found, *(f"placeholder {mark!r} left" for mark in _PLACEHOLDER.findall(looked_at))]
 
 
+def start(run: Run) -> None:
+    """Start the emitted commands in a clean copy of the project, whose measuring code is freshly rendered."""
+    run, files = snapshot.of(run, JOB), hash_files(run.path, USES)
+    inputs = {name: digest for name, digest in files.items() if not name.startswith("skills/")}
+    snapshot.lay(run, stages.code(run, run.config(), STAGES["train"]), inputs)
+    jobs.start(run, JOB, command(run), env=environment(run), makes=(RERUN_REPORT,), resting_on={}, files=files)
+
+
 def command(run: Run) -> list[str]:
     config = run.config()
     python = registry.of(config).interpreter(run)
     words = json.dumps(commands(config))
-    return [*jobs.PYTHON_M, "tunegate.publish.rerun", str(run.path), RERUN_REPORT, python, words]
+    return [*jobs.PYTHON_M, "tunegate.publish.rerun", RERUN_REPORT, python, words]
 
 
 def environment(run: Run) -> dict[str, str]:
-    with_token = needs_token(run)
-    extra = hub_environment(run.path / ".verify/project", with_token) | harness.of_stage(run.config())
+    with_token = stages.needs_token(run)
+    extra = stages.hub_environment(snapshot.of(run, JOB).at(snapshot.HUB_CACHE), with_token) | harness.of_stage(
+        run.config()
+    )
     if urlsplit(os.environ.get("HF_ENDPOINT", "")).hostname in LOOPBACK:
         extra["NETWORK"] = "host"  # in_image.sh: a Hub on loopback
     host = evidence.read(run, "host")
@@ -207,22 +217,9 @@ def judge(run: Run, job: jobs.Job) -> tuple[float | None, list[str]]:
     return value, [f"{aim['metric']} {value:.4f} instead of {aim['value']:.4f} ± {aim['tolerance']:.4f}"] if off else []
 
 
-def clean_copy(run_path: Path) -> Path:
-    """The project without data, checkpoints and reports, in a new folder below .verify/."""
-    copy = run_path / ".verify/project"
-    nofollow.rmtree(copy.parent)
-    nofollow.mkdir(copy, nofollow.PRIVATE_FOLDER)
-    for path in {path for pattern in PROJECT for path in run_path.glob(pattern)}:
-        if (
-            path.is_file() and not path.is_symlink()
-        ):  # a link is not one of the files whose hashes the job was started with
-            nofollow.write(copy / path.relative_to(run_path), path.read_bytes())
-    return copy
-
-
-def verify(run_path: Path, report: str, python: str, commands: list[list[str]]) -> int:
-    """Run the commands in a clean copy of the project; keep the results in `report`, a path in the run."""
-    copy, failed = clean_copy(run_path), None
+def verify(report: str, python: str, commands: list[list[str]]) -> int:
+    """Run the commands in the current directory, a clean copy of the project; keep the results in `report`."""
+    copy, failed = Path.cwd(), None
     for argv in commands:
         line = quoting.shell(argv)
         print(f"$ {line}", flush=True)
@@ -235,10 +232,9 @@ def verify(run_path: Path, report: str, python: str, commands: list[list[str]]) 
         "commands": commands,
         "results": json.loads(results.read_text()) if results.exists() and not failed else {},
     }
-    nofollow.write(run_path / report, json.dumps(found, indent=1) + "\n")
-    nofollow.rmtree(copy.parent)
+    nofollow.write(copy / report, json.dumps(found, indent=1) + "\n")
     return 1 if failed else 0
 
 
 if __name__ == "__main__":
-    sys.exit(verify(Path(sys.argv[1]), sys.argv[2], sys.argv[3], json.loads(sys.argv[4])))
+    sys.exit(verify(sys.argv[1], sys.argv[2], json.loads(sys.argv[3])))

@@ -10,16 +10,17 @@ import time
 from pathlib import Path
 from typing import Any, Literal
 
+from tunegate import config as config_module
 from tunegate import evidence, jobs, nofollow
 from tunegate.config import RunConfig
-from tunegate.errors import coded
+from tunegate.errors import NextCall, ToolFailure, coded
 from tunegate.evidence import history, ledger
-from tunegate.jobs import checkpoints
+from tunegate.jobs import checkpoints, hub_cache, snapshot
 from tunegate.platforms import registry
 from tunegate.platforms.base import Platform
-from tunegate.project import extras, harness
-from tunegate.rundir import Run, canonical, hash_files
-from tunegate.stage_table import SCRIPTS, STAGES, Stage
+from tunegate.project import extras, harness, listed, render
+from tunegate.rundir import Run, canonical, file_sha256, hash_files
+from tunegate.stage_table import AS_RENDERED, SCRIPTS, STAGES, Stage
 from tunegate.stages import verdicts
 
 SAME_ERROR_LIMIT = 3
@@ -28,24 +29,28 @@ PROGRESS_KEYS = ("step", "max_steps", "epoch", "loss", "reward", "grad_norm", "s
 
 
 def start(run: Run, config: RunConfig, stage: str, roots: tuple[Path, ...] = ()) -> jobs.Job:
-    """Start the stage's job. The caller has checked its gate and that it is neither running nor passed already.
+    """Start the stage's job in its private folder. The caller has checked its gate and that it is neither running nor passed.
 
-    roots: the directories that local data may come from, for a container.
+    config: as the gates were checked. roots: the directories that local data may come from, for a container.
+    Raises ToolFailure.
     """
     row = STAGES[stage]
     _refuse_links(run)
-    earlier = jobs.inspect(run, stage)
+    earlier, run = jobs.inspect(run, stage), snapshot.of(run, stage)
     resting_on = evidence.values(config, evidence.KINDS[f"stages/{stage}"].config)
-    for folder in compiled(run.path):  # what runs is the source that is hashed here
-        nofollow.rmtree(folder)
     files = _inputs(run, stage, row)
     platform = registry.of(config)
     inputs = hashlib.sha256(canonical([str(run.path), resting_on, files])).hexdigest()[:16]
     launch = platform.launch(run, config, stage, inputs, roots, done=earlier.state == "ended")
-    training = None
-    if stage == "train":
-        lives_on = launch.handle is not None and platform.goes_on(run, stage, launch.handle)
-        training = _training(run, earlier, resting_on, files, lives_on)
+    lives_on = launch.handle is not None and platform.goes_on(run, stage, launch.handle)
+    training = (earlier.spec or {}).get("training")
+    if not lives_on:  # else it has its folder, and works in it
+        if stage == "train":
+            training = checkpoints.begin(run, checkpoints.identity(resting_on, files))
+        texts = code(run, config, row) | {"config.yaml": config_module.dump(config)}
+        snapshot.lay(run, texts, files)
+        if row.measures:
+            _refresh_hub(run, config)
     return jobs.start(
         run,
         stage,
@@ -60,18 +65,55 @@ def start(run: Run, config: RunConfig, stage: str, roots: tuple[Path, ...] = ())
     )
 
 
-def compiled(project: Path) -> list[Path]:
-    """The folders of what Python compiled of the project."""
-    return [
-        project / "__pycache__",
-        *(project / f"{name}/__pycache__" for name in ("tests", "harness")),
-        *project.glob("harness/*/__pycache__"),
+def code(run: Run, config: RunConfig, row: Stage) -> dict[str, str]:
+    """What the stage gets freshly rendered, path -> text: what measures, and where the stage does, every script and module.
+
+    Raises ToolFailure(gate_closed) where that is not what render_project wrote: another version of tunegate did.
+    """
+    project, recipe = evidence.read(run, "project"), evidence.read(run, "recipe")
+    texts = render.render_files(config, render.slot_values(recipe), listed.places(run, config)) | listed.in_project(run)
+    known = project.facts["files"] if project else {}
+    guarded = render.guarded(texts)
+    for name in guarded:
+        if known.get(name) != hashlib.sha256(texts[name].encode()).hexdigest():
+            why = f"{name} was rendered by another version of tunegate, or for other values"
+            arguments = {"output_dir": str(run.path), "overwrite": True}
+            raise ToolFailure(
+                "gate_closed",
+                f"{why}: render the project again",
+                gate=4,
+                missing=[f"project: {why}"],
+                next=NextCall(tool="render_project", arguments=arguments, why=why),
+            )
+    if not row.measures:
+        return {name: texts[name] for name in guarded} | (_as_rendered(run, texts) if row is STAGES["build"] else {})
+    dataset = evidence.read(run, "dataset")
+    return texts | {
+        "meta/dataset.json": json.dumps({"facts": dataset.facts if dataset else {}})
+    }  # data.html's warnings
+
+
+def _refresh_hub(run: Run, config: RunConfig) -> None:
+    """What measures reads the published model, whatever an edited script has written into the cache of downloads."""
+    model = evidence.read(run, "model")
+    hashes = model.facts.get("hashes") if model else None
+    if hashes and config.model_revision:
+        hub_cache.drop_changed(snapshot.hub(run), config.model_id, config.model_revision, hashes)
+
+
+def _as_rendered(run: Run, texts: dict[str, str]) -> dict[str, str]:
+    """What the environment is made of as rendered, where the run's own was edited: what measures gets one of its own."""
+    names = [name for name in ("Dockerfile", *render.REQUIREMENTS) if name in texts]
+    edited = [
+        name for name in names if file_sha256(run.path / name) != hashlib.sha256(texts[name].encode()).hexdigest()
     ]
+    return {f"{AS_RENDERED}/{name}": texts[name] for name in names if edited}
 
 
 def reattach(run: Run, job: jobs.Job, mode: Literal["follow", "stop"]) -> jobs.Job:
     """A new follower for the container of a job that lost its own; it starts nothing. `stop`: it stops the container first."""
     container = job.spec["container"]
+    run = snapshot.of(run, job.stage)
     return jobs.start(
         run,
         job.stage,
@@ -82,13 +124,14 @@ def reattach(run: Run, job: jobs.Job, mode: Literal["follow", "stop"]) -> jobs.J
         files=job.spec["files"],
         container=container,
         given=job.spec.get("given"),
-        training=job.spec.get("training"),
+        # how long it has worked by now, this job cannot tell
+        training=training | {"rejoined": True} if (training := job.spec.get("training")) else None,
     )
 
 
 def _environment(run: Run, config: RunConfig, stage: str) -> dict[str, str]:
     secrets = STAGES[stage].secrets if needs_token(run) else ()
-    hub = hub_environment(run.path, bool(secrets))
+    hub = hub_environment(snapshot.hub(snapshot.of(run, stage)), bool(secrets))
     return jobs.environment(
         hub | harness.of_stage(config) | extras.environment(config, stage),
         (*secrets, *extras.secrets(config, stage)),
@@ -101,9 +144,11 @@ def _platform(job: jobs.Job) -> Platform:
 
 
 def _inputs(run: Run, stage: str, row: Stage) -> dict[str, str]:
-    """{path: sha256} of what the stage reads."""
+    """{path: sha256} of what the stage reads. Where it measures, of the code only what may not be edited."""
     found = hash_files(run.path, row.uses)
     others = SCRIPTS - {*row.uses, *row.argv} if stage != "check_api" else set()
+    if row.measures:
+        others |= {name for name in found if name.endswith(".py")} - set(render.guarded(found))
     return {name: digest for name, digest in found.items() if name not in others}
 
 
@@ -114,40 +159,19 @@ def _refuse_links(run: Run) -> None:
         nofollow.check(run.path / folder)
 
 
-def _training(
-    run: Run, earlier: jobs.Job, resting_on: dict[str, Any], files: dict[str, str], lives_on: bool
-) -> dict[str, Any] | None:
-    """What the next job of the training begins from: what its sealed jobs left, and nothing that was laid there since.
-
-    lives_on: its container runs, or ended by itself, and only the process that followed it is gone: it goes on as it began.
-    """
-    before = (earlier.spec or {}).get("training")
-    if lives_on:
-        return before
-    if not _continues(earlier, resting_on, files):
-        checkpoints.set_all_aside(run)
-        before = None
-    return checkpoints.vet(run, resting_on, files, before)
-
-
 def needs_token(run: Run) -> bool:
     """Whether a stage that reads the Hub must show a token: the model or the dataset is gated or private."""
     return evidence.restricted(evidence.read(run, "model"), evidence.read(run, "dataset"))
 
 
-def hub_environment(project: Path, with_token: bool) -> dict[str, str]:
-    """The Hub client's cache inside the project; if the token is to be used and lies in the user's store, that store's path."""
-    env = {"HF_HOME": str(project / ".cache/huggingface"), "TOKENIZERS_PARALLELISM": "false"}
-    # the client's own store stays readable although HF_HOME is the run's
+def hub_environment(cache: Path, with_token: bool) -> dict[str, str]:
+    """The Hub client's cache; if the token is to be used and lies in the user's store, that store's path."""
+    env = {"HF_HOME": str(cache), "HF_HUB_CACHE": str(cache / "hub"), "TOKENIZERS_PARALLELISM": "false"}
+    # the client's own store stays readable although HF_HOME is another place
     if with_token and "HF_TOKEN" not in os.environ:
         home = Path(os.environ.get("HF_HOME") or Path.home() / ".cache/huggingface")
         env["HF_TOKEN_PATH"] = os.environ.get("HF_TOKEN_PATH") or str(home / "token")
     return env
-
-
-def _continues(earlier: jobs.Job, resting_on: dict[str, Any], files: dict[str, str]) -> bool:
-    """True when the earlier job was this very training (same values, same files) and was cut off or failed."""
-    return earlier.spec is not None and earlier.spec["resting_on"] == resting_on and earlier.spec["files"] == files
 
 
 def collected(run: Run, job: jobs.Job) -> bool:
@@ -160,11 +184,11 @@ def collect(run: Run, config: RunConfig, job: jobs.Job) -> tuple[evidence.Eviden
 
     `stopped` in its facts: it did not fail, it was asked to stop.
     """
-    result = job.result
+    result, run = job.result, snapshot.of(run, job.stage)
     now = hash_files(run.path, tuple(job.spec["makes"]))
     tampered = sorted(name for name in {**now, **result["made"]} if now.get(name) != result["made"].get(name))
     verdict = verdicts.judge(run, config, job)
-    if tampered:
+    if tampered and "unpublished" not in result:
         verdict = verdicts.Verdict(
             False,
             verdict.facts,
@@ -199,6 +223,9 @@ def collect(run: Run, config: RunConfig, job: jobs.Job) -> tuple[evidence.Eviden
     wrote = evidence.write(run, found)
     if job.spec.get("container"):
         _platform(job).forget(run, job.stage)  # only now: until here the container was a second record of how it ended
+    snapshot.clear(run)
+    if job.stage == "train" and verdict.passed:
+        checkpoints.forget(run)
     return found, wrote
 
 
@@ -228,7 +255,7 @@ def progress(run: Run, stage: str) -> dict[str, Any]:
     """Of a training in progress: the last row that it logged, and a `note` where it seems not to learn, or stands still. Else the log's last line."""
     if stage == "train":
         try:
-            with (run.path / "logs/train.jsonl").open("rb") as file:
+            with snapshot.of(run, stage).at("logs/train.jsonl").open("rb") as file:
                 file.seek(max(0, file.seek(0, os.SEEK_END) - 4000))
                 last = json.loads(file.read().splitlines()[-1])
             row = {key: last[key] for key in PROGRESS_KEYS if key in last}
@@ -243,7 +270,7 @@ def _standstill(run: Run, row: dict[str, Any]) -> str | None:
     """What is to be said of a training whose last step was done long ago; a checkpoint of a large model may take minutes, too."""
     try:
         each = row["eta_s"] / max(1, row["max_steps"] - row["step"])
-        quiet = time.time() - (run.path / "logs/steps.jsonl").stat().st_mtime
+        quiet = time.time() - snapshot.of(run, "train").at("logs/steps.jsonl").stat().st_mtime
     except (OSError, KeyError, TypeError):
         return None
     if quiet < max(STANDSTILL_S, 20 * each):

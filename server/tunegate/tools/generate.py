@@ -67,7 +67,9 @@ def render_project(
     run, overrides = call.run, overrides or {}
     notes = call.settle(approval, _substitution(call.workspace, output_dir, overrides))
     planned = _planned(call, overrides, notes)
-    files = render.render_files(planned.config, _slot_values(run), listed.places(run, planned.config)) | _manifest(run)
+    files = render.render_files(
+        planned.config, render.slot_values(evidence.read(run, "recipe")), listed.places(run, planned.config)
+    ) | _manifest(run)
     if not overwrite:
         _refuse_to_lose_edits(run, files, planned.config)
     for name, text in files.items():
@@ -182,14 +184,6 @@ def _unfilled(config: RunConfig, overrides: dict[str, Any], last: dict[str, Any]
 
 def _with(notes: list[str], more: list[str]) -> list[str]:
     return list(dict.fromkeys([*notes, *more]))
-
-
-def _slot_values(run: Run) -> dict[str, Any]:
-    return {
-        name: slot["value"]
-        for name, slot in evidence.read(run, "recipe").facts["slots"].items()
-        if slot.get("value") is not None
-    }
 
 
 def _rendered(run: Run) -> dict[str, Any]:

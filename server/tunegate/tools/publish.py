@@ -153,7 +153,7 @@ def _emit_or_judge(call: Call, verify: bool) -> RerunReport | None:
     if judged and not found.facts["valid"]:
         done = None  # that verification failed and was reported: this call is a new try
     if done is None and verify:
-        _verify(run)
+        rerun.start(run)
         return None
     measured, problems = rerun.judge(run, job) if done else (None, [])
     facts = {
@@ -173,19 +173,6 @@ def _emit_or_judge(call: Call, verify: bool) -> RerunReport | None:
             next=_verify_again(run, "after the cause is fixed"),
         )
     return _report(run, "passed" if done else "not asked", measured)
-
-
-def _verify(run: Run) -> None:
-    """Start the emitted commands, in a clean copy."""
-    jobs.start(
-        run,
-        rerun.JOB,
-        rerun.command(run),
-        env=rerun.environment(run),
-        makes=(rerun.RERUN_REPORT,),
-        resting_on={},
-        files=hash_files(run.path, rerun.USES),
-    )
 
 
 def _report(run: Run, verified: str, measured: float | None) -> RerunReport:

@@ -212,6 +212,7 @@ def _begin(call: Call, line: dict[str, Any], approval: Any) -> None:
     run, stage = call.run, line["stage"]
     config = run.config()
     row = stages.STAGES[stage]
+    _refuse_two(run, stage)
     if row.option and not getattr(config, row.option):
         wanted = {"output_dir": str(run.path), "overrides": {row.option: True}}
         raise ToolFailure(
@@ -245,6 +246,23 @@ def _begin(call: Call, line: dict[str, Any], approval: Any) -> None:
     if notes:
         run.save_config(config.model_copy(update={"notes": [*config.notes, *notes]}))
     stages.start(run, config, stage, call.workspace.local_roots)
+
+
+def _refuse_two(run: Run, stage: str) -> None:
+    """Raises ToolFailure(run_locked) while another stage of this run works: they share GPUs and downloads, and what one of them
+    does must not reach the other."""
+    for other in stages.STAGES:
+        if other != stage and jobs.inspect(run, other).state == "running":
+            follow_it = NextCall(
+                tool="docker_run",
+                arguments={"output_dir": str(run.path), "stage": other},
+                why=f"{other} is running: follow it to its end, or stop it with stop: true",
+            )
+            raise ToolFailure(
+                "run_locked",
+                f"docker_run(stage={stage!r}) refuses: {other} is running, and a run works on one stage at a time",
+                next=follow_it,
+            )
 
 
 def _failed(run: Run, stage: str, facts: dict[str, Any]) -> ToolFailure:

@@ -63,7 +63,7 @@ def test_the_spec_asks_for_no_more_than_a_stage_needs():
     assert host["CapDrop"] == ["ALL"] and host["SecurityOpt"] == ["no-new-privileges"] and host["Init"] is True
     assert host["NetworkMode"] == "none" and host["DeviceRequests"] == [] and host["AutoRemove"] is False
     assert host["ShmSize"] == 17179869184
-    assert host["Mounts"] == [{"Type": "bind", "Source": "/srv/run", "Target": "/workspace"}]
+    assert host["Mounts"] == [{"Type": "bind", "Source": "/srv/run", "Target": "/workspace", "ReadOnly": False}]
 
 
 def test_the_images_path_outlives_the_login_shell():

@@ -16,9 +16,11 @@ from tunegate.clients import network
 from tunegate.clients.docker import containers, engine
 from tunegate.config import RunConfig
 from tunegate.errors import ToolFailure
+from tunegate.jobs import snapshot
 from tunegate.platforms.local_docker import docker_stage
 from tunegate.project import harness
 from tunegate.rundir import Run
+from tunegate.stage_table import LAUNCH
 
 CONFIG = sealed.CONFIG.model_copy(
     update={"platform": "local-docker", "ngc_image": "nvcr.io/nvidia/pytorch:26.03-py3", "ngc_image_digest": "sha256:5"}
@@ -60,7 +62,14 @@ def labels(run: Run, stage: str = "train", job: str = "j1") -> dict[str, str]:
 def planned(run: Run, stage: str, config: RunConfig = CONFIG, roots: tuple[Path, ...] = ()) -> containers.ContainerPlan:
     given = docker_stage.given(run, config, stage, roots)
     assert json.loads(json.dumps(given)) == given  # as it lies in the sealed spec
-    return docker_stage.plan(engine.connect(), run, labels(run, stage), given)
+    return docker_stage.plan(engine.connect(), private(run, stage), labels(run, stage), given)
+
+
+def private(run: Run, stage: str) -> Run:
+    """The run with the folder that the stage was given."""
+    found = snapshot.of(run, stage)
+    snapshot.lay(found, {}, {})
+    return found
 
 
 # -- plan
@@ -120,7 +129,9 @@ def test_local_data_is_read_only_at_its_own_path(fake, run, tmp_path):
     asked = planned(run, "prepare", with_local(run, tmp_path / "shapes"), (tmp_path,))
     assert asked.read_only == (tmp_path / "shapes",)
     mounts = {mount["Target"]: mount for mount in containers.container_spec(asked)["HostConfig"]["Mounts"]}
-    assert mounts[str(tmp_path / "shapes")]["ReadOnly"] and mounts["/workspace"]["Source"] == str(run.path)
+    assert mounts[str(tmp_path / "shapes")]["ReadOnly"] and mounts["/workspace"]["Source"] == str(
+        private(run, "prepare").work
+    )
 
 
 def test_no_local_data_from_outside_the_servers_roots(fake, run, tmp_path):
@@ -153,11 +164,10 @@ def test_what_a_container_is_given_is_decided_before_it_is_started(fake, run, tm
     monkeypatch.setenv("HF_TOKEN", "hf_secret_secret_secret")
     thread, codes = following(run, spec=False)
     made = only(fake)
-    assert made.config["Image"] == IMAGE_ID and "python train.py" in made.config["Cmd"][0]
-    assert [mount["Source"] for mount in made.config["HostConfig"]["Mounts"]] == [
-        str(run.path),
-        str(tmp_path / "shapes"),
-    ]
+    assert made.config["Image"] == IMAGE_ID and "harness/launch.py train.py" in made.config["Cmd"][0]
+    mounts = [mount["Source"] for mount in made.config["HostConfig"]["Mounts"]]
+    of_state = str(snapshot.home(run))
+    assert [source for source in mounts if not source.startswith(of_state)] == [str(tmp_path / "shapes")]
     assert made.config["HostConfig"]["DeviceRequests"] == [] and "hf_secret" not in str(made.config["Env"])
     fake.end(made, 0)
     assert ended(thread, codes) == 0
@@ -194,14 +204,6 @@ def test_a_config_that_the_evidence_does_not_rest_on_gives_nothing(run):
         docker_stage.given(run, CONFIG.model_copy(update={"local_dataset_path": "/var/run/docker.sock"}), "train", ())
 
 
-def test_a_run_that_has_become_a_link_is_not_mounted(fake, run, tmp_path):
-    given = docker_stage.given(run, CONFIG, "train", ())
-    run.path.rename(tmp_path / "moved")
-    run.path.symlink_to(tmp_path / "moved")
-    with pytest.raises(ToolFailure, match="symlink"):
-        docker_stage.plan(engine.connect(), run, labels(run), given)
-
-
 def test_no_value_of_the_environment_is_written_down(run, monkeypatch):
     monkeypatch.setenv("HTTPS_PROXY", "http://me:pa55word@proxy.example:3128")
     monkeypatch.setenv("HF_ENDPOINT", "https://me:pa55word@hub.example")
@@ -213,15 +215,26 @@ def test_the_rest_of_the_plan(fake, run, monkeypatch):
     monkeypatch.setenv("OMP_NUM_THREADS", "3")
     asked = planned(run, "eval")
     assert asked.labels == labels(run, "eval") and asked.env == harness.of_stage(CONFIG) | {"OMP_NUM_THREADS": "3"}
-    assert asked.image == IMAGE_ID and asked.path == "/opt/venv/bin:/bin" and asked.output_dir == run.path
+    assert (
+        asked.image == IMAGE_ID and asked.path == "/opt/venv/bin:/bin" and asked.output_dir == private(run, "eval").work
+    )
+    assert asked.hub == snapshot.hub(private(run, "eval")) and set(asked.writable) == {
+        "data",
+        "checkpoints",
+        "logs",
+        "reports",
+        ".cache",
+    }
+    mounts = containers.container_spec(asked)["HostConfig"]["Mounts"]
+    assert mounts[0]["ReadOnly"] and not any(str(run.path) in mount["Source"] for mount in mounts)
     assert asked.user == containers.user_for(engine.describe(engine.connect()))
 
 
 def test_several_gpus_train_under_torchrun():
     several = CONFIG.model_copy(update={"gpu_count": 4})
     assert docker_stage._argv(several, "train") == ["torchrun", "--nproc_per_node=4", "train.py"]
-    assert docker_stage._argv(several, "eval") == ["python", "run_eval.py"]
-    assert docker_stage._argv(CONFIG, "train") == ["python", "train.py"]
+    assert docker_stage._argv(several, "eval") == ["python", *LAUNCH, "run_eval.py"]
+    assert docker_stage._argv(CONFIG, "train") == ["python", *LAUNCH, "train.py"]
 
 
 # -- follow
@@ -268,7 +281,7 @@ def test_one_container_its_output_its_exit_code(fake, run, capfdbinary, code):
     thread, codes = following(run)
     made = only(fake)
     assert made.config["Labels"] == labels(run) and made.config["Image"] == IMAGE_ID
-    assert "exec python train.py" in made.config["Cmd"][0]
+    assert "exec python -I -u harness/launch.py train.py" in made.config["Cmd"][0]
     fake.write(made, "step 1\n")
     fake.write(made, "step 2\n")
     fake.end(made, code)

@@ -11,8 +11,10 @@ from tests import fake_engine, sealed
 from tests.fake_engine import IMAGE_ID, FakeEngine
 from tunegate.clients import network
 from tunegate.clients.docker import containers
+from tunegate.jobs import snapshot
 from tunegate.platforms.local_docker import docker_stage, wheelhouse
-from tunegate.rundir import Run
+from tunegate.rundir import Run, hash_files
+from tunegate.stage_table import MODULES
 
 BASE = "nvcr.io/nvidia/pytorch:26.03-py3@sha256:5"
 CONFIG = sealed.CONFIG.model_copy(
@@ -52,6 +54,8 @@ def build(fake: FakeEngine, run: Run, *printed: str, code: int = 0) -> int:
     """A whole build. The containers that it starts print, one after the other, `printed`, and exit with `code`."""
     codes: list[int] = []
     sealed.spec(run, "build", "b1", docker_stage.given(run, run.config(), "build", ()))
+    files = hash_files(run.path, ("Dockerfile", "requirements*.txt", *MODULES))
+    snapshot.lay(snapshot.of(run, "build"), {}, files)
     thread = threading.Thread(target=lambda: codes.append(docker_stage.main(run, "build", "b1")), daemon=True)
     thread.start()
     answers = list(printed or (listing(PACKAGES), listing(BARE)))
@@ -67,7 +71,7 @@ def build(fake: FakeEngine, run: Run, *printed: str, code: int = 0) -> int:
 
 
 def report(run: Run) -> dict:
-    return json.loads((run.path / "reports/build.json").read_text())
+    return json.loads(snapshot.of(run, "build").at("reports/build.json").read_text())
 
 
 def test_it_reports_the_image_and_what_is_in_it(fake, run, capfdbinary):

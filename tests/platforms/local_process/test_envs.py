@@ -42,7 +42,14 @@ def build(tmp_path, name: str, *requirements: str) -> subprocess.Popen:
     for number, text in enumerate(requirements):
         files.append(tmp_path / f"{name}-{number}.txt")
         files[-1].write_text(text)
-    argv = [sys.executable, "-m", "tunegate.platforms.local_process.envs", tmp_path / f"{name}.json", *files]
+    argv = [
+        sys.executable,
+        "-m",
+        "tunegate.platforms.local_process.envs",
+        tmp_path / f"{name}.json",
+        tmp_path / "none",
+        *files,
+    ]
     return subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env={**os.environ})
 
 
@@ -102,3 +109,24 @@ def test_a_failure_leaves_nothing_that_counts_as_ready(tmp_path, monkeypatch):
     said = process.communicate()[0]
     assert process.returncode == 1 and "installing the stage environment failed" in said and "/no/such/package" in said
     assert not (tmp_path / "bad.json").exists() and list((tmp_path / "cache").rglob("ready")) == []
+
+
+def test_edited_requirements_leave_what_measures_an_environment_as_rendered(built, wheel, cache, tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(cache))
+    made = []
+
+    def create(where, python, requirements):
+        made.append(requirements)
+        python.parent.mkdir(parents=True)
+        python.symlink_to(sys.executable)
+
+    monkeypatch.setattr(envs, "_create", create)
+    (tmp_path / "as-rendered").mkdir()
+    for name, text, rendered in (("a.txt", "", ""), ("b.txt", wheel + "# another wheel\n", wheel)):
+        (tmp_path / name).write_text(text)
+        (tmp_path / "as-rendered" / name).write_text(rendered)
+    files = (tmp_path / "a.txt", tmp_path / "b.txt")
+    assert envs.main(tmp_path / "report.json", tmp_path / "as-rendered", *files) == 0
+    report = json.loads((tmp_path / "report.json").read_text())
+    assert made == [["", wheel + "# another wheel\n"]]
+    assert report["measures"]["python"] == built[0][0]["python"] != report["python"]

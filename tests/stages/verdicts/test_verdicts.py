@@ -11,7 +11,6 @@ from tests import sealed
 from tests.tiny import WEIGHTS
 from tunegate import evidence, jobs
 from tunegate.config import RunConfig
-from tunegate.jobs import checkpoints
 from tunegate.rundir import Run
 from tunegate.stages import summary, verdicts
 
@@ -311,9 +310,9 @@ def test_merged_weights_are_those_that_were_trained(run):
     assert "checkpoints/merged holds no .safetensors weights" in judge(run, "merge").problems
 
 
-def training_of(run: Run, training: dict | None) -> verdicts.Verdict:
+def training_of(run: Run, training: dict | None, seconds: float = 60.0) -> verdicts.Verdict:
     spec = {"id": "1", "training": training, "resting_on": {}, "files": {}}
-    job = jobs.Job("train", "ended", spec, {"exit_code": 0})
+    job = jobs.Job("train", "ended", spec, {"exit_code": 0, "seconds": seconds})
     return verdicts.judge(run, CONFIG, job)
 
 
@@ -332,16 +331,15 @@ def test_steps_that_no_job_of_this_run_did_are_not_believed(run):
     assert f"of which {10**12} were done by no job" in training_of(run, began).problems[0]
 
 
-def test_a_training_that_was_finished_before_is_the_one_that_was_sealed(run):
-    began = {"step": 20, "finished": True, "sessions": ["a"], "set_aside": []}
+def test_a_job_that_was_over_too_soon_has_not_trained(run):
+    began = {"step": 0, "finished": False, "sessions": [], "set_aside": []}
     trained(run, [2.0, 1.0])
-    assert "is not what this training was finished with" in training_of(run, began).problems[0]
-    jobs.directory(run, "train").mkdir(parents=True)
-    watch = checkpoints.Watch(run, {"id": "0", "resting_on": {}, "files": {}})
-    watch.begin(), watch.end(0)
-    assert training_of(run, began).passed
-    (run.path / "checkpoints/final/added.bin").write_bytes(b"x")
-    assert not training_of(run, began).passed
+    sealed.write(run, "stages/smoke", {**sealed.FACTS["stages/smoke"], "step_seconds": 2.0})
+    found = training_of(run, began, seconds=1.5)  # 20 steps of 2 s each
+    assert not found.passed and "20 steps are claimed of a job that took 1.5 s" in found.problems[0]
+    assert training_of(run, began, seconds=2.5).passed  # compiled and warmed up, it may be many times as fast
+    assert training_of(run, {**began, "rejoined": True}, seconds=1.5).passed
+    assert training_of(run, {**began, "step": 19, "sessions": []}, seconds=1.5).passed
 
 
 def test_what_was_set_aside_is_among_the_facts(run):

@@ -85,8 +85,10 @@ class ContainerPlan:
     argv: tuple[str, ...]
     name: str
     labels: dict[str, str]  # tunegate.run, tunegate.stage, tunegate.job
-    output_dir: Path
+    output_dir: Path  # what it sees as /workspace
     user: str  # "uid:gid", see user_for
+    writable: tuple[str, ...] = (".",)  # the folders of it that it may write; the rest is read-only
+    hub: Path | None = None  # the Hub client's cache
     gpus: GpuHandover = "none"
     network: Literal["none", "default", "host"] = "none"
     env: dict[str, str] = field(default_factory=dict)
@@ -132,14 +134,16 @@ def container_spec(
     No secret is in it: whoever may ask the engine could read it there (`docker inspect`) for as long as the container is
     kept. The command reads them from `secrets_file`, mounted read-only.
     """
-    mounts = [{"Type": "bind", "Source": str(plan.output_dir), "Target": "/workspace"}]
+    mounts = [_bind(plan.output_dir, "/workspace", read_only="." not in plan.writable)]
+    mounts += [_bind(plan.output_dir / name, f"/workspace/{name}") for name in plan.writable if name != "."]
+    mounts += [_bind(plan.hub, ENV["HF_HOME"])] if plan.hub else []
     for path in plan.read_only:
         _check_mountable(path, plan.roots)
-        mounts.append({"Type": "bind", "Source": str(path), "Target": str(path), "ReadOnly": True})
+        mounts.append(_bind(path, str(path), read_only=True))
     # one pipe for both outputs: the engine reads two at its own pace, so that their lines change places
     command = ""
     if secrets_file:
-        mounts.append({"Type": "bind", "Source": str(secrets_file), "Target": SECRETS, "ReadOnly": True})
+        mounts.append(_bind(secrets_file, SECRETS, read_only=True))
         command = f". {SECRETS} || exit 1; "
     command += (f"export PATH={shlex.quote(plan.path)}; " if plan.path else "") + f"exec {shlex.join(plan.argv)} 2>&1"
     by_image = {} if plan.gpus == "nvidia-runtime" else NO_GPU_BY_IMAGE
@@ -169,6 +173,10 @@ def container_spec(
             "LogConfig": {"Type": "json-file", "Config": {"max-size": "50m", "max-file": "2"}},
         },
     }
+
+
+def _bind(source: Path, target: str, read_only: bool = False) -> dict[str, Any]:
+    return {"Type": "bind", "Source": str(source), "Target": target, "ReadOnly": read_only}
 
 
 def _check_mountable(path: Path, roots: tuple[Path, ...]) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from tunegate.errors import ToolFailure
@@ -27,6 +27,7 @@ class RepoInfo:
     files: dict[str, int | None]
     pipeline_tag: str | None = None
     library: str | None = None
+    hashes: dict[str, str] = field(default_factory=dict)  # path -> sha256 of a large file, git's blob id of another
 
 
 def check_revision(revision: str) -> None:
@@ -78,4 +79,15 @@ def repo_info(repo_id: str, raw: dict[str, Any], url: str) -> RepoInfo:
         files=files,
         pipeline_tag=text["pipeline_tag"],
         library=text["library_name"],
+        hashes={
+            entry["rfilename"]: digest
+            for entry in raw.get("siblings") or []
+            if isinstance(entry, dict) and entry.get("rfilename") in files and (digest := _hash(entry))
+        },
     )
+
+
+def _hash(entry: dict[str, Any]) -> str | None:
+    lfs = entry.get("lfs")
+    found = lfs.get("sha256") if isinstance(lfs, dict) else entry.get("blobId")
+    return found if isinstance(found, str) and re.fullmatch(r"[0-9a-f]{40}|[0-9a-f]{64}", found) else None

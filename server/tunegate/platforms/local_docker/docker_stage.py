@@ -31,6 +31,7 @@ from tunegate.config import RunConfig, keys_resting
 from tunegate.errors import ToolFailure, coded
 from tunegate.evidence import ledger, seal
 from tunegate.hardware import gpu_handover
+from tunegate.jobs import snapshot
 from tunegate.platforms.local_docker import image_build
 from tunegate.project import extras, harness, listed
 from tunegate.rundir import Run
@@ -50,7 +51,10 @@ def main(run: Run, stage: str, inputs: str, mode: str = "run", stopping: threadi
         stopping.set()
     try:
         if stage == "build":
-            return image_build.build(run, RunConfig.model_validate(_given(run, stage, inputs)["config"]))
+            spec = _spec(run, stage, inputs)
+            return image_build.build(
+                Run(run.path, Path(spec["work"])), RunConfig.model_validate(spec["given"]["config"])
+            )
         return follow(run, stage, inputs, mode, stopping)
     except ToolFailure as failure:
         print(f"{failure.code}: {coded(failure.diagnosis, str(failure)) if failure.diagnosis else failure}", flush=True)
@@ -79,8 +83,9 @@ def given(run: Run, config: RunConfig, stage: str, roots: tuple[Path, ...]) -> d
     ]
     if network != "none":  # a proxy's address may hold credentials
         secrets += [name for name in PROXIES if os.environ.get(name)]
+    image = built.facts.get("measures", built.facts) if STAGES[stage].measures else built.facts
     return {
-        "image": built.facts["image_id"],
+        "image": image["image_id"],
         "argv": _argv(config, stage),
         "name": f"tunegate-{config.short_name}-{stage}",
         "gpus": gpus,
@@ -114,7 +119,7 @@ def _network(stage: str) -> str:
     return "host" if hub in LOOPBACK else network_for(*PROXIES)
 
 
-def _given(run: Run, stage: str, inputs: str) -> dict[str, Any]:
+def _spec(run: Run, stage: str, inputs: str) -> dict[str, Any]:
     """What the server sealed for this very job. Raises ToolFailure(gate_closed)."""
     spec = jobs.spec(run, stage)
     if spec is None or spec["stage"] != stage or inputs not in spec["argv"] or not spec.get("given"):
@@ -123,12 +128,15 @@ def _given(run: Run, stage: str, inputs: str) -> dict[str, Any]:
             f"{jobs.directory(run, stage) / 'spec.json'} is not what tunegate started this {stage} with: nothing was run; "
             f"call docker_run(stage={stage!r}) again",
         )
-    return spec["given"]
+    return spec
 
 
 def plan(engine: Engine, run: Run, labels: dict[str, str], given: dict[str, Any]) -> ContainerPlan:
-    """The stage's container: no network and no GPU unless the stage needs them, the token only for gated or private sources."""
-    nofollow.check(run.path)
+    """The stage's container: no network and no GPU unless the stage needs them, the token only for gated or private sources.
+
+    run: with its private folder, which is all that the container sees of it.
+    """
+    nofollow.check(run.work)
     found = engines.image(engine, given["image"])
     read_only = tuple(map(Path, given["read_only"]))
     for path in read_only:
@@ -138,7 +146,9 @@ def plan(engine: Engine, run: Run, labels: dict[str, str], given: dict[str, Any]
         argv=tuple(given["argv"]),
         name=f"{given['name']}-{labels['tunegate.job']}"[:120],
         labels=labels,
-        output_dir=run.path,
+        output_dir=run.work,
+        writable=snapshot.FOLDERS,
+        hub=snapshot.hub(run),
         user=containers.user_for(engines.describe(engine)),
         gpus=given["gpus"],
         network=given["network"],
@@ -191,7 +201,8 @@ def follow(run: Run, stage: str, inputs: str, mode: str, stopping: threading.Eve
 
 def _start(engine: Engine, run: Run, stage: str, labels: dict[str, str]) -> str:
     """Start the container. An engine that goes away meanwhile is waited for, and asked whether it has started it."""
-    given = _given(run, stage, labels["tunegate.job"])
+    spec = _spec(run, stage, labels["tunegate.job"])
+    given, run = spec["given"], Run(run.path, Path(spec["work"]))
     _token_from_store(given["secrets"])
     for again in (True, True, False):
         try:
@@ -299,7 +310,7 @@ def _token_from_store(secrets: list[str]) -> None:
 def _argv(config: RunConfig, stage: str) -> list[str]:
     if stage == "train" and (config.gpu_count or 0) > 1:
         return ["torchrun", f"--nproc_per_node={config.gpu_count}", *STAGES[stage].argv]
-    return ["python", *STAGES[stage].argv]
+    return ["python", *STAGES[stage].words]
 
 
 def _to_the_end(engine: Engine, container: str) -> containers.ContainerState:

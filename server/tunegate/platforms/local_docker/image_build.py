@@ -25,7 +25,7 @@ from tunegate.platforms.local_docker import image_checks, wheelhouse
 from tunegate.platforms.local_process.envs import LIST
 from tunegate.project import render
 from tunegate.rundir import Run, atomic_write, hash_files
-from tunegate.stage_table import MODULES
+from tunegate.stage_table import AS_RENDERED, MODULES
 
 
 def image_tag(config: RunConfig) -> str:
@@ -33,19 +33,33 @@ def image_tag(config: RunConfig) -> str:
 
 
 def build(run: Run, config: RunConfig) -> int:
-    """Build, prove, name the image; write reports/build.json. Returns 0. Raises ToolFailure, with nothing named or written."""
+    """Build, prove, name the image; write reports/build.json. Returns 0. Raises ToolFailure, with nothing named or written.
+
+    Where the Dockerfile or the requirements were edited, a second one as rendered: in that one is measured.
+    """
     engine = engines.connect()
+    report = _image(engine, run, config, {}, image_tag(config))
+    if (rendered := run.at(AS_RENDERED)).is_dir():
+        print("the Dockerfile or the requirements were edited: what measures gets an image as rendered", flush=True)
+        texts = {path.name: path for path in rendered.iterdir()}
+        report["measures"] = _image(engine, run, config, texts, f"{image_tag(config)}-as-rendered")
+    atomic_write(run.at("reports/build.json"), json.dumps(report, indent=1) + "\n")
+    return 0
+
+
+def _image(engine: Engine, run: Run, config: RunConfig, instead: dict[str, Path], tag: str) -> dict[str, Any]:
+    """What is to be reported of an image that was built and has proved good. instead: files in place of the run's own."""
     base = f"{config.ngc_image}@{config.ngc_image_digest}"
     labels = {"tunegate.run": str(run.path)}
     wheels = _wheels(engine, run, config)
-    files = [name for name in ("Dockerfile", "requirements.txt") if (run.path / name).is_file()]
-    files += hash_files(run.path, MODULES)
+    files = [name for name in ("Dockerfile", "requirements.txt") if run.at(name).is_file()]
+    files += hash_files(run.at("."), MODULES)
     image_id = _built(
         engine,
         run,
         files,
         check=lambda texts: image_checks.problems(texts, base),
-        elsewhere={f"wheelhouse/{path.name}": path for path in wheels},
+        elsewhere=instead | {f"wheelhouse/{path.name}": path for path in wheels},
         labels=labels,
         # predefined build arguments: an engine keeps them out of the image's history and of its cache's keys
         buildargs={} if wheels else {name: os.environ[name] for name in network.PROXIES if os.environ.get(name)},
@@ -53,18 +67,17 @@ def build(run: Run, config: RunConfig) -> int:
     )
     version, packages = _packages(engine, run, image_id)
     _prove(packages, _packages(engine, run, base)[1], base)
-    engines.retag(engine, image_id, image_tag(config), labels)
-    report = {
+    engines.retag(engine, image_id, tag, labels)
+    return {
         "python": "python",
         "python_version": version,
         "packages": dict(sorted(packages.items())),
-        "image": image_tag(config),
+        "image": tag,
         "image_id": image_id,
         "base": base,
         "wheels": len(wheels),
+        **({"wheels_of_the_run": True} if wheels and wheels[0].parent == run.path / "wheelhouse" else {}),
     }
-    atomic_write(run.path / "reports/build.json", json.dumps(report, indent=1) + "\n")
-    return 0
 
 
 def _wheels(engine: Engine, run: Run, config: RunConfig) -> list[Path]:
@@ -81,7 +94,7 @@ def _network() -> str | None:
 
 def _built(engine: Engine, run: Run, files: list[str], **options: Any) -> str:
     """The id of the image; its name is given only once it has proved good."""
-    steps = engines.build(engine, run.path, None, files, **options)
+    steps = engines.build(engine, run.at("."), None, files, **options)
     while True:
         try:
             print(next(steps), flush=True)
@@ -98,7 +111,7 @@ def _packages(engine: Engine, run: Run, image: str) -> tuple[str, dict[str, str]
         argv=("python", "-I", "-c", LIST),
         name=f"tunegate-look-{labels['tunegate.job']}",
         labels=labels,
-        output_dir=run.path,
+        output_dir=run.at("."),
         user=containers.user_for(engines.describe(engine)),
         path=found.env.get("PATH", "") if found else "",
     )

@@ -64,12 +64,13 @@ class LocalDocker(Platform):
 
     def build_is_gone(self, built: dict[str, Any]) -> bool:
         """Somebody removed the image from the engine."""
-        return engines.image(engines.connect(), built["image_id"]) is None
+        made = (built, built.get("measures", built))
+        return any(engines.image(engines.connect(), each["image_id"]) is None for each in made)
 
     def set_up(self, config: RunConfig) -> list[str]:
         return [f"docker build -t run-{config.short_name} ."]
 
-    def interpreter(self, run: Run) -> str:
+    def interpreter(self, run: Run, measures: bool = False) -> str:
         return "python"  # the commands themselves say in which image
 
     def _argv(self, run: Run, stage: str, *arguments: str) -> list[str]:

@@ -1,6 +1,7 @@
 """The stage environments of `local-process`: a virtual environment for each set of requirements, made once and reused.
 
-    python -m tunegate.platforms.local_process.envs REPORT REQUIREMENTS...   makes or finds it and writes REPORT (JSON): the `build` stage
+    python -m tunegate.platforms.local_process.envs REPORT RENDERED REQUIREMENTS...   makes or finds it and writes REPORT (JSON): the `build` stage;
+                                                                             with a folder RENDERED, a second one of its requirements, to measure in
     python -m tunegate.platforms.local_process.envs --task TASK              the same for a task's scaffold; prints its interpreter
 
 The server itself needs none of torch, transformers or datasets.
@@ -86,9 +87,11 @@ def for_task(task: str) -> dict:
     return ensure(list(render.requirements(task).values()))
 
 
-def main(report: Path, *requirements: Path) -> int:
+def main(report: Path, rendered: Path, *requirements: Path) -> int:
     try:
         found = ensure([path.read_text() for path in requirements])
+        if rendered.is_dir():
+            found["measures"] = ensure([(rendered / path.name).read_text() for path in requirements])
     except subprocess.CalledProcessError as error:
         print(f"installing the stage environment failed: {error}", flush=True)
         return 1

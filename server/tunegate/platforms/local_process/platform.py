@@ -14,7 +14,7 @@ from tunegate.hardware.gpus import Gpus
 from tunegate.platforms.base import Environment, Launch, Platform
 from tunegate.project import render
 from tunegate.rundir import Run
-from tunegate.stage_table import STAGES
+from tunegate.stage_table import AS_RENDERED, STAGES
 
 if TYPE_CHECKING:
     from tunegate.clients.web.page import Web
@@ -56,10 +56,11 @@ class LocalProcess(Platform):
         self, run: Run, config: RunConfig, stage: str, inputs: str, roots: tuple[Path, ...], done: bool
     ) -> Launch:
         if stage == "build":
-            requirements = [str(run.path / name) for name in self.requirements]
-            report = str(run.path / "reports/build.json")
-            return Launch([*jobs.PYTHON_M, "tunegate.platforms.local_process.envs", report, *requirements])
-        return Launch([self.interpreter(run), *STAGES[stage].argv])
+            requirements = [str(run.at(name)) for name in self.requirements]
+            report = str(run.at("reports/build.json"))
+            rendered = str(run.at(AS_RENDERED))
+            return Launch([*jobs.PYTHON_M, "tunegate.platforms.local_process.envs", report, rendered, *requirements])
+        return Launch([self.interpreter(run, STAGES[stage].measures), *STAGES[stage].words])
 
     def goes_on(self, run: Run, stage: str, handle: str) -> bool:
         return False
@@ -71,16 +72,17 @@ class LocalProcess(Platform):
         pass
 
     def build_is_gone(self, built: dict[str, Any]) -> bool:
-        return not Path(built.get("python") or "").is_file()
+        return not all(Path(each.get("python") or "").is_file() for each in (built, built.get("measures", built)))
 
     def set_up(self, config: RunConfig) -> list[str]:
         venv = "python3 -m venv .venv && . .venv/bin/activate"
         return [venv, *(f"pip install -r {name}" for name in self.requirements)]
 
-    def interpreter(self, run: Run) -> str:
+    def interpreter(self, run: Run, measures: bool = False) -> str:
         """The one that `build` recorded."""
         built = evidence.read(run, "stages/build")
-        python = built.facts.get("python") if built else None
+        facts = built.facts if built else {}
+        python = (facts.get("measures", facts) if measures else facts).get("python")
         if not python or not Path(python).exists():
             raise ToolFailure(
                 "gate_closed",

@@ -53,6 +53,9 @@ class ModelFacts(BaseModel):
     bytes_by_dtype: dict[str, int] = Field(default_factory=dict)
     quantization: str | None = Field(None, description="method and bits, where the weights are quantized")
     n_files: int
+    hashes: dict[str, str] = Field(
+        default_factory=dict, description="of each file: sha256 where it is large, else git's id"
+    )
     hidden_size: int | None = None
     intermediate_size: int | None = None
     vocab_size: int | None = None
@@ -168,6 +171,7 @@ def _about(info: RepoInfo, config: dict[str, Any], task: str, names: list[str]) 
         "gated": info.gated,
         "private": info.private,
         "n_files": len(info.files),
+        "hashes": info.hashes,
     }
 
 

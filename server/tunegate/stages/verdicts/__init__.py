@@ -58,5 +58,6 @@ def judge(run: Run, config: RunConfig, job: jobs.Job) -> Verdict:
         problems = problems[1:]  # reported already, in whole
     if problems and not facts:
         more = []  # the exit code's reason is the reason
+    problems += [said] if (said := job.result.get("unpublished")) else []
     # What the report says is more telling than the exit code.
     return Verdict(not (problems or more), facts, more + problems)

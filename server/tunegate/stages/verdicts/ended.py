@@ -6,6 +6,7 @@ import re
 
 from tunegate import jobs
 from tunegate.errors import CODES, coded
+from tunegate.jobs import checkpoints
 from tunegate.rundir import Run
 from tunegate.stages.verdicts.read import read_json, read_rows
 
@@ -31,7 +32,7 @@ def stopped(run: Run, stage: str) -> tuple[dict, list[str]]:
     again = f"docker_run(stage={stage!r})"
     if stage != "train":
         return {}, [f"{stage} was stopped: {again} runs it from its beginning"]
-    kept = last_checkpoint(run)
+    kept = checkpoints.newest(run)
     try:
         facts = {key: read_json(run, "reports/train.json")[key] for key in ("global_step", "max_steps", "resumed_from")}
     except (OSError, ValueError, KeyError, TypeError):  # before its first step
@@ -46,16 +47,10 @@ def stopped(run: Run, stage: str) -> tuple[dict, list[str]]:
     return facts, [f"train was stopped {how}"]
 
 
-def last_checkpoint(run: Run) -> int:
-    """The step of the newest checkpoint that train.py would resume from; 0 where there is none."""
-    found = [path.parent.name.split("-")[1] for path in run.path.glob("checkpoints/checkpoint-*/trainer_state.json")]
-    return max((int(step) for step in found if step.isdigit()), default=0)
-
-
 def steps_done(run: Run) -> dict[str, int]:
     """{sessions, steps_repeated}, counted in what train.py wrote down at each optimizer step; {} where it did not."""
     try:
-        rows = [(row["session"], row["step"]) for row in read_rows(run.path / "logs/steps.jsonl")]
+        rows = [(row["session"], row["step"]) for row in read_rows(run.at("logs/steps.jsonl"))]
     except (OSError, ValueError, KeyError, TypeError):
         return {}
     return {"sessions": len({row[0] for row in rows}), "steps_repeated": len(rows) - len({row[1] for row in rows})}
@@ -64,14 +59,14 @@ def steps_done(run: Run) -> dict[str, int]:
 def last_step(run: Run) -> int:
     """The last optimizer step that was ever done in this training; 0 where nothing tells."""
     try:
-        return max((row["step"] for row in read_rows(run.path / "logs/steps.jsonl")), default=0)
+        return max((row["step"] for row in read_rows(run.at("logs/steps.jsonl"))), default=0)
     except (OSError, ValueError, KeyError, TypeError):
         return 0
 
 
 def resumption(run: Run) -> str:
     """What a training that was killed, or failed, will do when it is run again."""
-    kept, last = last_checkpoint(run), last_step(run)
+    kept, last = checkpoints.newest(run), last_step(run)
     where = f"it resumes from checkpoint-{kept}" if kept else "there is no checkpoint yet: it begins again"
     twice = f", and trains steps {kept + 1} to {last} a second time" if last > kept else ""
     return f"when it is run again, {where}{twice}"

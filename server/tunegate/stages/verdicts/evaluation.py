@@ -24,7 +24,7 @@ def tuned(run: Run, config: RunConfig) -> tuple[dict, list[str]]:
 
 def _evaluation(run: Run, config: RunConfig, kind: str) -> tuple[dict, list[str]]:
     report = read_json(run, f"reports/{kind}_results.json")
-    rows = read_rows(run.path / f"reports/{kind}_predictions.jsonl")
+    rows = read_rows(run.at(f"reports/{kind}_predictions.jsonl"))
     metric = tasks.metric(config.task, config.training_method)
     value, recomputed = report[metric], metrics.value(metric, rows)
     problems = []
@@ -95,7 +95,7 @@ def _of_these_rows(run: Run, report: dict, kind: str) -> list[str]:
 
 def _difference_problems(run: Run, metric: str, change: dict | None, value: float, rows: list[dict]) -> list[str]:
     """The difference is that of the two sets of predictions, and where a textbook gives its interval, about that one."""
-    before = {row["index"]: row for row in read_rows(run.path / "reports/baseline_predictions.jsonl")}
+    before = {row["index"]: row for row in read_rows(run.at("reports/baseline_predictions.jsonl"))}
     if not change or before.keys() != {row["index"] for row in rows}:
         return [
             "reports/eval_results.json has no difference to a baseline of the same rows: run baseline, then eval again"

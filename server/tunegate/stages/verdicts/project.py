@@ -24,7 +24,7 @@ def build(run: Run, config: RunConfig) -> tuple[dict, list[str]]:
     pins = dict(
         re.findall(
             r"^([A-Za-z0-9_-]+)==([^\s;]+)",
-            "\n".join((run.path / name).read_text() for name in names),
+            "\n".join(run.at(name).read_text() for name in names),
             re.M,
         )
     )
@@ -33,13 +33,13 @@ def build(run: Run, config: RunConfig) -> tuple[dict, list[str]]:
         for name, version in pins.items()
         if report["packages"].get(name.lower(), "").split("+")[0] != version
     ]
-    headless = [name for name in _modules(run) if not (run.path / name).read_text(errors="replace").startswith(HEADER)]
+    headless = [name for name in _modules(run) if not run.at(name).read_text(errors="replace").startswith(HEADER)]
     return report, [f"{name} does not begin with the copyright header" for name in headless] + wrong
 
 
 def _modules(run: Run) -> dict[str, str]:
     """{path: sha256} of the project's modules."""
-    found = hash_files(run.path, MODULES)
+    found = hash_files(run.at("."), MODULES)
     return {name: digest for name, digest in found.items() if name.endswith(".py")}
 
 
@@ -62,7 +62,7 @@ def check_api(run: Run, config: RunConfig) -> tuple[dict, list[str]]:
 
 def test(run: Run, config: RunConfig) -> tuple[dict, list[str]]:
     """Every test function of the project's tests/ was run and passed, by pytest's own report of each."""
-    outcomes = _outcomes(run.path / "reports/tests.xml")
+    outcomes = _outcomes(run.at("reports/tests.xml"))
     wanted = _test_functions(run)
     problems = [f"{name} {why}" for name, why in outcomes.items() if why and not why.startswith(f"skipped: {MAY_SKIP}")]
     ran = {name.partition("[")[0] for name in outcomes}
@@ -95,7 +95,7 @@ def _outcomes(path: Path) -> dict[str, str]:
 def _test_functions(run: Run) -> set[str]:
     """test_data::test_x for each test function that lies in the project's tests/."""
     found = set()
-    for path in run.path.glob("tests/test_*.py"):
+    for path in run.at("tests").glob("test_*.py"):
         nodes = ast.walk(ast.parse(path.read_text()))
         found |= {
             f"{path.stem}::{n.name}" for n in nodes if isinstance(n, ast.FunctionDef) and n.name.startswith("test_")

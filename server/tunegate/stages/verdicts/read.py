@@ -11,7 +11,7 @@ from tunegate.rundir import Run
 
 
 def read_json(run: Run, name: str) -> Any:
-    return json.loads((run.path / name).read_text())
+    return json.loads(run.at(name).read_text())
 
 
 def read_rows(path: Path) -> list[dict]:

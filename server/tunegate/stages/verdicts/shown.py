@@ -16,7 +16,7 @@ DATA_PAGE = "reports/data.html"
 
 
 def infer(run: Run, config: RunConfig) -> tuple[dict, list[str]]:
-    folder, suffix = run.path / "reports/inference_samples", tasks.TASKS[config.task].sample_suffix
+    folder, suffix = run.at("reports/inference_samples"), tasks.TASKS[config.task].sample_suffix
     complete = [
         path.name.split("_")[0]
         for path in sorted(folder.glob("*_meta.json"))
@@ -39,7 +39,7 @@ def _is_jpeg(content: bytes) -> bool:
 
 def report(run: Run, config: RunConfig) -> tuple[dict, list[str]]:
     """Both files are whole, tell the numbers of the evaluations, and ask nothing of any other place."""
-    page, paper = (run.path / "reports/report.html").read_text(), (run.path / "reports/report.pdf").read_bytes()
+    page, paper = run.at("reports/report.html").read_text(), run.at("reports/report.pdf").read_bytes()
     problems: list[str] = []
     metric = tasks.metric(config.task, config.training_method)
     problems += _not_a_page("reports/report.html", page)
@@ -56,7 +56,7 @@ def report(run: Run, config: RunConfig) -> tuple[dict, list[str]]:
 
 def data_page(run: Run) -> tuple[dict, list[str], list[str]]:
     """(facts, notes, problems) of what prepare drew of its rows, for the user to look at before anything is trained."""
-    path = run.path / DATA_PAGE
+    path = run.at(DATA_PAGE)
     if not path.is_file():
         return {}, [], [f"{DATA_PAGE} is missing, the picture of the data: render the project again"]
     told, page = read_json(run, "reports/data.json"), path.read_text()

@@ -17,6 +17,7 @@ from tunegate.stages.verdicts import prepared, shown
 from tunegate.stages.verdicts.ended import steps_done
 from tunegate.stages.verdicts.read import is_positive, read_json, read_rows
 
+MAX_SPEEDUP = 20  # of a training over the steps of its smoke test: compiled, warmed up, with the disk's cache filled
 SMOKE_CHECKS = ("ran", "loss", "grad_norm", "labels", "parameters_changed", "checkpoint_reloads")
 
 
@@ -40,7 +41,7 @@ def prepare(run: Run, config: RunConfig) -> tuple[dict, list[str]]:
     for split, rows in (("train", meta["n_train"]), ("eval", meta["n_eval"])):
         if config.task == "image-classification" and sum(meta[f"{split}_histogram"].values()) != rows:
             problems.append(f"data/meta.json: {split}_histogram does not add up to {rows} rows")
-        if not any(path.stat().st_size for path in (run.path / "data" / split).glob("*.arrow")):
+        if not any(path.stat().st_size for path in run.at(f"data/{split}").glob("*.arrow")):
             problems.append(f"data/{split} holds no Arrow file")
     compared = prepared.reconcile(run, config, meta)
     page, notes, wrong = shown.data_page(run)
@@ -64,7 +65,7 @@ def smoke(run: Run, config: RunConfig) -> tuple[dict, list[str]]:
         for name, check in checks.items()
         if name not in SMOKE_CHECKS and not check["ok"]
     ]
-    facts = {"loss": report.get("loss"), "grad_norm": report.get("grad_norm"), "checks": len(checks)}
+    facts = {key: report.get(key) for key in ("loss", "grad_norm", "step_seconds")} | {"checks": len(checks)}
     if config.training_method == "full":
         facts |= {key: report.get(key) for key in ("trained_parameters", "parameters")}
     if memory := _memory(run, config, report.get("memory")):
@@ -102,7 +103,7 @@ def _memory(run: Run, config: RunConfig, found: Any) -> dict[str, Any] | None:
 
 def train(run: Run, config: RunConfig) -> tuple[dict, list[str]]:
     report = read_json(run, "reports/train.json")
-    rows = [row for row in read_rows(run.path / "logs/train.jsonl") if "loss" in row]
+    rows = [row for row in read_rows(run.at("logs/train.jsonl")) if "loss" in row]
     losses = [row["loss"] for row in rows]
     facts = {
         "global_step": report["global_step"],
@@ -149,21 +150,31 @@ def train(run: Run, config: RunConfig) -> tuple[dict, list[str]]:
 
 
 def done_by_jobs(run: Run, job: jobs.Job, facts: dict[str, Any], problems: list[str]) -> tuple[dict, list[str]]:
-    """The verdict, where the sealed jobs of this training did the steps that it claims; what lay there already does not count."""
+    """The verdict, where the jobs of this training did the steps that it claims."""
     began = job.spec.get("training") or checkpoints.BEGINNING
     facts |= {"set_aside": began["set_aside"]} if began["set_aside"] else {}
-    if began["finished"] and not checkpoints.is_finished(run, job.spec):
-        problems = [
-            "checkpoints/final or reports/train.json is not what this training was finished with: train again",
-            *problems,
-        ]
-    elif not facts.get("ended") and (missing := checkpoints.undone(run, began, facts)):
+    if not facts.get("ended") and (missing := checkpoints.undone(run, began, facts)):
         problems = [
             f"reports/train.json claims {facts['global_step']} steps, of which {missing} were done by no job of this run "
             "(logs/steps.jsonl): the model was not trained here; docker_run(stage='train') trains it",
             *problems,
         ]
+    elif too_fast := _too_fast(run, job, facts, began):
+        problems = [too_fast, *problems]
     return facts, problems
+
+
+def _too_fast(run: Run, job: jobs.Job, facts: dict[str, Any], began: dict[str, Any]) -> str:
+    """Where the job was over long before so many steps can be done, by what one took in the smoke test; "" otherwise."""
+    smoke = evidence.read(run, "stages/smoke")
+    one = smoke.facts.get("step_seconds") if smoke else None
+    steps = 0 if began["finished"] or began.get("rejoined") else (facts.get("global_step") or 0) - began["step"]
+    if not is_positive(one) or job.result["seconds"] * MAX_SPEEDUP >= steps * one:
+        return ""
+    return (
+        f"{steps} steps are claimed of a job that took {job.result['seconds']} s, where the fastest step of the smoke test took "
+        f"{one:.3g} s: the model was not trained here; look at train.py, then docker_run(stage='train') trains it"
+    )
 
 
 def _reward_problems(rows: list[dict], facts: dict[str, Any]) -> list[str]:
@@ -212,7 +223,7 @@ def merge(run: Run, config: RunConfig) -> tuple[dict, list[str]]:
 
 def _weights_problems(run: Run, folder: str = "checkpoints/final") -> list[str]:
     """Why the folder holds no model: no safetensors file, or one whose header does not describe its bytes."""
-    files = sorted((run.path / folder).glob("*.safetensors"))
+    files = sorted(run.at(folder).glob("*.safetensors"))
     if not files:
         return [f"{folder} holds no .safetensors weights"]
     wrong = []
