@@ -20,7 +20,7 @@ from collections import Counter
 
 from datasets import ClassLabel
 
-from harness import data_page, local_data, scoring
+from harness import data_page, local_data, overlap
 from harness.project import DATA, digest, write_json  # first: it sets up the environment
 from harness.readers.labels import class_of
 
@@ -176,7 +176,8 @@ def write(cfg, train, evaluation, **more):
     }
     for name, key in (("dropped", "left_out"), ("objects_dropped", "objects_left_out")):  # of both splits together
         meta[name] = dict(sum((Counter(part[key]) for part in meta["read"].values() if part), Counter()))
-    meta["seen_in_training"] = scoring.seen_in_training()  # evaluation rows that the training rows hold as well
+    seen = overlap.found()  # evaluation rows that the training rows hold as well
+    meta |= {"seen_in_training": seen["rows"], "seen_anew": seen["anew"]}
     data_page.write(cfg, meta)  # first: a row that no batch can be made of leaves data/ unfinished
     write_json(DATA / "meta.json", meta)
     print(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from functools import lru_cache
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import Annotated, Any, Literal, get_args
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from tunegate import tasks
+from tunegate import hyperparameters, tasks
 from tunegate.errors import ToolFailure
 from tunegate.tasks.columns import CAPTION_PROMPT, Reshape
 from tunegate.tasks.spec import LocalFormat
@@ -249,6 +250,18 @@ class RunConfig(BaseModel):
             raise ValueError("dataset_id and local_dataset_path are both set: keep exactly one")
         if self.local_eval_path and not self.local_dataset_path:
             raise ValueError("local_eval_path is set without local_dataset_path: set both, or neither")
+        return self
+
+    @model_validator(mode="after")
+    def _learnable(self) -> RunConfig:
+        wrong = hyperparameters.problems(vars(self), self.training_arguments)
+        if not wrong and (batch := self.per_device_train_batch_size):
+            rows = self.n_train * ((self.num_generations or 1) if self.training_method == "grpo" else 1)
+            most = self.n_epochs * math.ceil(rows / (batch * (self.gradient_accumulation_steps or 1)))
+            late = hyperparameters.schedule_problem(self.warmup_steps, self.training_arguments, most)
+            wrong = [late] if late else []
+        if wrong:
+            raise ValueError("; ".join(wrong))
         return self
 
     @property

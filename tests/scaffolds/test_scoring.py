@@ -74,7 +74,7 @@ DIFFERENCE = """
 rows = [{"index": i, "label": "a", "prediction": "a" if right else "b"} for i, right in enumerate(after)]
 earlier = [{**row, "prediction": "a" if right else "b"} for row, right in zip(rows, before)]
 from pathlib import Path
-scoring.REPORTS, scoring.load_meta, scoring.seen_in_training = Path("reports"), lambda: {"eval_sha256": "e"}, lambda: 0
+scoring.REPORTS, scoring.load_meta = Path("reports"), lambda: {"eval_sha256": "e"}
 scoring.report("baseline", float(np.mean(before)), earlier, "random-head", 1.0)
 scoring.report("eval", float(np.mean(after)), rows, "fine-tuned", 1.0)
 print(Path("reports/eval_results.json").read_text().replace("\\n", ""))
@@ -117,20 +117,102 @@ print(held / 200)
 def test_rows_that_are_in_both_splits_are_counted(python):
     code = """
 from datasets import Dataset
+from harness import overlap
 picture = lambda i: {"bytes": bytes([i]) * 50, "path": None}
 Dataset.from_dict({"image": [picture(i) for i in range(8)], "label": [0] * 8}).save_to_disk("data/train")
 Dataset.from_dict({"image": [picture(i) for i in (3, 20, 7, 21)], "label": [1] * 4}).save_to_disk("data/eval")
-print(scoring.seen_in_training())
+print(json.dumps(overlap.found()))
 """
-    assert python("image-classification", code) == 2
+    assert python("image-classification", code) == {"rows": 2, "anew": 0}
     text = """
 from datasets import Dataset
+from harness import overlap
 turn = lambda text: [{"role": "user", "content": text}]
-Dataset.from_dict({"prompt": [turn(t) for t in "abc"], "completion": [turn(t) for t in "xyz"]}).save_to_disk("data/train")
-Dataset.from_dict({"prompt": [turn(t) for t in "cd"], "completion": [turn(t) for t in "qz"]}).save_to_disk("data/eval")
-print(scoring.seen_in_training())
+train = ["What is 3-4?", "What is 3.5 + 1?", "The quick brown fox", "\\ufb01ne \\u201cquoted\\u201d", "rust", "???"]
+asked = ["What is 3-4?", "what  is 3-4", "What is 3*4?", "What is 35 + 1?", "fine quoted.", "THE QUICK, BROWN FOX!", "!!!", "What is 3+4?"]
+Dataset.from_dict({"prompt": [turn(t) for t in train], "completion": [turn(t) for t in "uvwxyz"]}).save_to_disk("data/train")
+Dataset.from_dict({"prompt": [turn(t) for t in asked], "completion": [turn(t) for t in "stuvwxyz"]}).save_to_disk("data/eval")
+print(json.dumps(overlap.found()))
 """
-    assert python("text-generation", text) == 1
+    assert python("text-generation", text) == {"rows": 4, "anew": 3}
+
+
+PICTURES = """
+import io, random
+import numpy as np
+from PIL import Image, ImageDraw
+from datasets import Dataset, Features, Image as Pictures, Value
+from harness import overlap
+rng = random.Random(3)
+def encoded(picture, form="PNG", **options):
+    file = io.BytesIO()
+    picture.save(file, form, **options)
+    return {"bytes": file.getvalue(), "path": None}
+def scene(side=96):  # a drawn shape on a background, as in the demo
+    picture = Image.new("RGB", (side, side), tuple(rng.randrange(200, 256) for _ in range(3)))
+    x, y, r = rng.randrange(side // 2), rng.randrange(side // 2), rng.randrange(side // 6, side // 2)
+    draw = ImageDraw.Draw(picture)
+    color = tuple(rng.randrange(160) for _ in range(3))
+    rng.choice([draw.ellipse, draw.rectangle])((x, y, x + r, y + r), fill=color)
+    return picture
+def found(train, evaluation):
+    features = Features({"image": Pictures(), "label": Value("int64")})
+    for split, rows in (("train", train), ("eval", evaluation)):
+        Dataset.from_dict({"image": rows, "label": [0] * len(rows)}, features=features).save_to_disk(f"data/{split}")
+    return overlap.found()
+"""
+
+
+def test_pictures_written_anew_are_found(python):
+    code = """
+out = {}
+for side in (28, 96, 300):
+    scenes = [scene(side) for _ in range(12)]
+    train = [encoded(one) for one in scenes]
+    turned = Image.Exif()
+    turned[0x0112] = 6
+    anew = {
+        "jpeg": [encoded(one, "JPEG", quality=92) for one in scenes],
+        "webp": [encoded(one, "WEBP", quality=92) for one in scenes],
+        "palette": [encoded(one.quantize(64)) for one in scenes],
+        "smaller": [encoded(one.resize((side * 3 // 4, side * 3 // 4), Image.Resampling.BICUBIC)) for one in scenes],
+        "exif": [encoded(one.transpose(Image.Transpose.ROTATE_90), "JPEG", quality=95, exif=turned) for one in scenes],
+    }
+    out[side] = {name: found(train, rows)["anew"] for name, rows in anew.items()}
+plain = [Image.new("RGB", (40, 40), (i, i, 200)) for i in range(6)]
+out["plain"] = found([encoded(one) for one in plain], [encoded(one, "WEBP", lossless=True, exact=True) for one in plain[2:4]])
+print(json.dumps(out))
+"""
+    every = {name: 12 for name in ("jpeg", "webp", "palette", "smaller", "exif")}
+    assert python("image-classification", PICTURES + code) == {
+        "28": every,
+        "96": every,
+        "300": every,
+        "plain": {"rows": 2, "anew": 2},
+    }
+
+
+def test_other_pictures_of_a_kind_are_not_the_same(python):
+    code = """
+out = {}
+for side in (28, 64, 300):
+    out[side] = found([encoded(scene(side)) for _ in range(400)], [encoded(scene(side)) for _ in range(100)])["rows"]
+plain = [encoded(Image.new("RGB", (32, 32), (i, 128, 128))) for i in range(200)]
+out["plain"] = found(plain[:100], plain[100:])["rows"]
+white = []
+for i in range(100):  # small things on a white ground
+    picture = Image.new("RGB", (128, 128), "white")
+    ImageDraw.Draw(picture).ellipse((*((i * 37) % 100, (i * 53) % 100),) + ((i * 37) % 100 + 9, (i * 53) % 100 + 9), fill="black")
+    white.append(encoded(picture))
+out["small"] = found(white[:50], white[50:])["rows"]
+noise = np.random.default_rng(0)
+flat = [encoded(Image.fromarray(noise.integers(100, 110, (64, 64, 3), np.uint8))) for _ in range(60)]
+out["flat"] = found(flat[:40], flat[40:])["rows"]
+print(json.dumps(out))
+"""
+    assert python("image-classification", PICTURES + code) == {
+        name: 0 for name in ("28", "64", "300", "plain", "small", "flat")
+    }
 
 
 FORMS = [

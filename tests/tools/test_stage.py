@@ -66,20 +66,20 @@ def ended(run: Run, stage: str = "prepare") -> None:
         time.sleep(0.02)
 
 
-LOSSY = {"split": "train", "rows": 100, "usable": 60, "left_out": {"no label": 40}, "objects_left_out": {}}
-LOST = "train although 40 of 100 rows of split 'train' are left out: 40 no label"
+LOSSY = {"split": "train", "rows": 300, "usable": 180, "left_out": {"no label": 120}, "objects_left_out": {}}
+LOST = "train although 120 of 300 rows of split 'train' are left out: 120 no label"
 
 
 def test_a_large_loss_is_the_users_to_accept_before_anything_is_trained(call, run):
     read = {"train": {**LOSSY, "classes": {}, "classes_left_out": {}}, "eval": None}
     found = prepare(call, f"{PREPARED}import json\nmeta = json.load(open('data/meta.json'))\nmeta['read'] = {read}\n"
-                    "meta |= {'n_train': 48, 'n_eval': 12, 'train_histogram': {'a': 24, 'b': 24}, 'eval_histogram': {'a': 12}}\n"
+                    "meta |= {'n_train': 144, 'n_eval': 36, 'train_histogram': {'a': 72, 'b': 72}, 'eval_histogram': {'a': 36}}\n"
                     "json.dump(meta, open('data/meta.json', 'w'))\n")  # fmt: skip
     assert found["state"] == "passed" and found["ask_user"] == f"{LOST}?", found
     assert found["next"] is None and f"confirm={LOST!r}" in found["notes"][-1]
     view = gates.view(run)
     assert gates.preflight(view)["rows"] == (
-        "48 rows to train on; 12 rows to measure on; training split: 100 rows read, left out: 40 no label"
+        "144 rows to train on; 36 rows to measure on; training split: 300 rows read, left out: 120 no label"
     )
     (check,) = (one for one in gates.steps(view)[3].checks if one.name == "prepare")
     assert not check.ok and LOST in check.detail

@@ -64,10 +64,13 @@ def assemble(run: Run) -> dict[str, bytes | Path]:
 
 
 def remarks(run: Run, config: RunConfig, facts: dict[str, dict[str, Any]]) -> list[str]:
-    """What the card says beside the numbers: other tries, what was frozen, what the agent confirmed where no user was asked."""
+    """What the card says beside the numbers: other tries, what was frozen, what was accepted of the data, what the agent
+    confirmed where no user was asked."""
     evaluated = evidence.read(run, "stages/eval")
     frozen = gates.frozen(facts.get("stages/smoke", {}))
     found = [history.sentence(history.others(config, evaluated.files)), frozen and f"Of the model, {frozen}."]
+    if accepted := facts.get("stages/prepare", {}).get("accepted"):
+        found.append(f"Trained{accepted.removeprefix('train')}.")
     wheels = gates.own_wheels(facts.get("stages/build", {}))
     found += [wheels and f"Of the image, {wheels}."]
     found += [f"{note[0].upper()}{note[1:]}." for note in config.notes if note.startswith(approvals.CONFIRMED)]

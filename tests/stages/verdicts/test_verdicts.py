@@ -12,7 +12,7 @@ from tests.tiny import WEIGHTS
 from tunegate import evidence, jobs
 from tunegate.config import RunConfig
 from tunegate.rundir import Run
-from tunegate.stages import verdicts
+from tunegate.stages import summary, verdicts
 
 CONFIG = RunConfig(
     platform="local-process",
@@ -507,13 +507,36 @@ def test_prepare_says_what_is_left_out_and_why(run):
     assert found.facts["notes"] == [
         "85 of 100 rows of split 'train' are left out: 85 longer than 64 tokens; max_length 300 would keep 95 %",
         "1 of 41 objects of split 'train' are left out: 1 box without area",
+        "3 evaluation rows are few: the 95 % interval of a share would reach 0.57 to either side; 25 rows or more need a "
+        "larger n_eval, or more data to measure on",
     ]
-    assert found.facts["asks"] == f"train although {found.facts['notes'][0]}" and "accepted" not in found.facts
+    few = "it is measured on 3 rows only, so that a share is known to +-0.57 at best"
+    assert found.facts["asks"] == f"train although {found.facts['notes'][0]}; {few}" and "accepted" not in found.facts
+
+
+ENOUGH = {"n_eval": 25, "eval_histogram": {"a": 25}}
 
 
 def test_a_small_loss_asks_nothing(run):
-    found = prepared(run, {"train": counted(100, left_out={"no label": 10})}, {"splits": {"train": 100}})
+    read = {"train": counted(200, left_out={"no label": 20})}
+    found = prepared(run, read, {"splits": {"train": 200}}, ENOUGH, n_eval=25)
     assert found.passed and "asks" not in found.facts and len(found.facts["notes"]) == 1
+
+
+@pytest.mark.parametrize(("rows", "asked"), [(3, True), (24, True), (25, False)])
+def test_few_evaluation_rows_are_for_the_user_to_accept(run, rows, asked):
+    meta = {"n_eval": rows, "eval_histogram": {"a": rows}}
+    found = prepared(run, {"train": counted(200)}, {"splits": {"train": 200}}, meta, n_eval=rows)
+    assert found.passed and ("asks" in found.facts) is asked
+
+
+@pytest.mark.parametrize(("seen", "asked"), [(12, False), (13, True), (25, True)])
+def test_evaluation_rows_of_which_half_are_trained_on_are_for_the_user_to_accept(run, seen, asked):
+    meta = {**ENOUGH, "seen_in_training": seen, "seen_anew": 4}
+    found = prepared(run, {"train": counted(200)}, {"splits": {"train": 200}}, meta, n_eval=25)
+    assert found.passed and found.facts["seen_anew"] == 4 and ("asks" in found.facts) is asked
+    said = f"{seen} of 25 evaluation rows are training rows too"
+    assert (said in found.facts.get("asks", "")) is asked and said in summary.notes(found.facts)[0]
 
 
 def test_prepare_names_columns_that_nothing_reads(run):

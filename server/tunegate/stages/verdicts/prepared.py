@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -9,6 +10,8 @@ from tunegate import evidence
 from tunegate.config import RunConfig
 from tunegate.rundir import Run
 
+FEWEST = 25  # evaluation rows: of fewer, the 95 % interval of a share may reach further than 0.2 to either side
+LARGE_OVERLAP = 0.5  # of the evaluation rows that are training rows too
 LARGE_LOSS = 0.1  # of a split's rows, or of its objects: whether to train on less is the user's decision
 BY_DESIGN = ("box of a crowd", "object of a crowd")  # a class of which there are only crowds is not a mistake
 LONGEST_NAME = 100  # characters of a class name that the probe keeps
@@ -49,6 +52,7 @@ def reconcile(run: Run, config: RunConfig, meta: dict[str, Any]) -> Reconciled:
             _left_out(found, part, split, counts, config)
     _chosen(found, config, meta, read)
     _unread(found, known)
+    _measurable(found, meta)
     if found.large:
         found.facts |= _asked(run, f"train although {'; '.join(found.large)}")
     return found
@@ -159,6 +163,22 @@ def _chosen(found: Reconciled, config: RunConfig, meta: dict[str, Any], read: di
         found.notes.append(
             f"{len(absent)} classes have no example among the {n_train} training rows chosen: {', '.join(absent[:MAX_SHOWN])}; raise n_train"
         )
+
+
+def _measurable(found: Reconciled, meta: dict[str, Any]) -> None:
+    """Whether a number on these evaluation rows says something: there are enough of them, and most were not trained on."""
+    rows, seen = meta["n_eval"], meta.get("seen_in_training", 0)
+    if anew := meta.get("seen_anew"):
+        found.facts["seen_anew"] = anew
+    if 0 < rows < FEWEST:
+        reach = min(1.0, 1.96 * math.sqrt(0.25 / rows))
+        found.notes.append(
+            f"{rows} evaluation rows are few: the 95 % interval of a share would reach {reach:.2f} to either side; "
+            f"{FEWEST} rows or more need a larger n_eval, or more data to measure on"
+        )
+        found.large.append(f"it is measured on {rows} rows only, so that a share is known to +-{reach:.2f} at best")
+    if seen and seen >= LARGE_OVERLAP * rows:
+        found.large.append(f"{seen} of {rows} evaluation rows are training rows too, so that memorized rows are measured")
 
 
 def _unread(found: Reconciled, known: dict[str, Any]) -> None:

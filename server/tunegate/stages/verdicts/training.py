@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from tunegate import evidence, jobs
+from tunegate import evidence, hyperparameters, jobs
 from tunegate.config import RunConfig
 from tunegate.errors import coded
 from tunegate.hardware import fit
@@ -71,6 +71,9 @@ def smoke(run: Run, config: RunConfig) -> tuple[dict, list[str]]:
     if memory := _memory(run, config, report.get("memory")):
         facts["memory"] = memory
         problems += [coded("out-of-memory", memory["note"])] if memory["over"] else []
+    steps = most_steps(config, read_json(run, "data/meta.json")["n_train"])
+    late = hyperparameters.schedule_problem(config.warmup_steps, config.training_arguments, steps)
+    problems += [late] if late else []
     loss_counts = config.training_method != "grpo"  # advantages add up to zero, so its first loss does
     if not problems and not ((is_positive(facts["loss"]) or not loss_counts) and is_positive(facts["grad_norm"])):
         problems.append(
@@ -194,6 +197,13 @@ def fewest_steps(config: RunConfig, n_train: int) -> int:
         n_train * (config.num_generations or 1) if config.training_method == "grpo" else n_train
     )  # its batches hold answers
     return config.n_epochs * max(1, samples // batch)
+
+
+def most_steps(config: RunConfig, n_train: int) -> int:
+    """Steps of the whole training on one device, an incomplete batch counted as one."""
+    batch = (config.per_device_train_batch_size or 1) * (config.gradient_accumulation_steps or 1)
+    samples = n_train * (config.num_generations or 1) if config.training_method == "grpo" else n_train
+    return config.n_epochs * max(1, math.ceil(samples / batch))
 
 
 def merge(run: Run, config: RunConfig) -> tuple[dict, list[str]]:
