@@ -53,7 +53,9 @@ def notes(facts: dict[str, Any]) -> list[str]:
     """What of a passed stage's facts the user has to hear."""
     seen = facts.get("seen_in_training")
     again = f"{seen} of {facts.get('n') or facts.get('n_eval')} evaluation rows are training rows too: the metric partly measures memorized rows"
-    again += f" ({anew} of them written anew: re-encoded, resized or respelled)" if (anew := facts.get("seen_anew")) else ""
+    again += (
+        f" ({anew} of them written anew: re-encoded, resized or respelled)" if (anew := facts.get("seen_anew")) else ""
+    )
     found = [(facts.get("memory") or {}).get("note"), facts.get("outcome"), again if seen else None]
     found += facts.get("set_aside", [])
     found += facts.get("notes", [])  # of prepare: what was left out, and why

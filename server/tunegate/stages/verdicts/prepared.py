@@ -178,7 +178,9 @@ def _measurable(found: Reconciled, meta: dict[str, Any]) -> None:
         )
         found.large.append(f"it is measured on {rows} rows only, so that a share is known to +-{reach:.2f} at best")
     if seen and seen >= LARGE_OVERLAP * rows:
-        found.large.append(f"{seen} of {rows} evaluation rows are training rows too, so that memorized rows are measured")
+        found.large.append(
+            f"{seen} of {rows} evaluation rows are training rows too, so that memorized rows are measured"
+        )
 
 
 def _unread(found: Reconciled, known: dict[str, Any]) -> None:
