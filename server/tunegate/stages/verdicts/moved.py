@@ -22,7 +22,7 @@ from tunegate.rundir import Run
 
 PIECES, PIECE = 16, 256  # of a tensor: pieces, and elements of one
 FULLY = 4 << 30  # bytes of a model that are compared as a whole
-BLOCK = 1 << 20
+STRIDE = 1 << 20
 BUFFER = re.compile(
     r"(^|\.)(running_mean|running_var|num_batches_tracked|position_ids|inv_freq)$"
 )  # change without training
@@ -177,7 +177,7 @@ def _bytes_differ(before: BinaryIO, base: Stored, after: BinaryIO, tuned: Stored
     before.seek(base.begins + base.tensor.start)
     after.seek(tuned.begins + tuned.tensor.start)
     return any(
-        before.read(part) != after.read(part) for part in (min(BLOCK, size - at) for at in range(0, size, BLOCK))
+        before.read(part) != after.read(part) for part in (min(STRIDE, size - at) for at in range(0, size, STRIDE))
     )
 
 
@@ -209,8 +209,8 @@ def _values(file: BinaryIO, stored: Stored, at: int, count: int) -> Any:
 def _any(stored: Stored) -> bool:
     """Whether an element is not zero; a minus sign does not make it so."""
     with stored.path.open("rb") as file:
-        for at in range(0, stored.tensor.elements, BLOCK):
-            values = _values(file, stored, at, min(BLOCK, stored.tensor.elements - at))
+        for at in range(0, stored.tensor.elements, STRIDE):
+            values = _values(file, stored, at, min(STRIDE, stored.tensor.elements - at))
             if values is None or any(values):
                 return True
     return False
