@@ -198,3 +198,13 @@ def test_a_hub_that_is_not_there(run):
     with pytest.raises(ToolFailure) as error:
         push(Hub("http://127.0.0.1:9", token=TOKEN), publish.assemble(run))
     assert error.value.code == "unavailable"
+
+
+def test_what_is_pushed_are_the_bytes_that_the_evidence_names(run):
+    private, used = publish.copied(run)
+    weights = "checkpoints/final/model.safetensors"
+    honest = publish.assemble(private)["model.safetensors"].read_bytes()
+    sealed.put(run, {weights: b"bought"})  # while it is uploaded
+    assert publish.assemble(private)["model.safetensors"].read_bytes() == honest and weights in used
+    with pytest.raises(ToolFailure, match=f"{weights} in .* was changed"):  # and before it is
+        publish.copied(run)

@@ -7,6 +7,7 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+from tunegate import paths
 from tunegate.config import RunConfig
 from tunegate.hardware import docker_audit, gpus
 from tunegate.hardware.facts import HostFacts
@@ -59,8 +60,12 @@ def audit(
 
 
 def _audit_disk(facts: HostFacts, config: RunConfig, run_path: Path) -> None:
-    """The disk of the run and, where containers run, that of the engine's images."""
+    """The disk of the run, that of the private folders in which stages work, and, where containers run, that of the images."""
     disks = {f"the disk of {run_path}": facts.free_disk_gb}
+    works = paths.work_dir()
+    there = next(path for path in (works, *works.parents) if path.exists())
+    name = f"the disk of {works}, where stages work (TUNEGATE_WORK_DIR names another place)"
+    disks[name] = round(shutil.disk_usage(there).free / 1e9, 1)
     if facts.engine and facts.engine["free_disk_gb"] is not None:
         disks[f"the engine's disk ({facts.engine['image_dir']})"] = facts.engine["free_disk_gb"]
     facts.free_disk_gb = min(disks.values())

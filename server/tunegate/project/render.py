@@ -35,7 +35,7 @@ FROZEN = (
     "numpy",
 )  # the image's own, built for its CUDA and each other
 # They measure: an edit of one of these is never accepted.
-MEASURES = ("harness/", "tests/", *dict.fromkeys(row.argv[0] for row in STAGES.values() if row.measures))
+MEASURES = ("harness/", "tests/", "in_image.sh", *dict.fromkeys(row.argv[0] for row in STAGES.values() if row.measures))
 SHARED = {  # file of the project -> its source in _shared
     "Dockerfile": "Dockerfile.j2",
     ".gitignore": "gitignore.j2",

@@ -14,6 +14,7 @@ from tunegate.config import RunConfig
 from tunegate.errors import ToolFailure
 from tunegate.evidence import approvals, history, ledger
 from tunegate.evidence.seal import redacted
+from tunegate.jobs import snapshot
 from tunegate.publish import card
 from tunegate.rundir import Run, hash_files
 from tunegate.stage_table import STAGES
@@ -27,8 +28,16 @@ PUSHED = {  # in the run -> folder of the repository; with what was rendered
 NOT_PUSHED = ("README.md", "training_args.bin")  # the Trainer's own card draft, and a pickle
 
 
+def copied(run: Run) -> tuple[Run, dict[str, str]]:
+    """(the run with a private copy of what is pushed, its files): the very bytes that the evidence names, wherever an agent
+    writes meanwhile. The caller clears it (snapshot.clear). Raises ToolFailure(run_locked) where they lie there no longer."""
+    private, used = snapshot.of(run, "push"), used_files(run)
+    snapshot.lay(private, {}, used)
+    return private, used
+
+
 def assemble(run: Run) -> dict[str, bytes | Path]:
-    """Path in the repository -> content. The weights stay paths: they are streamed."""
+    """Path in the repository -> content. The weights stay paths: they are streamed. run: best with a private copy (copied)."""
     config = run.config()
     facts = {name: found.facts for name in evidence.KINDS if (found := evidence.read(run, name))}
     results = {
@@ -39,7 +48,7 @@ def assemble(run: Run) -> dict[str, bytes | Path]:
     files: dict[str, bytes | Path] = {}
     for name in used_files(run):
         folder = next(folder for pattern, folder in PUSHED.items() if Path(name).match(pattern))
-        files[folder + Path(name).name] = run.path / name
+        files[folder + Path(name).name] = run.at(name)
     text = card.render(
         config,
         facts["model"],
@@ -73,24 +82,25 @@ def remarks(run: Run, config: RunConfig, facts: dict[str, dict[str, Any]]) -> li
 
 
 def used_files(run: Run) -> dict[str, str]:
-    """The run's files that are pushed, {path: sha256}: only what a stage made or the renderer wrote, whatever else lies there."""
+    """The run's files that are pushed, {path: sha256}: only what a stage made, with the digest in its evidence, or the renderer
+    wrote, whatever else lies there."""
     config = run.config()
     rows = {name: row for name, row in STAGES.items() if row.published and row.applies(config)}
     for replaced in {row.instead_of for row in rows.values()}:
         rows.pop(replaced, None)
     made = {
-        name
+        name: digest
         for stage, row in rows.items()
         if (found := evidence.read(run, f"stages/{stage}"))
-        for name in found.files
+        for name, digest in found.files.items()
         if any(Path(name).match(pattern) for pattern, _ in row.published)
     }
     project = evidence.read(run, "project")
-    made |= set(project.facts["files"]) if project else set()
+    rendered = project.facts["files"] if project else {}
     return {
-        name: digest
+        name: made.get(name, digest)
         for name, digest in hash_files(run.path, tuple(PUSHED)).items()
-        if name in made and Path(name).name not in NOT_PUSHED
+        if name in {*made, *rendered} and Path(name).name not in NOT_PUSHED
     }
 
 

@@ -191,7 +191,9 @@ def environment(run: Run) -> dict[str, str]:
     )
     if urlsplit(os.environ.get("HF_ENDPOINT", "")).hostname in LOOPBACK:
         extra["NETWORK"] = "host"  # in_image.sh: a Hub on loopback
-    host = evidence.read(run, "host")
+    built, host = (evidence.read(run, name) for name in ("stages/build", "host"))
+    if image := (built.facts.get("image_id") if built else None):
+        extra["IMAGE"] = image  # in_image.sh: the very one that was built, whatever bears its name by now
     if host and host.facts.get("gpu_handover") == "cdi":
         extra["GPU_FLAGS"] = gpu_handover.CDI_FLAGS  # in_image.sh says --gpus all
     return jobs.environment(extra, HUB_SECRETS if with_token else ())

@@ -12,6 +12,7 @@ from tunegate.config import RunConfig
 from tunegate.errors import NextCall, ToolFailure
 from tunegate.evidence import approvals, ledger
 from tunegate.evidence.approvals import Approval
+from tunegate.jobs import snapshot
 from tunegate.publish import push, rerun
 from tunegate.rundir import Run, hash_files
 from tunegate.tools.base import (
@@ -92,13 +93,14 @@ def _push(call: Call, config: RunConfig, over: push.Target | None) -> dict[str, 
     a later call knows what is this run's own.
     """
     run, hub, repo = call.run, call.workspace.hub, config.hf_model_repo
-    files = push.assemble(run)
-    used = push.used_files(run)
+    private, used = push.copied(run)
+    files = push.assemble(private)
     if over is None and not push.begun(run, repo):
         ledger.append(run, call.tool, {"output_dir": call.arguments["output_dir"], "creates": repo}, "ok")
     done = push.push(hub, repo, files, f"Fine-tuned {config.model_id}", over)
     call.line["pushed"] = {"repo": repo, "commit": done["commit"]}
     wrong = push.read_back(hub, repo, done["commit"], files)
+    snapshot.clear(private)
     facts = {**done, "repo": repo, "files": sorted(files), "verified": not wrong, "problems": wrong}
     call.record_evidence("push", facts, config, files=used)
     if wrong:
