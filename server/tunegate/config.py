@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from tunegate import hyperparameters, tasks
 from tunegate.errors import ToolFailure
+from tunegate.plain_yaml import PlainLoader
 from tunegate.tasks.columns import CAPTION_PROMPT, Reshape
 from tunegate.tasks.spec import LocalFormat
 
@@ -298,15 +299,8 @@ def short_name(model_id: str) -> str:
     return re.sub(r"[^a-z0-9]+", "-", model_id.rsplit("/", 1)[-1].lower()).strip("-") or "model"
 
 
-class _UniqueKeyLoader(yaml.SafeLoader):
-    """SafeLoader that refuses duplicate keys (PyYAML keeps the last one silently) and aliases (billion laughs)."""
-
-    def compose_node(self, parent, index):
-        if self.check_event(yaml.AliasEvent):
-            raise yaml.constructor.ConstructorError(
-                None, None, "YAML aliases are not allowed", self.peek_event().start_mark
-            )
-        return super().compose_node(parent, index)
+class _UniqueKeyLoader(PlainLoader):
+    """PlainLoader that refuses duplicate keys: PyYAML keeps the last one silently."""
 
     def construct_mapping(self, node, deep=False):
         seen = set()

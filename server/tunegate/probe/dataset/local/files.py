@@ -281,6 +281,8 @@ def _columnar(
     damaged = (pa.ArrowException, OSError)
 
     def refused(error: Exception) -> ToolFailure:
+        if isinstance(error, MemoryError):  # pyarrow's is one
+            raise error
         return ToolFailure(
             "rejected",
             f"local_dataset_path = {str(path)!r} is not readable as {kind} ({type(error).__name__}): write it again",
