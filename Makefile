@@ -15,6 +15,9 @@ test: $(VENV)/test
 test-all: $(VENV)/test
 	TUNEGATE_STAGE_PYTHON=$$($(BIN)/python -m tunegate.platforms.local_process.envs --task image-classification) $(BIN)/python -m pytest $(PYTEST)
 
+traps: $(VENV)/test
+	TUNEGATE_STAGE_PYTHON=$$($(BIN)/python -m tunegate.platforms.local_process.envs --task image-classification) $(BIN)/python -m tests.traps $(TRAPS)
+
 bench: $(VENV)/test
 	$(BIN)/python benchmarks/server.py $(RUN)
 
@@ -32,4 +35,4 @@ $(VENV)/test: $(VENV)/bin/python pyproject.toml
 clean:
 	rm -rf $(VENV) output build dist .pytest_cache .ruff_cache
 
-.PHONY: demo test test-all bench clean
+.PHONY: demo test test-all traps bench clean
