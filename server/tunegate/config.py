@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import re
 from functools import lru_cache
 from pathlib import Path
@@ -255,13 +254,7 @@ class RunConfig(BaseModel):
 
     @model_validator(mode="after")
     def _learnable(self) -> RunConfig:
-        wrong = hyperparameters.problems(vars(self), self.training_arguments)
-        if not wrong and (batch := self.per_device_train_batch_size):
-            rows = self.n_train * ((self.num_generations or 1) if self.training_method == "grpo" else 1)
-            most = self.n_epochs * math.ceil(rows / (batch * (self.gradient_accumulation_steps or 1)))
-            late = hyperparameters.schedule_problem(self.warmup_steps, self.training_arguments, most)
-            wrong = [late] if late else []
-        if wrong:
+        if wrong := hyperparameters.problems(vars(self), self.training_arguments):
             raise ValueError("; ".join(wrong))
         return self
 

@@ -15,7 +15,7 @@ from tests import sealed
 from tests.scaffolds.conftest import CLASSES, Project, draw, environment, shapes, tiny_model  # noqa: F401
 from tunegate import jobs, mcp_server, stages
 from tunegate.config import RunConfig
-from tunegate.project import render
+from tunegate.project import listed, render
 from tunegate.rundir import Run
 from tunegate.tools import base
 from tunegate.tools.answer import content_of
@@ -73,6 +73,8 @@ def begin(call, stage_python, tiny_model, monkeypatch):  # noqa: F811
         run.save_config(config)
         shutil.copytree(tiny_model, run.path / "local/tiny")
         Project(run.path, stage_python).ok("prepare_data.py")
+        manifest = (run.path / listed.IN_PROJECT).read_text()
+        files |= {listed.PATH: manifest, listed.IN_PROJECT: manifest}
         built = {"stages/build": {**sealed.FACTS["stages/build"], "python": stage_python}}
         return sealed.build(run, until="stages/smoke", config=config, facts=built, files=files)
 

@@ -12,9 +12,9 @@ from tunegate.probe import bounded
 from tunegate.probe.dataset.facts import DatasetFacts
 from tunegate.probe.request import DatasetRequest
 
-MEMORY, MOST_MEMORY = 1 << 30, 8 << 30  # bytes; what no file asks for: libraries, a picture of the largest size
+LEAST_MEMORY, MOST_MEMORY = 1 << 30, 8 << 30  # bytes; what no file asks for: libraries, a picture of the largest size
 OF_FILES = 4  # bytes of memory for each byte of the files
-SECONDS, MOST_SECONDS = 120, 3600
+LEAST_SECONDS, MOST_SECONDS = 120, 3600
 BYTES_A_SECOND, FILES_A_SECOND = 2_000_000, 200
 MAX_COUNTED = 500_000  # files whose sizes are added up
 CODE = """
@@ -27,8 +27,8 @@ def probe(request: DatasetRequest) -> DatasetFacts:
     """As probe_dataset. Raises ToolFailure(rejected) too where the files unpack to more than their size allows."""
     sizes = [size_of(Path(path).expanduser()) for path in (request.local_path, request.local_eval_path) if path]
     files, size = (sum(part) for part in zip(*sizes, strict=True))
-    memory = min(MOST_MEMORY, MEMORY + OF_FILES * size)
-    seconds = min(MOST_SECONDS, SECONDS + size // BYTES_A_SECOND + files // FILES_A_SECOND)
+    memory = min(MOST_MEMORY, LEAST_MEMORY + OF_FILES * size)
+    seconds = min(MOST_SECONDS, LEAST_SECONDS + size // BYTES_A_SECOND + files // FILES_A_SECOND)
     model = request.model_facts.model_dump(mode="json") if request.model_facts else None
     asked = {**asdict(replace(request, model_facts=None, container=None)), "model_facts": model}
     ended = bounded.run(CODE, {"request": asked}, memory, seconds)
