@@ -9,7 +9,7 @@ import tunegate
 
 PACKAGE = Path(tunegate.__file__).parent
 ROOMS = (
-    "errors readers paths nofollow tasks hyperparameters config stage_table quoting rundir evidence jobs clients knowledge recipe probe project "
+    "errors plain_yaml readers paths nofollow tasks hyperparameters config stage_table quoting rundir evidence jobs clients knowledge recipe probe project "
     "hardware platforms stages gates publish skill tools mcp_server embedded demo cli __main__"
 ).split()
 COPIED = "readers"  # also a package of every rendered project: its imports are relative, and of nothing outside

@@ -348,6 +348,7 @@ def test_7_the_rerun_skill_reproduces_the_metric(world):
         return await agent.follow(client, "emit_rerun_skill", {"output_dir": "run"})
 
     answer = agent.session(verify)
+    assert answer.get("verified") == "passed", answer
     assert answer["verified"] == "passed" and abs(answer["rerun"] - answer["expected"]) <= answer["tolerance"]
     text = Path(answer["skill"]).read_text()
     front = yaml.safe_load(text.split("---\n")[1])

@@ -43,3 +43,12 @@ def object_features(names, outlined=False):
 def panoptic_features(names):
     segment = {"id": Value("int64"), "category_id": ClassLabel(names=names), "iscrowd": Value("int64")}
     return Features({"image": Value("string"), "mask": Value("string"), "segments_info": List(segment)})
+
+
+def class_names(feature):
+    """The names of each class column in it, in the order of their ids."""
+    if isinstance(feature, ClassLabel):
+        return [feature.names]
+    if isinstance(feature, dict):
+        return [names for inner in feature.values() for names in class_names(inner)]
+    return class_names(feature.feature) if hasattr(feature, "feature") else []

@@ -26,6 +26,7 @@ from datasets import ClassLabel, Dataset, Features, Image, Value, load_dataset
 from datasets.exceptions import DatasetGenerationError
 
 from harness import pictures
+from harness.class_order import by_own_names
 from harness.features import as_feature, object_features, panoptic_features
 from harness.local_tables import of_files, of_saved
 from harness.outlines import as_rle
@@ -46,9 +47,8 @@ def load(cfg, wanted):
     found = load_manifest(cfg)
     try:
         if found["source"] == "hub" and found["layout"] is None:
-            return compared(
-                found, load_dataset(cfg["dataset_id"], cfg["dataset_config"], revision=cfg["dataset_revision"])
-            )
+            splits = load_dataset(cfg["dataset_id"], cfg["dataset_config"], revision=cfg["dataset_revision"])
+            return by_own_names(cfg, compared(found, splits))
         root = downloaded(cfg, found, wanted) if found["source"] == "hub" else unchanged(cfg, found)
         for sentence in found["left_out"]:
             print(sentence)

@@ -20,7 +20,7 @@ import pyarrow
 import pyarrow.parquet
 from datasets import Dataset, DatasetInfo, Features, concatenate_datasets, load_dataset
 
-from harness.features import as_feature
+from harness.features import as_feature, class_names
 from harness.readers import tables, types
 
 
@@ -69,7 +69,12 @@ def is_path(cell):
 
 def of_typed(builder, files, root, images):
     """Files that say their own types. Text, or a list of texts, as images or masks is paths, relative to the file."""
-    features = declared(files[0]) if builder != "json" else None
+    each = [declared(file) for file in files] if builder != "json" else [None]
+    if any(class_names(one) != class_names(each[0]) for one in each):
+        raise SystemExit(
+            f"{files[0]} and the files beside it declare different classes, or in another order: write them again"
+        )
+    features = each[0]
     load = partial(load_dataset, builder, split="train", features=features)
     table = load(data_files=[str(file) for file in files])
     paths = [name for name in images if name in table.features and is_text(table.features[name])]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import re
 from functools import lru_cache
 from pathlib import Path
@@ -13,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from tunegate import hyperparameters, tasks
 from tunegate.errors import ToolFailure
+from tunegate.plain_yaml import PlainLoader
 from tunegate.tasks.columns import CAPTION_PROMPT, Reshape
 from tunegate.tasks.spec import LocalFormat
 
@@ -254,13 +254,7 @@ class RunConfig(BaseModel):
 
     @model_validator(mode="after")
     def _learnable(self) -> RunConfig:
-        wrong = hyperparameters.problems(vars(self), self.training_arguments)
-        if not wrong and (batch := self.per_device_train_batch_size):
-            rows = self.n_train * ((self.num_generations or 1) if self.training_method == "grpo" else 1)
-            most = self.n_epochs * math.ceil(rows / (batch * (self.gradient_accumulation_steps or 1)))
-            late = hyperparameters.schedule_problem(self.warmup_steps, self.training_arguments, most)
-            wrong = [late] if late else []
-        if wrong:
+        if wrong := hyperparameters.problems(vars(self), self.training_arguments):
             raise ValueError("; ".join(wrong))
         return self
 
@@ -298,15 +292,8 @@ def short_name(model_id: str) -> str:
     return re.sub(r"[^a-z0-9]+", "-", model_id.rsplit("/", 1)[-1].lower()).strip("-") or "model"
 
 
-class _UniqueKeyLoader(yaml.SafeLoader):
-    """SafeLoader that refuses duplicate keys (PyYAML keeps the last one silently) and aliases (billion laughs)."""
-
-    def compose_node(self, parent, index):
-        if self.check_event(yaml.AliasEvent):
-            raise yaml.constructor.ConstructorError(
-                None, None, "YAML aliases are not allowed", self.peek_event().start_mark
-            )
-        return super().compose_node(parent, index)
+class _UniqueKeyLoader(PlainLoader):
+    """PlainLoader that refuses duplicate keys: PyYAML keeps the last one silently."""
 
     def construct_mapping(self, node, deep=False):
         seen = set()

@@ -21,6 +21,7 @@ from tunegate.recipe.slots import RecipeFacts, gate_problems
 from tunegate.rundir import Run, file_sha256, hash_files
 from tunegate.stage_table import MODULES
 from tunegate.stages import summary
+from tunegate.stages.verdicts import moved
 from tunegate.tasks import metrics
 
 NAMES = {1: "qualify", 2: "hardware", 3: "research", 4: "generate", 5: "train", 6: "publish"}
@@ -112,7 +113,8 @@ def _summary(label: str, facts: dict[str, Any]) -> str:
             f", {len(facts['skipped'])} skipped" if facts["skipped"] else ""
         )
     if label == "train":
-        said = "".join(f"; {sentence}" for sentence in facts.get("set_aside", []))
+        said = f"; {moved.sentence(facts)}" if moved.sentence(facts) else ""
+        said += "".join(f"; {sentence}" for sentence in facts.get("set_aside", []))
         return f"{facts['global_step']} steps, loss {facts.get('first_loss')} -> {facts.get('last_loss')}{said}"
     if label == "build":
         return own_wheels(facts) or "holds"

@@ -62,8 +62,19 @@ def problems(keys: dict[str, Any], arguments: dict[str, Any]) -> list[str]:
         ("optim_args", OF_OPTIMIZER, _of_pairs(arguments.get("optim_args"))),
     ):
         places += [(f"training_arguments.{name}.{part}", parts.get(part), bound) for part, bound in bounds.items()]
-    found = [said for place in places if (said := _beyond(*place))]
-    return found + _together(keys)
+    found = [said for place in places if (said := _beyond(*place))] + _together(keys)
+    steps = None if found else _most_steps(keys)
+    late = schedule_problem(keys.get("warmup_steps"), arguments, steps) if steps else None
+    return [*found, late] if late else found
+
+
+def _most_steps(keys: dict[str, Any]) -> int | None:
+    """Of a training on one device, if there are as many rows as are asked for."""
+    batch, rows = keys.get("per_device_train_batch_size"), keys.get("n_train")
+    if not batch or not rows:
+        return None
+    answers = (keys.get("num_generations") or 1) if keys.get("training_method") == "grpo" else 1
+    return keys["n_epochs"] * math.ceil(rows * answers / (batch * (keys.get("gradient_accumulation_steps") or 1)))
 
 
 def _beyond(name: str, value: Any, bound: Bound) -> str | None:

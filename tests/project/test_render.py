@@ -37,7 +37,7 @@ def test_every_file_of_a_project_is_there():
         f"readers/{path.stem}" for path in Path(readers.__file__).parent.glob("*.py") if path.stem not in of_others
     }
     assert {name for name in harness if not name.startswith("readers/")} == {
-        *("local_data", "local_tables", "features", "outlines", "overlays"),
+        *("local_data", "local_tables", "class_order", "features", "outlines", "overlap", "overlays"),
         *("data_page", "data_numbers", "html_page", "tiles"),
         *("__init__", "project", "rows", "training", "watch", "smoke", "check_api", "signatures", "scoring", "metrics"),
         *("source", "config_words", "resumption", "launch"),

@@ -158,3 +158,50 @@ def test_a_dataset_to_measure_on_is_its_own(stage_python, tmp_path):
     assert meta["eval_histogram"] == {"even": 2, "odd": 2}
     put(tmp_path, "b/21.png", content=b"-")
     assert "[dataset-changed]" in (said := project.run("prepare_data.py").stdout) and "21.png has 1 bytes" in said
+
+
+ORDER = ["cat", "dog", "emu"], ["emu", "cat", "dog"]  # of the classes, as train and test declare them
+LABELS = [0, 1, 2, 2], [0, 1, 2, 1]
+BY_NAME = {"train": ["cat", "dog", "emu", "emu"], "test": ["emu", "cat", "dog", "cat"]}
+NAMED = """
+import json
+from harness import local_data, rows
+from harness.project import load_config
+splits = local_data.load(load_config(), ("train", "test"))
+print(json.dumps({split: rows.label_names(dataset) for split, dataset in splits.items()}))
+"""
+
+
+@pytest.mark.parametrize(
+    "kind", ["viewer", *(pytest.param(kind, marks=pytest.mark.slow) for kind in ("local", "files"))]
+)
+def test_each_split_s_labels_are_read_by_the_names_that_it_declares_itself(stage_python, tmp_path, kind, hub, server):  # noqa: F811
+    files = {
+        f"{split}-00000-of-00001.parquet": parquet(labels, names=names)
+        for split, labels, names in zip(("train", "test"), LABELS, ORDER, strict=True)
+    }
+    if kind == "local":
+        (tmp_path / "d").mkdir()
+        for name, data in files.items():
+            (tmp_path / "d" / name).write_bytes(data)
+        source = {"local_path": str(tmp_path / "d")}
+        known = {"local_dataset_path": str(tmp_path / "d"), "local_dataset_format": "parquet"}
+    else:
+        server.add_repo("dataset", "me/data", DATASET | {f"data/{name}": data for name, data in files.items()})
+        if kind == "files":
+            server.faults.append(Fault(VIEWER, status=500, times=9999))
+        source = {"dataset_id": "me/data"}
+    facts = probe_dataset(hub, task="image-classification", **source)
+    if kind != "local":
+        known = {"dataset_id": "me/data", "dataset_revision": facts.revision, "dataset_config": facts.config}
+    assert facts.class_names == ORDER[0] and facts.eval_split == "test"
+    assert any(
+        "'test' declares the classes of 'label' in another order than 'train'" in said for said in facts.warnings
+    )
+    assert facts.class_counts["test"].counts == {"cat": 2, "dog": 1, "emu": 1}
+    project = make_project(tmp_path / "project", stage_python, **known)
+    (project.path / "harness/dataset.json").write_text(facts.manifest)
+    at_hub = {**environment(), "HF_HUB_OFFLINE": "0", "HF_ENDPOINT": server.url, "HF_HUB_DISABLE_XET": "1"}
+    done = subprocess.run([stage_python, "-c", NAMED], cwd=project.path, env=at_hub, text=True, capture_output=True)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout.splitlines()[-1]) == BY_NAME

@@ -192,6 +192,7 @@ print(json.dumps(out))
     }
 
 
+@pytest.mark.slow
 def test_other_pictures_of_a_kind_are_not_the_same(python):
     code = """
 out = {}

@@ -15,7 +15,7 @@ from tests import sealed
 from tests.scaffolds.conftest import CLASSES, Project, draw, environment, shapes, tiny_model  # noqa: F401
 from tunegate import jobs, mcp_server, stages
 from tunegate.config import RunConfig
-from tunegate.project import render
+from tunegate.project import listed, render
 from tunegate.rundir import Run
 from tunegate.tools import base
 from tunegate.tools.answer import content_of
@@ -73,6 +73,8 @@ def begin(call, stage_python, tiny_model, monkeypatch):  # noqa: F811
         run.save_config(config)
         shutil.copytree(tiny_model, run.path / "local/tiny")
         Project(run.path, stage_python).ok("prepare_data.py")
+        manifest = (run.path / listed.IN_PROJECT).read_text()
+        files |= {listed.PATH: manifest, listed.IN_PROJECT: manifest}
         built = {"stages/build": {**sealed.FACTS["stages/build"], "python": stage_python}}
         return sealed.build(run, until="stages/smoke", config=config, facts=built, files=files)
 
@@ -109,9 +111,9 @@ def test_wrong_labels_are_reported_while_it_trains_and_end_it(call, begin, tmp_p
     assert found["state"] == "passed" and found["facts"]["resumed_from"] == f"checkpoint-{kept}"
 
 
-@pytest.mark.parametrize(("rate", "wrong"), [(1e30, "is not finite")])
+@pytest.mark.parametrize(("rate", "wrong"), [(10.0, "is not finite")])
 def test_a_learning_rate_that_breaks_it_names_a_tenth_of_it(call, begin, shapes, rate, wrong):  # noqa: F811
-    begin(shapes, learning_rate=rate, n_train=150)
+    begin(shapes, learning_rate=rate, n_train=150, training_arguments={"optim": "sgd", "max_grad_norm": 0})
     error = train(call.workspace)[0]["error"]
     assert wrong in error["message"] and error["next"]["tool"] == "render_project"
     assert error["next"]["arguments"]["overrides"] == {"learning_rate": pytest.approx(rate / 10)}

@@ -13,6 +13,7 @@ from typing import Any
 import yaml
 
 from tunegate.embedded.hub_store import Commit, Entry, Repo, Store, tree_id
+from tunegate.plain_yaml import PlainLoader
 
 MAX_TEXT = 2 * 1024 * 1024  # of a card or a config.json
 MAX_HEADER = 32 * 1024 * 1024  # of a safetensors file
@@ -68,7 +69,7 @@ def card(store: Store, commit: Commit) -> dict[str, Any]:
     found = re.match(r"\s*---[ \t]*\r?\n(.*?)\r?\n---[ \t]*(\r?\n|$)", _text(store, commit, "README.md"), re.DOTALL)
     try:
         # YAML knows dates and NaN, JSON does not
-        text = json.dumps(yaml.safe_load(found[1]), default=str) if found else "{}"
+        text = json.dumps(yaml.load(found[1], Loader=PlainLoader), default=str) if found else "{}"
         meta = json.loads(text, parse_constant=lambda _: None)
     except (yaml.YAMLError, ValueError, TypeError, RecursionError):
         meta = {}

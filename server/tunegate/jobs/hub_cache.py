@@ -16,17 +16,26 @@ def drop_changed(cache: Path, model_id: str, revision: str, hashes: dict[str, st
 
     hashes: path -> sha256 of a large file, git's blob id of another (probe/model). Returns the paths that differ.
     """
-    model = cache / "hub" / f"models--{model_id.replace('/', '--')}"
-    commit = model / "snapshots" / revision
-    there = [path for path in sorted(commit.rglob("*")) if not path.is_dir() or path.is_symlink()]
-    wrong = [
-        path.relative_to(commit).as_posix()
-        for path in there
-        if not _is_published(path, hashes.get(path.relative_to(commit).as_posix()), model)
-    ]
+    model, there = _files(cache, model_id, revision)
+    wrong = [name for name, path in there.items() if not _is_published(path, hashes.get(name), model)]
     if wrong:
         nofollow.rmtree(model)
     return wrong
+
+
+def published(cache: Path, model_id: str, revision: str, hashes: dict[str, str], suffix: str) -> dict[str, Path]:
+    """Path in the repository -> file, of those with this ending that are what the Hub published; nothing is removed."""
+    model, there = _files(cache, model_id, revision)
+    wanted = {name: path for name, path in there.items() if name.endswith(suffix)}
+    return {name: path for name, path in wanted.items() if _is_published(path, hashes.get(name), model)}
+
+
+def _files(cache: Path, model_id: str, revision: str) -> tuple[Path, dict[str, Path]]:
+    """(the model's folder in the cache, path in the repository -> file of this commit)"""
+    model = cache / "hub" / f"models--{model_id.replace('/', '--')}"
+    commit = model / "snapshots" / revision
+    there = [path for path in sorted(commit.rglob("*")) if not path.is_dir() or path.is_symlink()]
+    return model, {path.relative_to(commit).as_posix(): path for path in there}
 
 
 def _is_published(path: Path, digest: str | None, model: Path) -> bool:

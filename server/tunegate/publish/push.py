@@ -18,6 +18,7 @@ from tunegate.jobs import snapshot
 from tunegate.publish import card
 from tunegate.rundir import Run, hash_files
 from tunegate.stage_table import STAGES
+from tunegate.stages.verdicts import moved
 
 PUSHED = {  # in the run -> folder of the repository; with what was rendered
     **{pattern: folder for row in STAGES.values() for pattern, folder in row.published},
@@ -69,6 +70,9 @@ def remarks(run: Run, config: RunConfig, facts: dict[str, dict[str, Any]]) -> li
     evaluated = evidence.read(run, "stages/eval")
     frozen = gates.frozen(facts.get("stages/smoke", {}))
     found = [history.sentence(history.others(config, evaluated.files)), frozen and f"Of the model, {frozen}."]
+    trained = facts["stages/train"]
+    if (part := trained.get("moved") or {}).get("parameters", 0) > 2 * part.get("moved", 0):
+        found.append(f"Of the model, {moved.sentence(trained)}.")
     if accepted := facts.get("stages/prepare", {}).get("accepted"):
         found.append(f"Trained{accepted.removeprefix('train')}.")
     wheels = gates.own_wheels(facts.get("stages/build", {}))

@@ -27,6 +27,7 @@ from tunegate.errors import ToolFailure
 from tunegate.hardware import gpu_handover
 from tunegate.jobs import snapshot
 from tunegate.paths import data_dir
+from tunegate.plain_yaml import PlainLoader
 from tunegate.platforms import registry
 from tunegate.project import harness, render
 from tunegate.publish import card
@@ -152,8 +153,8 @@ def problems(text: str, name: str, without_names: str | None = None) -> list[str
     found = []
     parts = re.match(r"---\n(.*?)\n---\n(.*)", text, re.S)
     try:
-        front = yaml.safe_load(parts[1]) if parts else None
-    except yaml.YAMLError:
+        front = yaml.load(parts[1], Loader=PlainLoader) if parts else None
+    except (yaml.YAMLError, ValueError):
         front = None
     if not isinstance(front, dict):
         return ["no YAML front matter"]

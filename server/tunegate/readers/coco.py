@@ -124,7 +124,7 @@ class Coco:
         items = one.kept.get(number, [])
         objects = {
             "bbox": [_numbers(item.get("bbox")) for item in items],
-            "category": [self._index(item) for item in items],
+            "category": [self._index(one, item) for item in items],
             "area": [as_number(item.get("area")) for item in items],
             "iscrowd": [_flag(item.get("iscrowd")) for item in items],
             "segmentation": [item.get("segmentation") for item in items],
@@ -135,18 +135,19 @@ class Coco:
         one = self.files[split]
         item = next(iter(one.kept.get(number, [])), {})
         segments = [
-            {"id": part.get("id"), "category_id": self._index(part), "iscrowd": _flag(part.get("iscrowd"))}
+            {"id": part.get("id"), "category_id": self._index(one, part), "iscrowd": _flag(part.get("iscrowd"))}
             for part in item.get("segments_info") or []
             if isinstance(part, dict)
         ]
         mask = self.lookups[split].mask(number, one.masks.get(number))
         return {"image": self.image(split, number), "mask": mask, "segments_info": segments}
 
-    def _index(self, item: dict[str, Any]) -> int | None:
-        return self._numbers.get(as_id(item.get("category_id")))
+    def _index(self, one: AnnotationFile, item: dict[str, Any]) -> int | None:
+        """By name: the files of two splits may number the same categories differently."""
+        return self._numbers.get(one.names.get(as_id(item.get("category_id"))))
 
     def __post_init__(self):
-        self._numbers = {key: i for i, key in enumerate(self.names)}
+        self._numbers = {name: i for i, name in enumerate(self.names.values())}
 
     def stuff(self) -> list[str] | None:
         """The categories that the file says are no things; None where it does not say it of every one."""
@@ -179,7 +180,7 @@ def read(path: Path, *, panoptic: bool = False, sample: int | None = None) -> Co
         split: Lookup(one.path, [name for name, *_ in one.images.values()], root, split, panoptic)
         for split, one in found.items()
     }
-    warnings = [remark for split, one in found.items() for remark in _remarks(one, split)]
+    warnings = [remark for split, one in found.items() for remark in _remarks(one, split)] + _renumbered(found)
     return Coco(root, panoptic, found, _categories(found), lookups, warnings)
 
 
@@ -289,19 +290,29 @@ _TAKE = {"images": _take_image, "categories": _take_category, "annotations": _ta
 
 
 def _categories(found: dict[str, AnnotationFile]) -> dict[int | str, str]:
-    """Id -> name, in the order of the ids. Splits that number their classes differently are `rejected`."""
+    """Id -> name of the first file, in the order of the ids. Splits that name other classes are `rejected`."""
     first, *others = found.values()
     for one in others:
-        if one.names != first.names:
+        if sorted(one.names.values()) != sorted(first.names.values()):
+            only = sorted(set(one.names.values()) ^ set(first.names.values()))
             raise Refusal(
                 "rejected",
-                f"{first.path.name} and {one.path.name} do not list the same categories with the same ids: make them "
-                "agree",
+                f"{first.path.name} and {one.path.name} do not list the same categories ({', '.join(only[:5])} in one "
+                "of them only): make them agree",
             )
     ordered = sorted(first.names, key=lambda key: (isinstance(key, str), key))
     if len(set(first.names.values())) != len(ordered):
         raise Refusal("rejected", f"{first.path.name} has two categories of one name: rename or merge them")
     return {key: first.names[key] for key in ordered}
+
+
+def _renumbered(found: dict[str, AnnotationFile]) -> list[str]:
+    first, *others = found.values()
+    return [
+        f"{one.path.name} numbers its categories otherwise than {first.path.name}: they are read by name"
+        for one in others
+        if one.names != first.names
+    ]
 
 
 def _remarks(one: AnnotationFile, split: str) -> list[str]:

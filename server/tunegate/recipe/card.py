@@ -12,6 +12,7 @@ from typing import Any
 
 import yaml
 
+from tunegate.plain_yaml import PlainLoader
 from tunegate.recipe import needs
 from tunegate.recipe.extract import SCRIPT_OBJECTIVES, extract_markdown, outside_fences
 from tunegate.recipe.links import Scripts, links, paper_ids, scripts
@@ -83,15 +84,6 @@ def extract_card(text: str, head: Head, adapted: bool = False) -> Card:
     return Card(found, tags, scripts(urls), paper_ids([*tags, *urls]))
 
 
-class _PlainLoader(yaml.SafeLoader):
-    """SafeLoader without aliases, with which a few lines can stand for gigabytes."""
-
-    def compose_node(self, parent, index):
-        if self.check_event(yaml.AliasEvent):
-            raise yaml.constructor.ConstructorError(None, None, "aliases are not read", self.peek_event().start_mark)
-        return super().compose_node(parent, index)
-
-
 def front_matter(text: str) -> tuple[dict[str, Any], str]:
     """(metadata, "") or ({}, why it could not be read). A card without front matter is no problem: ({}, "")."""
     lines = text[:MAX_FRONT_MATTER].removeprefix("\ufeff").splitlines()
@@ -101,7 +93,7 @@ def front_matter(text: str) -> tuple[dict[str, Any], str]:
     if end is None:
         return {}, f"front matter is not closed within {MAX_FRONT_MATTER // 1024} kB"
     try:
-        data = yaml.load("\n".join(lines[1:end]), Loader=_PlainLoader)
+        data = yaml.load("\n".join(lines[1:end]), Loader=PlainLoader)
     except (yaml.YAMLError, ValueError, RecursionError):
         return {}, "front matter is not valid YAML"
     return (data, "") if isinstance(data, dict) else ({}, "front matter is not a mapping")

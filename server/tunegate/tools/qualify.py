@@ -330,8 +330,9 @@ def _model_facts(run: Run) -> Any:
 
 def _probe_data(ws: Workspace, request: DatasetRequest) -> Any:
     from tunegate.probe import dataset  # loads the Hub client: not at start-up
+    from tunegate.probe.dataset import apart
 
-    facts = dataset.probe_dataset(ws.hub, request)
+    facts = apart.probe(request) if request.local_path else dataset.probe_dataset(ws.hub, request)
     if facts.verdict != "accept":
         name = request.dataset_id or request.local_path
         raise ToolFailure("rejected", f"dataset {name!r}: " + "; ".join(facts.reasons))

@@ -5,6 +5,7 @@ import json
 import pytest
 
 from tests.tiny import PROCESSOR, model_files
+from tunegate.probe import bounded
 from tunegate.probe.model import chat_template, probe_model
 
 LLAMA = {"model_type": "llama", "architectures": ["LlamaForCausalLM"]}
@@ -103,7 +104,7 @@ def test_of_several_templates_the_default_is_tried_and_no_secret_reaches_it(serv
     reasons = probe(server, hub, LLAMA, **{"tokenizer.json": b"{}", "tokenizer_config.json": config}).reasons
     assert any("told from what is given" in reason for reason in reasons)
     seen = []
-    run = chat_template.subprocess.run
-    monkeypatch.setattr(chat_template.subprocess, "run", lambda *a, **more: seen.append(more["env"]) or run(*a, **more))
+    run = bounded.subprocess.run
+    monkeypatch.setattr(bounded.subprocess, "run", lambda *a, **more: seen.append(more["env"]) or run(*a, **more))
     probe(server, hub, LLAMA, **{"tokenizer.json": b"{}", "tokenizer_config.json": config})
     assert [set(env) for env in seen] == [{"PATH"}]

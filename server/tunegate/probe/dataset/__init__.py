@@ -13,7 +13,7 @@ from tunegate.errors import ToolFailure
 from tunegate.evidence import Source
 from tunegate.probe.dataset import recommend
 from tunegate.probe.dataset.classes import class_column, class_counts, mask_names, read_labels
-from tunegate.probe.dataset.columns import at_path
+from tunegate.probe.dataset.columns import at_path, class_names_of
 from tunegate.probe.dataset.facts import DatasetFacts
 from tunegate.probe.dataset.findings import Findings, Look
 from tunegate.probe.dataset.hub.table import read_hub
@@ -128,6 +128,7 @@ def _facts(table: Table, request: DatasetRequest) -> dict[str, Any]:
     labels, names = read_labels(table, request.task, column, train, warnings)
     if eval_labels and labels.complete and (new := sorted(set(eval_labels.counts) - set(labels.counts))):
         warnings.append(f"{len(new)} classes of split {evaluation!r} are not in {train!r}: {', '.join(new[:5])}")
+    _class_order(table, column, train, evaluation, warnings)
     _undeclared_image(table, mapping, warnings)
     if mapping.reshape == "caption_to_messages":
         warnings.append(
@@ -187,6 +188,27 @@ def _sample(table: Table, train: str, evaluation: str | None) -> dict[str, Any]:
         "sample_spread": sample.spread or sample.complete,
         "sample_rows": [bounded_row(row, table.features) for row in sample.rows[:N_SHOWN]],
     }
+
+
+def _class_order(table: Table, column: str | None, train: str, evaluation: str | None, warnings: list[str]) -> None:
+    """Splits that declare their classes differently: the ids of each mean the names that it declares itself.
+
+    Raises rejected where the two have no class in common.
+    """
+    parts = [class_names_of(table.column(split, column)) for split in (train, evaluation) if split and column]
+    one, other = (part[0] if part else () for part in (parts if len(parts) == 2 else ([], [])))
+    if not one or not other or one == other:
+        return
+    if not set(one) & set(other):
+        raise ToolFailure(
+            "rejected",
+            f"split {train!r} declares the classes {', '.join(one[:5])} in {column!r}, and {evaluation!r} {', '.join(other[:5])}: "
+            "no name is in both, so nothing says which are the same; declare the same names in both, or choose another eval_split",
+        )
+    how = "in another order" if sorted(one) == sorted(other) else "otherwise"
+    warnings.append(
+        f"split {evaluation!r} declares the classes of {column!r} {how} than {train!r}: labels are read by the names of their own split"
+    )
 
 
 def _undeclared_image(table: Table, mapping: Mapping, warnings: list[str]) -> None:

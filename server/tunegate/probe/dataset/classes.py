@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from tunegate.errors import ToolFailure
-from tunegate.probe.dataset.columns import at_path
 from tunegate.probe.dataset.facts import ClassCounts
 from tunegate.probe.dataset.findings import Findings
 from tunegate.probe.dataset.labels import Labels, doubtful_names, judge_labels, natural
@@ -40,7 +39,7 @@ def read_labels(
     """(labels counted, class names in order of their ids)"""
     if column is None:
         return Labels(), []
-    labels, found = table.labels(train, column), at_path(table.features, column)
+    labels, found = table.labels(train, column), table.column(train, column)
     if task == "image-classification":
         return labels, judge_labels(labels, found, train, warnings)
     kind = found.item or found

@@ -166,6 +166,14 @@ def paths(features: dict[str, Feature]) -> Iterator[tuple[str, Feature]]:
                 yield f"{name}.{part}", (list_of(kind) if found.kind == "list" else kind)
 
 
+def class_names_of(found: Feature | None) -> list[tuple[str, ...]]:
+    """The names of each class column in it, in the order of their ids."""
+    if found is None:
+        return []
+    inner = [*found.fields.values(), *([found.item] if found.item else [])]
+    return [*([found.names] if found.names else []), *(names for part in inner for names in class_names_of(part))]
+
+
 def at_path(features: dict[str, Feature], path: str) -> Feature | None:
     return features.get(path) or dict(paths(features)).get(path)
 

@@ -32,6 +32,7 @@ class Table:
     `every`: all rows of a split, at least in the columns named, one after the other; None: there are only `rows`.
     `listing`: what exactly is read, for the manifest; None: its files are not known.
     `evaluation`: of two datasets, the one that is measured on; `taken`: split -> its name in its own dataset.
+    `declared`: the columns as the files of one split declare them, where splits may differ; None: as `features`.
     `exact`: pictures of a mask or depth column with their values as stored, where those of `rows` may not be.
     """
 
@@ -41,6 +42,7 @@ class Table:
     read: Callable[[str], Rows] = field(repr=False)
     count: Callable[[str, str], Labels | None] | None = field(default=None, repr=False)
     every: Callable[[str, list[str]], Iterator[dict[str, Any]]] | None = field(default=None, repr=False)
+    declared: Callable[[str], dict[str, Feature]] | None = field(default=None, repr=False)
     exact: Callable[[str, str], list[Picture]] | None = field(default=None, repr=False)
     listing: Callable[[], Listing] | None = field(default=None, repr=False)
     warnings: list[str] = field(default_factory=list)
@@ -58,11 +60,16 @@ class Table:
             self._rows[split] = self.read(split)
         return self._rows[split]
 
+    def column(self, split: str, path: str) -> Feature | None:
+        """A column's type in this split: the names of its classes may stand in another order than elsewhere."""
+        own = at_path(self.declared(split), path) if self.declared else None
+        return own or at_path(self.features, path)
+
     def labels(self, split: str, column: str) -> Labels:
         """The class labels of a column. Over lists (a class for each box), every one counts."""
         if self.count and (counted := self.count(split, column)) is not None:
             return counted
-        found, sample = at_path(self.features, column), self.rows(split)
+        found, sample = self.column(split, column), self.rows(split)
         values = [dig(row, column) for row in sample.rows]
         if found.kind == "list":
             values, found = [item for value in values if isinstance(value, list) for item in value], found.item

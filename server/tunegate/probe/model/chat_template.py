@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import json
-import os
-import subprocess
-import sys
 from typing import Any
 
 from tunegate.clients.hub import Hub, RepoInfo
 from tunegate.errors import ToolFailure
+from tunegate.probe import bounded
 from tunegate.probe.model.repo_files import MAX_CONFIG, json_file
 
 LIMIT_S = 10  # of the trial, which takes a tenth of a second
@@ -17,13 +14,9 @@ MEMORY = 2**30  # bytes
 # As transformers renders templates (utils/chat_template_utils.py), and as the project's data.py tells answers apart.
 # A stranger's template runs here: in jinja's sandbox, in a process without our environment and with bounds of its own.
 TRIAL = """
-import json, os, resource, sys
+import os
 from jinja2 import ext
 from jinja2.sandbox import ImmutableSandboxedEnvironment
-
-given = json.load(sys.stdin)
-resource.setrlimit(resource.RLIMIT_AS, (given["memory"], given["memory"]))
-resource.setrlimit(resource.RLIMIT_CPU, (given["seconds"], given["seconds"]))
 
 def refuse(message):
     raise ValueError(message)
@@ -85,15 +78,4 @@ def _tokens(tokenizer: dict[str, Any]) -> dict[str, str]:
 
 def _tells_apart(template: str, tokens: dict[str, str]) -> bool | None:
     """None: the template asks for more than a question and an answer, or does not end."""
-    given = {"template": template, "tokens": tokens, "memory": MEMORY, "seconds": LIMIT_S}
-    try:
-        ended = subprocess.run(
-            [sys.executable, "-I", "-c", TRIAL],
-            input=json.dumps(given).encode("utf-8", "surrogatepass"),
-            capture_output=True,
-            timeout=LIMIT_S,
-            env={"PATH": os.environ.get("PATH", "")},
-        )
-        return json.loads(ended.stdout) if ended.returncode == 0 else None
-    except (subprocess.TimeoutExpired, OSError, ValueError):
-        return None
+    return bounded.run(TRIAL, {"template": template, "tokens": tokens}, MEMORY, LIMIT_S).value

@@ -13,7 +13,7 @@ from tunegate.jobs import checkpoints
 from tunegate.probe.model.safetensors import LENGTH_BYTES, header_length, parse_header
 from tunegate.project import render
 from tunegate.rundir import Run
-from tunegate.stages.verdicts import prepared, shown
+from tunegate.stages.verdicts import moved, prepared, shown
 from tunegate.stages.verdicts.ended import steps_done
 from tunegate.stages.verdicts.read import is_positive, read_json, read_rows
 
@@ -146,7 +146,9 @@ def train(run: Run, config: RunConfig) -> tuple[dict, list[str]]:
         problems.append(
             f"{report['max_steps']} steps were trained where n_epochs, n_train and the batch size make at least {fewest}"
         )
-    return facts, problems + _weights_problems(run)
+    wrong = _weights_problems(run)
+    weights, still = ({}, []) if wrong else moved.of_training(run, config)
+    return facts | weights, problems + wrong + still
 
 
 def done_by_jobs(run: Run, job: jobs.Job, facts: dict[str, Any], problems: list[str]) -> tuple[dict, list[str]]:
@@ -218,7 +220,8 @@ def merge(run: Run, config: RunConfig) -> tuple[dict, list[str]]:
             f"merged and adapted model differ by {facts['difference']} in a logit where the adapter moves one by {facts['effect']}: "
             "the merged weights are not the trained ones"
         )
-    return facts, problems + _weights_problems(run, "checkpoints/merged")
+    wrong = _weights_problems(run, "checkpoints/merged") or moved.of_folder(run, config, "checkpoints/merged")[1]
+    return facts, problems + wrong
 
 
 def _weights_problems(run: Run, folder: str = "checkpoints/final") -> list[str]:

@@ -142,14 +142,31 @@ def test_files_that_cannot_be_trained_on(tmp_path, change, says):
     assert says in refused(coco(tmp_path, **change))
 
 
-def test_splits_must_number_their_classes_alike(tmp_path):
-    coco(
-        coco(tmp_path),
-        "annotations/instances_val.json",
-        "val",
-        categories=[{"id": 3, "name": "dog"}, {"id": 7, "name": "cat"}],
-    )
-    assert "same categories" in refused(tmp_path)
+def test_splits_that_number_their_classes_differently_are_read_by_name(tmp_path):
+    """In the evaluation file 3 is a dog and 7 a cat: its object of category 3 is one of class 1."""
+    other = [{"id": 3, "name": "dog"}, {"id": 7, "name": "cat"}]
+    coco(coco(tmp_path), "annotations/instances_val.json", "val", categories=other)
+    found = readers_coco.read(tmp_path)
+    assert list(found.names.values()) == ["cat", "dog"]
+    assert any("instances_val.json numbers its categories otherwise" in said for said in found.warnings)
+    places = {
+        split: [found.row(split, number)["objects"]["category"] for number in one.images]
+        for split, one in found.files.items()
+    }
+    ids = {
+        split: [[item["category_id"] for item in one.kept.get(number, [])] for number in one.images]
+        for split, one in found.files.items()
+    }
+    means = {"train": {3: 0, 7: 1}, "validation": {3: 1, 7: 0}}
+    assert places == {split: [[means[split].get(key) for key in row] for row in each] for split, each in ids.items()}
+    facts = probe(str(tmp_path), "object-detection")
+    assert facts.class_counts["train"].counts != facts.class_counts["validation"].counts
+
+
+def test_splits_that_name_other_classes_are_refused(tmp_path):
+    other = [{"id": 3, "name": "dog"}, {"id": 7, "name": "horse"}]
+    coco(coco(tmp_path), "annotations/instances_val.json", "val", categories=other)
+    assert "same categories (cat, horse in one of them only)" in refused(tmp_path)
 
 
 def test_a_link_out_of_the_folder_is_not_followed(tmp_path):

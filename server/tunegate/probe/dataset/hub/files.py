@@ -180,7 +180,23 @@ def _parquet(hub: Hub, info: RepoInfo, groups: dict[str, list[str]]) -> Table:
                 rows += some_rows(fetcher(hub, info, path), found, spread_groups(list(range(found.num_row_groups)), 3))
         return Rows(with_pictures(rows, features, split), complete=len(rows) == splits[split], spread=len(rows) > 0)
 
-    return Table("parquet", splits, features, read, listing=lambda: _rows_listing(groups))
+    def own(split: str) -> dict[str, Feature]:
+        return features_of(meta(groups[split][0]))
+
+    return Table("parquet", splits, features, read, listing=lambda: _rows_listing(groups), declared=own)
+
+
+def declared_by_files(hub: Hub, info: RepoInfo, config: str | None, split: str) -> dict[str, Feature]:
+    """The columns as the first parquet file of a split declares them; {} where no such file is known."""
+    data = sorted(name for name in info.files if name.lower().endswith(".parquet"))
+    card = {row.get("config_name"): row for row in dicts(info.card.get("configs"))}
+    groups = _declared(card.get(config, {}), data) or (
+        _by_name(data)[0] if data and config in (None, "default") else {}
+    )
+    try:
+        return features_of(footer(fetcher(hub, info, groups[split][0]), split)) if groups.get(split) else {}
+    except ToolFailure:
+        return {}
 
 
 # --- csv and jsonl

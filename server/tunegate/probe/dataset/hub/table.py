@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import cache
 from typing import Any
 
 from tunegate.clients.hub import Hub, RepoInfo
 from tunegate.errors import ToolFailure
 from tunegate.probe.dataset import streamed
-from tunegate.probe.dataset.columns import Feature, feature
+from tunegate.probe.dataset.columns import Feature, class_names_of, feature
 from tunegate.probe.dataset.hub import files as hub_files
 from tunegate.probe.dataset.hub.files import HubTable, choose_config
 from tunegate.probe.dataset.hub.parquet_range import footer, some_rows
@@ -95,9 +97,42 @@ def _through_viewer(hub: Hub, info: RepoInfo, asked: str | None) -> HubTable:
     features = features or reader.features(names[0])
     reader.kinds = features
     table = Table(
-        "viewer", splits, features, reader.rows, exact=reader.exact, warnings=warnings, facts={"partial": partial}
+        "viewer",
+        splits,
+        features,
+        reader.rows,
+        exact=reader.exact,
+        declared=_declared(hub, info, config, list(splits), features),
+        warnings=warnings,
+        facts={"partial": partial},
     )
     return HubTable(table, list(dict.fromkeys(name for name, _ in listed)), config, why, "viewer")
+
+
+def _declared(
+    hub: Hub, info: RepoInfo, config: str, splits: list[str], features: dict[str, Feature]
+) -> Callable[[str], dict[str, Feature]] | None:
+    """How each split's own files declare its columns: the viewer, as `datasets`, shows one declaration for all splits.
+
+    Where all files agree and the card names other classes, the card has renamed them. harness/class_order.py follows the same rule.
+    """
+    shown = {name: class_names_of(kind) for name, kind in features.items()}
+    if not any(shown.values()) or not 1 < len(splits) <= hub_files.MAX_FOOTERS:
+        return None
+
+    @cache
+    def every() -> dict[str, dict[str, Feature]]:
+        found = {split: hub_files.declared_by_files(hub, info, config, split) for split in splits}
+        own = [{name: class_names_of(kinds.get(name)) for name in shown} for kinds in found.values() if kinds]
+        agree = all(one == own[0] for one in own)
+        renamed = (
+            agree and any(sorted(map(sorted, own[0][name])) != sorted(map(sorted, shown[name])) for name in shown)
+            if own
+            else True
+        )
+        return {} if renamed else found
+
+    return lambda split: every().get(split, {})
 
 
 def _info(hub: Hub, info: RepoInfo, config: str, names: list[str], warnings: list[str]) -> tuple[dict, dict, bool]:

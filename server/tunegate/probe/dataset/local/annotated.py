@@ -28,7 +28,7 @@ def coco_table(path: Path, task: str) -> Table:
 
     def count(split: str, column: str) -> Labels | None:
         one = found.files[split]
-        counts = Counter({found.names[key]: number for key, number in one.classes.items() if key in found.names})
+        counts = Counter({one.names[key]: number for key, number in one.classes.items() if key in one.names})
         return Labels(counts, seen=one.classes.total(), complete=True) if column in _CLASSES else None
 
     def every(split: str, columns: list[str]) -> Iterator[dict[str, Any]]:

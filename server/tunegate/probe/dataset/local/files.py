@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from tunegate.errors import ToolFailure
-from tunegate.probe.dataset.columns import Feature, schema_features, value_feature
+from tunegate.probe.dataset.columns import Feature, class_names_of, schema_features, value_feature
 from tunegate.probe.dataset.labels import Labels, count_some
 from tunegate.probe.dataset.pictures import from_bytes, from_path
 from tunegate.probe.dataset.table import N_ROWS, Rows, Table
@@ -183,7 +183,7 @@ def _parquet(path: Path, kind: str) -> Table:
                 "rejected", f"the parquet files of {path} do not have the same columns: write them again from one table"
             )
         counts = {split: sum(file.metadata.num_rows for file in group) for split, group in opened.items()}
-        return counts, next(iter(opened.values()))[0].schema_arrow
+        return counts, {split: [file.schema_arrow for file in group] for split, group in opened.items()}
 
     return _columnar(pa, path, kind, scan, some, each, found)
 
@@ -233,11 +233,13 @@ def _arrow(path: Path, kind: str) -> Table:
 
     def scan() -> tuple[dict[str, int], Any]:
         counts = {split: sum(batch.num_rows for batch in batches(split)) for split in files}
-        first = next((group[0] for group in files.values() if group), None)
-        if first is None:
+        if not any(files.values()):
             raise ToolFailure("rejected", f"local_dataset_path = {str(path)!r} has no rows: choose another dataset")
-        with pa.memory_map(str(first)) as mapped:
-            return counts, _reader(pa, mapped).schema
+        return counts, {split: [schema_of(file) for file in group] for split, group in files.items() if group}
+
+    def schema_of(file: Path) -> Any:
+        with pa.memory_map(str(file)) as mapped:
+            return _reader(pa, mapped).schema
 
     return _columnar(pa, path, kind, scan, some, each, found)
 
@@ -279,16 +281,19 @@ def _columnar(
     damaged = (pa.ArrowException, OSError)
 
     def refused(error: Exception) -> ToolFailure:
+        if isinstance(error, MemoryError):  # pyarrow's is one
+            raise error
         return ToolFailure(
             "rejected",
             f"local_dataset_path = {str(path)!r} is not readable as {kind} ({type(error).__name__}): write it again",
         )
 
     try:
-        counts, schema = scan()
+        counts, schemas = scan()
     except damaged as error:
         raise refused(error) from None
-    features = schema_features(schema, found.declared)
+    own = {split: _of_one_split(group, found.declared, path, split) for split, group in schemas.items()}
+    features = dict(next(iter(own.values())))
     if raw := [name for name, found in features.items() if found.shown in ("binary", "large_binary")]:
         features |= _images_among(raw, some(next(iter(counts))))
 
@@ -303,7 +308,7 @@ def _columnar(
         if name not in features or features[name].kind == "list":
             return None
         try:
-            return count_some((row[name] for row in each(split, [name], 10_000)), features[name])
+            return count_some((row[name] for row in each(split, [name], 10_000)), own.get(split, features)[name])
         except damaged as error:
             raise refused(error) from None
 
@@ -315,4 +320,27 @@ def _columnar(
         except damaged as error:
             raise refused(error) from None
 
-    return Table(kind, counts, features, read, count, every, listing=found.listing, warnings=found.warnings)
+    return Table(
+        kind,
+        counts,
+        features,
+        read,
+        count,
+        every,
+        listing=found.listing,
+        warnings=found.warnings,
+        declared=lambda split: own.get(split, features),
+    )
+
+
+def _of_one_split(schemas: list[Any], beside: dict[str, Any] | None, path: Path, split: str) -> dict[str, Feature]:
+    """Its columns. Raises rejected where two of its files give their numbers to classes in different orders."""
+    each = [schema_features(schema, beside) for schema in schemas]
+    for name, kind in each[0].items():
+        if any(class_names_of(other.get(name)) != class_names_of(kind) for other in each[1:]):
+            raise ToolFailure(
+                "rejected",
+                f"the files of split {split!r} of {path} declare different classes, or in another order, in column {name!r}: write "
+                "them again from one table",
+            )
+    return each[0]

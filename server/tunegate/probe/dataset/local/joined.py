@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from tunegate.errors import ToolFailure
-from tunegate.probe.dataset.columns import at_path
+from tunegate.probe.dataset.columns import Feature, at_path
 from tunegate.probe.dataset.labels import Labels
 from tunegate.probe.dataset.local import read_local
 from tunegate.probe.dataset.mapping import map_columns
@@ -33,6 +33,12 @@ def read_both(request: DatasetRequest, train: Table, path: Path) -> tuple[Table,
             f"local_dataset_path is in {train.format} format and local_eval_path in {evaluation.format}: write both in one",
         )
     _check_columns(request, train, evaluation)
+    if train.names and evaluation.names and train.names != evaluation.names:
+        raise ToolFailure(
+            "rejected",
+            "id2label.json of local_dataset_path and of local_eval_path give the values of masks to different classes: write the "
+            "masks of both with the same values",
+        )
     return _joined(train, evaluation, taken), replace(request, train_split=TRAIN, eval_split=EVALUATION)
 
 
@@ -101,6 +107,10 @@ def _joined(train: Table, evaluation: Table, taken: dict[str, str]) -> Table:
         one = tables[split]
         return one.every(taken[split], columns) if one.every else iter(one.rows(taken[split]).rows)
 
+    def declared(split: str) -> dict[str, Feature]:
+        one = tables[split]
+        return one.declared(taken[split]) if one.declared else one.features
+
     unused = [
         f"split {name!r} of {key} is not used"
         for key, split in (("local_dataset_path", TRAIN), ("local_eval_path", EVALUATION))
@@ -116,7 +126,8 @@ def _joined(train: Table, evaluation: Table, taken: dict[str, str]) -> Table:
         every,
         listing=train.listing,
         warnings=[*train.warnings, *(f"local_eval_path: {said}" for said in evaluation.warnings), *unused],
-        names=train.names,
+        names=train.names or evaluation.names,
+        declared=declared,
         facts=train.facts,
         evaluation=evaluation,
         taken=taken,
