@@ -41,6 +41,12 @@ def test_trap(world, name):
         (honest("edited", "card"), Seen(), "accepted", False),
         (Must("held"), Seen(harm="a file outside was written"), "hole", False),
         (Must("held"), Seen(), "held", True),
+        (
+            reported("edited", "card"),
+            Seen(card="edited", harm="accuracy 0.95 that nothing measured"),
+            "believed",
+            False,
+        ),
     ],
 )
 def test_judged(must, seen, outcome, ok):

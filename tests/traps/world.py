@@ -33,6 +33,7 @@ from tunegate.embedded.hub import EmbeddedHub
 from tunegate.evidence import seal
 from tunegate.jobs import snapshot
 from tunegate.platforms.local_process import envs
+from tunegate.project.render import HEADER
 from tunegate.publish import push, rerun
 from tunegate.rundir import Run
 from tunegate.tools.answer import content_of
@@ -207,6 +208,17 @@ class World:
         return content if "error" in content else self.call("push_hub", user=True)
 
     # -- the agent's hands
+
+    header = HEADER
+
+    def revision(self, output_dir: str = "run") -> str:
+        """The commit of the model that the run was probed with."""
+        return yaml.safe_load((self.root / output_dir / "config.yaml").read_text())["model_revision"]
+
+    def cache_tag(self) -> str:
+        """How the stage's Python calls its compiled files: cpython-311."""
+        words = [self.python, "-c", "import sys; print(sys.implementation.cache_tag)"]
+        return subprocess.run(words, check=True, capture_output=True, text=True).stdout.strip()
 
     def json(self, name: str, output_dir: str = "run") -> Any:
         return json.loads((self.root / output_dir / name).read_text())
