@@ -15,7 +15,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -24,12 +24,13 @@ import yaml
 from mcp import Client
 from mcp.types import ElicitResult
 
+import tunegate
 from tests.scaffolds.conftest import MAKE_MODEL
 from tests.traps import drawn
 from tests.traps.judge import Seen
 from tunegate import gates, mcp_server, paths
 from tunegate.embedded import web as recorded
-from tunegate.embedded.hub import EmbeddedHub
+from tunegate.embedded.hub import EmbeddedHub, Fault
 from tunegate.evidence import seal
 from tunegate.jobs import snapshot
 from tunegate.platforms.local_process import envs
@@ -222,6 +223,29 @@ class World:
 
     def json(self, name: str, output_dir: str = "run") -> Any:
         return json.loads((self.root / output_dir / name).read_text())
+
+    @contextlib.contextmanager
+    def hub_down(self) -> Iterator[None]:
+        """The Hub answers nothing but errors."""
+        self.hub.faults.append(Fault(".", status=503))
+        try:
+            yield
+        finally:
+            self.hub.faults.clear()
+
+    @contextlib.contextmanager
+    def version(self, number: str) -> Iterator[None]:
+        """tunegate as another version of itself, wherever it says so."""
+        ours, changed = tunegate.__version__, []
+        for module in list(sys.modules.values()):
+            if getattr(module, "__name__", "").startswith("tunegate") and getattr(module, "__version__", "") == ours:
+                changed.append(module)
+                module.__version__ = number
+        try:
+            yield
+        finally:
+            for module in changed:
+                module.__version__ = ours
 
     def edit(self, name: str, old: str, new: str, output_dir: str = "run") -> None:
         path = self.root / output_dir / name

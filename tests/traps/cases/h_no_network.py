@@ -1,0 +1,12 @@
+"""After prepare and smoke the Hub does not answer any more: training and evaluation go on"""
+
+from tests.traps.judge import honest
+
+KIND, MUST = "honest", honest()
+
+
+def trap(world):
+    world.restore("baseline")
+    with world.hub_down():
+        content = world.stages("train", "eval", "infer")
+    return world.seen(content)
