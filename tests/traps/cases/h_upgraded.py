@@ -1,11 +1,13 @@
-"""tunegate is upgraded to a newer version in the middle of the run"""
+"""tunegate is upgraded in the middle, and renders other scripts: what follows of itself opens the gates"""
 
-from tests.traps.judge import honest
+from tests.traps.judge import Seen, honest
 
 KIND, MUST = "honest", honest()
 
 
 def trap(world):
     world.restore("train")
-    with world.version("99.0.0"):
-        return world.seen(world.stages("eval", "infer"))
+    with world.upgraded():
+        content, done = world.follow()
+        seen = world.seen(content)
+    return Seen(seen.refusal, seen.gate, fact=f"done again: {', '.join(done)}; {seen.refusal}")
