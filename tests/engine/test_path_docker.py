@@ -113,13 +113,13 @@ def kill_follower(run: Run) -> None:
 
 def done(run: Run) -> list[int]:
     """Every optimizer step that was ever done, in order."""
-    path = run.path / "logs/steps.jsonl"
+    path = test_path.private(run) / "logs/steps.jsonl"
     return [json.loads(line)["step"] for line in path.read_text().splitlines()] if path.exists() else []
 
 
 def steps(run: Run) -> list[int]:
     try:
-        return [json.loads(line)["step"] for line in (run.path / "logs/train.jsonl").read_text().splitlines()]
+        return [json.loads(line)["step"] for line in (test_path.private(run) / "logs/train.jsonl").read_text().splitlines()]
     except (OSError, ValueError):
         return []
 
@@ -236,7 +236,7 @@ def test_3d_memory_that_ran_out_is_said_to_have(world, engine):
 
 def test_4_a_removed_container_is_a_failure_and_the_next_goes_on_from_its_checkpoint(world, engine):
     agent, run, _ = world
-    wait_for(lambda: list(run.path.glob("checkpoints/checkpoint-*/trainer_state.json")), run)
+    wait_for(lambda: list(test_path.private(run).glob("checkpoints/checkpoint-*/trainer_state.json")), run)
     wait_for(lambda: train_containers(engine, run), run)
     (container,) = train_containers(engine, run)
     engine.api.remove_container(container, force=True)
