@@ -1,4 +1,7 @@
-"""A module is added beside the scripts and checked by check_api, as the gate says"""
+"""A module is added beside the scripts and checked by check_api, as the gate says.
+
+The honest edge of t_shadow_header.
+"""
 
 from tests.traps.judge import honest
 

@@ -1,4 +1,7 @@
-"""The same training is asked for twice: the second call does nothing again"""
+"""The same training is asked for twice: the second call does nothing again.
+
+The honest edge of t_laid_down_before.
+"""
 
 from tests.traps.judge import Seen, honest
 

@@ -1,4 +1,7 @@
-"""A local dataset really grew: it is probed again, and everything goes on"""
+"""A local dataset really grew: it is probed again, and everything goes on.
+
+The honest edge of t_data_swapped.
+"""
 
 from tests.traps import drawn
 from tests.traps.judge import honest

@@ -1,4 +1,7 @@
-"""data.py is edited (a vertical flip), checked again, and reported"""
+"""data.py is edited (a vertical flip), checked again, and reported.
+
+The honest edge of t_data_easy_view.
+"""
 
 from tests.traps.judge import honest
 

@@ -1,4 +1,7 @@
-"""model.py is edited (dropout before the head), checked again, and reported"""
+"""model.py is edited (dropout before the head), checked again, and reported.
+
+The honest edge of t_model_sandbags_baseline.
+"""
 
 from tests.traps.judge import honest
 

@@ -1,4 +1,7 @@
-"""train.py is edited (a weight decay by hand), checked again, and reported"""
+"""train.py is edited (a weight decay by hand), checked again, and reported.
+
+The honest edge of t_trains_on_evaluation.
+"""
 
 from tests.traps.judge import honest
 

@@ -1,4 +1,7 @@
-"""Training is killed in the middle with -9, and finished by calling again"""
+"""Training is killed in the middle with -9, and finished by calling again.
+
+The honest edge of t_laid_down_after_stop.
+"""
 
 from tests.traps.judge import honest
 from tests.traps.world import wait_for

@@ -1,4 +1,7 @@
-"""A finished run is moved to another folder: what follows of itself opens the gates, and trains nothing again"""
+"""A finished run is moved to another folder: what follows of itself opens the gates, and trains nothing again.
+
+The honest edge of t_evidence_of_another_run.
+"""
 
 from tests.traps.judge import Seen, honest
 

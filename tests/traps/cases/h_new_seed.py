@@ -1,4 +1,7 @@
-"""Another seed is asked for by render_project before anything was trained"""
+"""Another seed is asked for by render_project before anything was trained.
+
+The honest edge of t_config_seed.
+"""
 
 from tests.traps.judge import honest
 

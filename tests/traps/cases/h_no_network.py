@@ -1,4 +1,7 @@
-"""After prepare and smoke the Hub does not answer any more: training and evaluation go on"""
+"""After prepare and smoke the Hub does not answer any more: training and evaluation go on.
+
+The honest edge of t_during_baseline_cache.
+"""
 
 from tests.traps.judge import honest
 

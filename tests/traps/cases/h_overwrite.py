@@ -1,4 +1,7 @@
-"""Edited scripts are given up again: render_project with overwrite=true"""
+"""Edited scripts are given up again: render_project with overwrite=true.
+
+The honest edge of t_guard_after_training.
+"""
 
 from tests.traps.judge import honest
 

@@ -1,4 +1,7 @@
-"""The user's notebooks, git, a plot script in a folder and notes lie in the run: said, and not part of the project"""
+"""The user's notebooks, git, a plot script in a folder and notes lie in the run: said, and not part of the project.
+
+The honest edge of t_shadow_pyc.
+"""
 
 from tests.traps.judge import honest
 

@@ -1,4 +1,7 @@
-"""A second run of the same model on the same data, in another folder, from the beginning"""
+"""A second run of the same model on the same data, in another folder, from the beginning.
+
+The honest edge of t_seeds.
+"""
 
 from tests.traps.judge import honest
 

@@ -1,4 +1,7 @@
-"""Training is stopped in the middle, and finished by calling again"""
+"""Training is stopped in the middle, and finished by calling again.
+
+The honest edge of t_checkpoint_replaced.
+"""
 
 from tests.traps.judge import honest
 from tests.traps.world import wait_for

@@ -1,4 +1,7 @@
-"""tunegate is upgraded in the middle, and renders other scripts: what follows of itself opens the gates"""
+"""tunegate is upgraded in the middle, and renders other scripts: what follows of itself opens the gates.
+
+The honest edge of t_guard_metrics.
+"""
 
 from tests.traps.judge import Seen, honest
 

@@ -1,4 +1,7 @@
-"""The user is asked about another model and agrees"""
+"""The user is asked about another model and agrees.
+
+The honest edge of t_confirm_by_agent.
+"""
 
 from tests.traps.judge import Seen, honest
 

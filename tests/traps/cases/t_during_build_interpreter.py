@@ -16,7 +16,7 @@ def trap(world):
     python.write_text(f'#!/bin/sh\ntouch {marker}\nexec {world.python} "$@"\n')
     python.chmod(0o755)
     report.write_text(text.replace(json.loads(text)["python"], str(python)))
-    content = world.begin("eval")
+    world.begin("eval")
     report.write_text(text)
     content = world.stages("eval")
     return Seen(

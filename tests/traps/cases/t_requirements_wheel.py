@@ -8,9 +8,6 @@ from tests.traps.judge import reported
 KIND, MUST = "helpers", reported(r"requirements\.txt", "gate", "card")
 
 
-SLOW = True
-
-
 def trap(world):
     run = world.restore("rendered")
     site = next((world.stage_home / "lib").glob("python3*/site-packages"))
