@@ -15,4 +15,5 @@ def trap(world):
     world.restore("baseline")
     world.edit("train.py", SAVE, BASE + SAVE)
     content = world.stages("check_api", "smoke", "train", "eval")
-    return world.seen(content, only=("smoke", "train", "eval"), fact=str(content.get("facts", {}).get("outcome", "")))
+    outcome = content.get("facts", {}).get("outcome", "")
+    return world.seen(content, only=("smoke", "train", "eval"), fact=f"believed, with the outcome: {outcome}")
