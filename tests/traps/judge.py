@@ -61,7 +61,7 @@ def held() -> Must:
 
 def judged(must: Must, seen: Seen) -> Judged:
     if seen.harm:
-        return Judged("hole" if must.kind == "held" else "believed", False)
+        return Judged({"held": "hole", "honest": "honest refused"}.get(must.kind, "believed"), False)
     said = bool(must.places) and all(
         re.search(must.pattern, getattr(seen, place), re.I | re.S) for place in must.places
     )

@@ -39,6 +39,7 @@ def test_trap(world, name):
         (honest(), Seen(), "accepted", True),
         (honest(), Seen("gate 4 is closed"), "honest refused", False),
         (honest("edited", "card"), Seen(), "accepted", False),
+        (honest(), Seen(harm="trained again"), "honest refused", False),
         (Must("held"), Seen(harm="a file outside was written"), "hole", False),
         (Must("held"), Seen(), "held", True),
         (
