@@ -168,22 +168,23 @@ class World:
         return content
 
     def follow(self, output_dir: str = "run", at_most: int = 30) -> tuple[dict[str, Any], list[str]]:
-        """Makes the calls that gate_status names until gate 5 is open: (the last answer, the tools and stages called)."""
+        """Makes the calls that gate_status and refusals name until gate 5 is open: (the last answer, the tools and stages called)."""
         done: list[str] = []
         content: dict[str, Any] = {}
         for _ in range(at_most):
             status = self.call("gate_status", output_dir)
-            if all(step["passed"] for step in status["steps"][:5]) or not status.get("next"):
-                return {}, done
-            tool, arguments = status["next"]["tool"], {**status["next"]["arguments"]}
+            if all(step["passed"] for step in status["steps"][:5]):
+                break
+            following = content.get("error", status).get("next")
+            if following is None:
+                return content, done
+            tool, arguments = following["tool"], {**following["arguments"]}
             arguments.pop("output_dir", None)
             done.append(arguments.get("stage", tool))
             if tool == "docker_run":
                 content = self.stage(arguments.pop("stage"), output_dir, **arguments)
             else:
                 content = self.call(tool, output_dir, user=True, **arguments)
-            if "error" in content:
-                return content, done
         return content, done
 
     def begin(self, stage: str, output_dir: str = "run") -> dict[str, Any]:

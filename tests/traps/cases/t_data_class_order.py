@@ -33,4 +33,7 @@ def trap(world):
     rows = ast.literal_eval(subprocess.run(words, check=True, capture_output=True, text=True).stdout)
     strongest = {name: max(range(3), key=lambda c, n=name: CLASSES[n][c]) for name in names}
     wrong = [name for name, pixel in rows if max(range(3), key=lambda c, p=pixel: p[c]) != strongest[name]]
-    return Seen(fact="read by name", harm=f"{len(wrong)} of {len(rows)} rows have another's name" if wrong else "")
+    return Seen(
+        fact="read by name",
+        harm=f"{len(wrong)} of {len(rows)} rows have another's name" if len(wrong) > len(rows) / 4 else "",
+    )
