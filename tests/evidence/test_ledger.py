@@ -1,11 +1,13 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
 
 import pytest
 
 from tunegate.errors import ToolFailure
-from tunegate.evidence import ledger
+from tunegate.evidence import anchor, ledger
 from tunegate.rundir import Run
 
 
@@ -58,6 +60,59 @@ def test_a_copied_ledger_is_set_aside_not_deleted(run, tmp_path_factory):
     path(copy).write_bytes(path(run).read_bytes())
     assert ledger.start_over(copy) and not ledger.start_over(run)
     assert ledger.latest(copy) == {} and (copy.meta / "ledger.foreign-1.jsonl").exists()
+
+
+@pytest.mark.parametrize("how", ["older", "deleted", "cut to nothing", "of another run"])
+def test_a_ledger_that_was_rolled_back_counts_for_nothing_and_is_begun_anew(run, tmp_path_factory, how):
+    older = path(run).read_bytes()
+    ledger.append(run, "probe_dataset", {}, "ok", {"dataset": "digest"})
+    if how == "of another run":
+        other = Run(tmp_path_factory.mktemp("other"))
+        ledger.append(other, "probe_model", {}, "ok")
+        older = path(other).read_bytes()
+    path(run).unlink() if how == "deleted" else path(run).write_bytes(b"" if how == "cut to nothing" else older)
+    with pytest.raises(ToolFailure, match="older one|is gone|another run|not sealed here"):
+        ledger.latest(run)
+    assert ledger.start_over(run) and ledger.latest(run) == {}
+    ledger.append(run, "probe_model", {}, "ok", {"model": "anew"})
+    assert ledger.latest(run) == {"model": "anew"} and not ledger.start_over(run)
+
+
+def test_a_kill_between_the_line_and_its_anchor_locks_nobody_out(run, monkeypatch):
+    with monkeypatch.context() as patch:
+        patch.setattr(anchor, "write", lambda *_: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            ledger.append(run, "probe_dataset", {}, "ok", {"dataset": "digest"})
+    assert ledger.latest(run) == {"model": "digest-2", "dataset": "digest"} and not ledger.start_over(run)
+    ledger.append(run, "audit_gpu", {}, "ok")
+    assert len(ledger.entries(run)) == anchor.read(run)["count"] == 5
+
+
+def test_a_run_that_was_moved_is_the_same_run(run, tmp_path):
+    here = Run(tmp_path / "elsewhere/run")
+    here.path.parent.mkdir()
+    old = Run(tmp_path / "first")
+    ledger.append(old, "probe_model", {}, "ok", {"model": "digest"})
+    os.rename(old.path, here.path)
+    assert ledger.moved_from(here) == old.path and ledger.is_this_run(here, str(old.path))
+    assert ledger.latest(here) == {"model": "digest"} and not ledger.start_over(here)
+    ledger.append(here, "probe_dataset", {}, "ok", {"dataset": "digest"})
+    assert ledger.moved_from(here) is None and len(ledger.entries(here)) == 2
+    assert ledger.is_this_run(here, str(old.path)) and not ledger.is_this_run(here, str(run.path))
+    again = Run(tmp_path / "third")  # and on from there
+    os.rename(here.path, again.path)
+    assert len(ledger.entries(again)) == 2
+    ledger.append(old, "probe_model", {}, "ok")  # a new run at the first place is another one
+    assert not ledger.is_this_run(old, str(again.path)) and len(ledger.entries(again)) == 2
+
+
+def test_a_copy_is_not_the_run_while_the_run_is_there(run, tmp_path_factory):
+    copy = Run(tmp_path_factory.mktemp("copy") / "run")
+    shutil.copytree(run.path, copy.path)
+    assert ledger.moved_from(copy) is None
+    with pytest.raises(ToolFailure, match="not sealed here"):
+        ledger.latest(copy)
+    assert ledger.latest(run) == {"model": "digest-2"}
 
 
 def test_no_token_in_a_line(run):

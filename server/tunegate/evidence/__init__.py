@@ -140,7 +140,7 @@ def is_ours(run: Run, name: str, evidence: Evidence, anywhere: bool = False) -> 
     """Sealed by tunegate here, under this name, for this run (or, with `anywhere`, for any run of this user)."""
     return (
         evidence.name == name
-        and (anywhere or evidence.run == str(run.path))
+        and (anywhere or ledger.is_this_run(run, evidence.run))
         and seal.verify(evidence.payload(), evidence.seal)
     )
 
@@ -158,7 +158,7 @@ def problems(run: Run, name: str, config: RunConfig, newest: dict[str, str]) -> 
         return ["is not a file that a tool writes (unreadable)"] if exists else ["has not been written yet"]
     if not is_ours(run, name, evidence, anywhere=True):
         return ["is not sealed by tunegate on this machine: it was edited, made by hand or brought from elsewhere"]
-    if evidence.run != str(run.path):
+    if not ledger.is_this_run(run, evidence.run):
         return [f"was sealed for another run ({evidence.run}): it must be verified again here"]
     if name not in newest:
         return ["is not recorded in the ledger"]

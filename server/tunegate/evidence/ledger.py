@@ -11,7 +11,7 @@ from typing import Any
 
 from tunegate import nofollow
 from tunegate.errors import ToolFailure
-from tunegate.evidence import seal
+from tunegate.evidence import anchor, seal
 from tunegate.rundir import Run, canonical
 
 START = "0" * 64  # `prev` of the first line
@@ -35,6 +35,7 @@ def append(run: Run, tool: str, arguments: dict[str, Any], outcome: str, wrote: 
     }
     entry["seal"] = seal.sign({"run": str(run.path), **entry})
     _write(run.meta / "ledger.jsonl", lines, canonical(entry))
+    anchor.write(run, [*lines, canonical(entry)])  # killed before it, the ledger is ahead: the next line catches up
 
 
 def _write(path: Path, lines: list[bytes], last: bytes) -> None:
@@ -56,9 +57,11 @@ def _write(path: Path, lines: list[bytes], last: bytes) -> None:
 
 
 def entries(run: Run) -> list[dict[str, Any]]:
-    """Every line, verified. Raises ToolFailure(gate_closed) at the first that is broken, foreign or out of order."""
-    result, prev = [], START
-    for number, line in enumerate(_lines(run)):
+    """Every line, verified. Raises ToolFailure(gate_closed) at the first that is broken, foreign or out of order, and where the
+    ledger is not the newest one of this run."""
+    result, prev, lines = [], START, _lines(run)
+    places = anchor.paths(run, lines)
+    for number, line in enumerate(lines):
         try:
             entry = json.loads(line)
             signature = entry.pop("seal")
@@ -66,11 +69,24 @@ def entries(run: Run) -> list[dict[str, Any]]:
             raise _broken(run, number, "is not a ledger entry") from None
         if entry.get("prev") != prev or entry.get("seq") != number:
             raise _broken(run, number, "does not follow the line before it: lines were removed, added or changed")
-        if not seal.verify({"run": str(run.path), **entry}, signature):
+        if not any(seal.verify({"run": place, **entry}, signature) for place in places):
             raise _broken(run, number, "was not sealed here: the run was copied from elsewhere, or the line was edited")
         result.append(entry)
         prev = _digest(line)
+    if wrong := anchor.problem(run, lines):
+        raise _unusable(f"{run.meta / 'ledger.jsonl'} {wrong}")
     return result
+
+
+def is_this_run(run: Run, path: object) -> bool:
+    """Whether what was sealed for `path` was sealed for this run: there it lies, or from there it was moved."""
+    return path == str(run.path) or path in anchor.paths(run, _lines(run))
+
+
+def moved_from(run: Run) -> Path | None:
+    """Where this run lay, until its next line is written here; None where it lies where it lay."""
+    found = anchor.moved_from(run, _lines(run))
+    return Path(found["path"]) if found else None
 
 
 def latest(run: Run) -> dict[str, str]:
@@ -82,12 +98,15 @@ def latest(run: Run) -> dict[str, str]:
 
 
 def start_over(run: Run) -> bool:
-    """Set a ledger aside that was not written here (a copied run), so that this machine can begin its own."""
+    """Set a ledger aside that was not written here (a copied run), or is not the newest, so that this machine can begin its own."""
     try:
         entries(run)
         return False
     except ToolFailure:
+        anchor.forget(run)
         path = run.meta / "ledger.jsonl"
+        if not path.exists():
+            return True
         number = 1
         while (aside := path.with_name(f"ledger.foreign-{number}.jsonl")).exists():
             number += 1
@@ -107,8 +126,11 @@ def _digest(line: bytes) -> str:
 
 
 def _broken(run: Run, number: int, why: str) -> ToolFailure:
+    return _unusable(f"{run.meta / 'ledger.jsonl'} line {number + 1} {why}")
+
+
+def _unusable(why: str) -> ToolFailure:
     return ToolFailure(
         "gate_closed",
-        f"{run.meta / 'ledger.jsonl'} line {number + 1} {why}. No evidence counts until the tools "
-        "have verified it here: call them again from probe_model on",
+        f"{why}. No evidence counts until the tools have verified it here: call them again from probe_model on",
     )

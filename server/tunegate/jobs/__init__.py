@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from tunegate import nofollow
-from tunegate.evidence import seal
+from tunegate.evidence import ledger, seal
 from tunegate.evidence.ledger import now
 from tunegate.rundir import Run
 
@@ -229,7 +229,7 @@ def _sealed(path: Path, run: Run) -> dict[str, Any] | None:
         signature = payload.pop("seal")
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None
-    return payload if payload.get("run") == str(run.path) and seal.verify(payload, signature) else None
+    return payload if ledger.is_this_run(run, payload.get("run")) and seal.verify(payload, signature) else None
 
 
 def _held(path: Path) -> bool:

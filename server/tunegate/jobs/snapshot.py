@@ -45,6 +45,14 @@ def hub(run: Run) -> Path:
     return run.at(HUB_CACHE) if run.work.name == "prepare" else home(run) / "hub"
 
 
+def move(run: Run, former: Path) -> None:
+    """What was private to the run at its former place is private to it at its new one."""
+    old, new = home(Run(former)), home(run)
+    if old.is_dir() and not new.exists():
+        nofollow.rename(old, new)
+        nofollow.write(new / "run", str(run.path), nofollow.PRIVATE_FILE)
+
+
 def lay(run: Run, texts: dict[str, str], inputs: dict[str, str]) -> None:
     """Fill run.work: `texts` as they are, and of the run's own files those of `inputs`, path -> sha256.
 

@@ -20,6 +20,7 @@ from tunegate import evidence, gates, jobs, nofollow, rundir
 from tunegate.config import RunConfig
 from tunegate.errors import ASK_USER, NextCall, ToolFailure
 from tunegate.evidence import approvals, ledger
+from tunegate.jobs import snapshot
 from tunegate.publish import progress_log
 from tunegate.rundir import Run
 from tunegate.tools.answer import answer
@@ -254,6 +255,8 @@ def recorded(run: Run, name: str, arguments: dict[str, Any]) -> Iterator[dict[st
     new = not run.config_path.exists()
     began = not run.path.exists()
     with rundir.lock(run, name):
+        if former := ledger.moved_from(run):
+            snapshot.move(run, former)
         ledger.start_over(run)
         wrote: dict[str, str] = {}
         try:
