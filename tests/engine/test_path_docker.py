@@ -119,7 +119,9 @@ def done(run: Run) -> list[int]:
 
 def steps(run: Run) -> list[int]:
     try:
-        return [json.loads(line)["step"] for line in (test_path.private(run) / "logs/train.jsonl").read_text().splitlines()]
+        return [
+            json.loads(line)["step"] for line in (test_path.private(run) / "logs/train.jsonl").read_text().splitlines()
+        ]
     except (OSError, ValueError):
         return []
 

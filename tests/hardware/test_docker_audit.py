@@ -147,7 +147,7 @@ def test_the_container_is_a_stages_in_everything_but_its_command(fake, audit, ru
     asked = created(fake)[-1]
     made = asked["HostConfig"]
     assert made["CapDrop"] == ["ALL"] and made["NetworkMode"] == "none" and made["ShmSize"] == 16 * 2**30
-    assert made["Mounts"] == [{"Type": "bind", "Source": str(run.path), "Target": "/workspace"}]
+    assert made["Mounts"] == [{"Type": "bind", "Source": str(run.path), "Target": "/workspace", "ReadOnly": False}]
     assert asked["Labels"] == {"tunegate.run": str(run.path), "tunegate.stage": "audit"}
 
 

@@ -14,7 +14,7 @@ Outcome = Literal["refused", "reported", "accepted", "held", "luck", "believed",
 class Seen:
     """refusal: why a tool or a gate says no; "" where the work counts. gate, card, skill: what a person reads there.
 
-    fact: what the tally shows beside the outcome. harm: of an attack, what it did; "" where it did nothing.
+    fact: what the tally shows beside the outcome. harm: what it did or forged; "" where it did nothing. Whatever else is said, harm done is a trap lost.
     """
 
     refusal: str = ""
@@ -60,11 +60,13 @@ def held() -> Must:
 
 
 def judged(must: Must, seen: Seen) -> Judged:
+    if seen.harm:
+        return Judged({"held": "hole", "honest": "honest refused"}.get(must.kind, "believed"), False)
     said = bool(must.places) and all(
         re.search(must.pattern, getattr(seen, place), re.I | re.S) for place in must.places
     )
     if must.kind == "held":
-        return Judged("hole", False) if seen.harm else Judged("held", True)
+        return Judged("held", True)
     if must.kind == "honest":
         ok = not seen.refusal and (said or not must.places)
         return Judged("accepted" if not seen.refusal else "honest refused", ok)

@@ -15,7 +15,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -29,16 +29,37 @@ from tests.traps import drawn
 from tests.traps.judge import Seen
 from tunegate import gates, mcp_server, paths
 from tunegate.embedded import web as recorded
-from tunegate.embedded.hub import EmbeddedHub
+from tunegate.embedded.hub import EmbeddedHub, Fault
 from tunegate.evidence import seal
 from tunegate.jobs import snapshot
 from tunegate.platforms.local_process import envs
+from tunegate.project import render
 from tunegate.publish import push, rerun
 from tunegate.rundir import Run
 from tunegate.tools.answer import content_of
 from tunegate.tools.base import Workspace
 
 TOKEN = "hf_" + "TrapTrapTrapTrapTrapTrap"
+MAKE_LLAMA = """
+import sys
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast, set_seed
+set_seed(0)
+words = Tokenizer(models.BPE())
+words.pre_tokenizer, words.decoder = pre_tokenizers.ByteLevel(add_prefix_space=False), decoders.ByteLevel()
+special = ["<pad>", "<|im_start|>", "<|im_end|>"]
+trainer = trainers.BpeTrainer(vocab_size=400, special_tokens=special, initial_alphabet=pre_tokenizers.ByteLevel.alphabet())
+words.train_from_iterator(["user assistant Is 17 odd or even ? odd even"] * 50, trainer)
+tokenizer = PreTrainedTokenizerFast(tokenizer_object=words, pad_token="<pad>", eos_token="<|im_end|>")
+tokenizer.chat_template = (
+    "{% for m in messages %}<|im_start|>{{ m['role'] }}\\n{{ m['content'] }}<|im_end|>\\n{% endfor %}"
+    "{% if add_generation_prompt %}<|im_start|>assistant\\n{% endif %}"
+)
+tokenizer.save_pretrained(sys.argv[1])
+config = LlamaConfig(vocab_size=len(tokenizer), hidden_size=32, intermediate_size=64, num_hidden_layers=2, num_attention_heads=4,
+    num_key_value_heads=2, max_position_embeddings=128, pad_token_id=0, bos_token_id=1, eos_token_id=2)
+LlamaForCausalLM(config).save_pretrained(sys.argv[1])
+"""
 CARD = b"---\nlicense: apache-2.0\nlibrary_name: transformers\npipeline_tag: %s\n---\n# tiny\n"
 OVERRIDES = {
     "n_epochs": 12,
@@ -80,6 +101,7 @@ class World:
         made = os.environ.get("TUNEGATE_STAGE_PYTHON")
         with contextlib.redirect_stdout(sys.stderr):
             home = Path(made or envs.for_task("image-classification")["python"]).parents[1]
+        self.stage_home = home
         self._environ = dict(os.environ)
         for name in (*seal.SECRET_NAMES, "HF_TOKEN_PATH", "TUNEGATE_VIEWER_ENDPOINT", "TUNEGATE_WORK_DIR"):
             os.environ.pop(name, None)
@@ -145,11 +167,33 @@ class World:
                 break
         return content
 
+    def follow(self, output_dir: str = "run", at_most: int = 30) -> tuple[dict[str, Any], list[str]]:
+        """Makes the calls that gate_status and refusals name until gate 5 is open: (the last answer, the tools and stages called)."""
+        done: list[str] = []
+        content: dict[str, Any] = {}
+        for _ in range(at_most):
+            status = self.call("gate_status", output_dir)
+            if all(step["passed"] for step in status["steps"][:5]):
+                break
+            following = content.get("error", status).get("next")
+            if following is None:
+                return content, done
+            tool, arguments = following["tool"], {**following["arguments"]}
+            arguments.pop("output_dir", None)
+            done.append(arguments.get("stage", tool))
+            if tool == "docker_run":
+                content = self.stage(arguments.pop("stage"), output_dir, **arguments)
+            else:
+                content = self.call(tool, output_dir, user=True, **arguments)
+        return content, done
+
     def begin(self, stage: str, output_dir: str = "run") -> dict[str, Any]:
         return self.call("docker_run", output_dir, stage=stage, wait_s=0)
 
-    def start(self, output_dir="run", model="me/tiny", dataset="me/shapes", overrides=None, probe=None, data=None):
-        """probe_model to render_project; the first answer that is an error, else the last. In a folder that is not there yet."""
+    def start(
+        self, output_dir="run", model="me/tiny", dataset="me/shapes", overrides=None, probe=None, data=None, only=False
+    ):
+        """probe_model to render_project; the first answer that is an error, else the last. only: these overrides alone."""
         self.end_jobs()
         shutil.rmtree(self.root / output_dir, ignore_errors=True)
         rows = {"n_train": 150, "n_eval": 60, **({"dataset_id": dataset} if dataset else {}), **(data or {})}
@@ -159,13 +203,25 @@ class World:
             ("audit_gpu", {}),
             ("pick_ngc_image", {}),
             ("fetch_recipe", {}),
-            ("render_project", {"overrides": {**OVERRIDES, **(overrides or {})}}),
+            ("render_project", {"overrides": {**({} if only else OVERRIDES), **(overrides or {})}}),
         ]
         for tool, arguments in calls:
             content = self.call(tool, output_dir, **arguments)
             if "error" in content:
                 break
         return content
+
+    def language(self, method: str, output_dir: str = "language") -> dict[str, Any]:
+        """A run of text-generation, rendered."""
+        if not (self.base / "llama").exists():
+            self.model("me/llama", self.make(MAKE_LLAMA, "llama"), "text-generation")
+            rows = [[("user", f"Is {n} odd or even?"), ("assistant", ("even", "odd")[n % 2])] for n in range(90)]
+            lines = [json.dumps({"messages": [{"role": r, "content": c} for r, c in row]}) + "\n" for row in rows]
+            self.hub.add_repo("dataset", "me/numbers", {"train.jsonl": "".join(lines).encode()})
+        overrides = {"n_epochs": 2, "learning_rate": 0.01, "per_device_train_batch_size": 8, "max_length": 64}
+        data, probe = {"n_train": 48, "n_eval": 12}, {"training_method": method}
+        calm = {**overrides, "max_new_tokens": 4, "warmup_steps": 0.0}
+        return self.start(output_dir, "me/llama", "me/numbers", calm, probe, data, only=True)
 
     # -- the honest run
 
@@ -208,8 +264,43 @@ class World:
 
     # -- the agent's hands
 
+    header = render.HEADER
+
+    def revision(self, output_dir: str = "run") -> str:
+        """The commit of the model that the run was probed with."""
+        return yaml.safe_load((self.root / output_dir / "config.yaml").read_text())["model_revision"]
+
+    def cache_tag(self) -> str:
+        """How the stage's Python calls its compiled files: cpython-311."""
+        words = [self.python, "-c", "import sys; print(sys.implementation.cache_tag)"]
+        return subprocess.run(words, check=True, capture_output=True, text=True).stdout.strip()
+
     def json(self, name: str, output_dir: str = "run") -> Any:
         return json.loads((self.root / output_dir / name).read_text())
+
+    @contextlib.contextmanager
+    def hub_down(self) -> Iterator[None]:
+        """The Hub answers nothing but errors."""
+        self.hub.faults.append(Fault(".", status=503))
+        try:
+            yield
+        finally:
+            self.hub.faults.clear()
+
+    @contextlib.contextmanager
+    def upgraded(self) -> Iterator[None]:
+        """Another version of tunegate, whose harness has one comment more."""
+        ours = render.render_files
+
+        def newer(*arguments, **more):
+            files = ours(*arguments, **more)
+            return files | {"harness/metrics.py": files["harness/metrics.py"] + "\n# of the next version\n"}
+
+        render.render_files = newer
+        try:
+            yield
+        finally:
+            render.render_files = ours
 
     def edit(self, name: str, old: str, new: str, output_dir: str = "run") -> None:
         path = self.root / output_dir / name

@@ -27,7 +27,6 @@ FOLDERS = ("data", "checkpoints", "logs", "reports", ".cache")  # what stages wr
 # What a stage finds again when it runs again: its checkpoints, while the training is the same; what it has downloaded.
 LASTING = {"train": ("checkpoints", "logs", "reports", ".training"), "prepare": (".cache",)}
 HUB_CACHE = ".cache/huggingface"  # the client's cache, where a container sees it
-READ_ONLY = 0o400
 FORGOTTEN_S = 24 * 3600  # a run's private folder is removed when the run has been gone for so long
 
 
@@ -54,14 +53,15 @@ def lay(run: Run, texts: dict[str, str], inputs: dict[str, str]) -> None:
     where = run.work
     clear(run)
     _forget_gone()
+    nofollow.mkdir(where, nofollow.PRIVATE_FOLDER)  # below it modes are as in the run: a build's cache looks at them
     for path in (hub(run), where / HUB_CACHE, *(where / name for name in FOLDERS)):
-        nofollow.mkdir(path, nofollow.PRIVATE_FOLDER)
+        nofollow.mkdir(path)
     nofollow.write(home(run) / "run", str(run.path), nofollow.PRIVATE_FILE)
     for name, text in texts.items():
-        nofollow.mkdir((where / name).parent, nofollow.PRIVATE_FOLDER)
-        nofollow.create(where / name, READ_ONLY, lambda file, text=text: file.write(text.encode())).close()
+        nofollow.mkdir((where / name).parent)
+        nofollow.create(where / name, ready=lambda file, text=text: file.write(text.encode())).close()
     for name, digest in inputs.items():
-        if name not in texts and _copied(run.path / name, where / name, READ_ONLY) != digest:
+        if name not in texts and _copied(run.path / name, where / name) != digest:
             raise ToolFailure(
                 "run_locked",
                 f"{name} in {run.path} was changed while it was read: make the same call again when nobody else writes there",
@@ -109,13 +109,12 @@ def clear(run: Run) -> None:
             nofollow.unlink(path)
 
 
-def _copied(source: Path, target: Path, mode: int = nofollow.FILE_MODE) -> str:
+def _copied(source: Path, target: Path) -> str:
     """Copy a regular file; the sha256 of the copy. Where the file system can share the blocks of the two, it does.
 
     Raises ToolFailure: outside_root (a link on the way), disk_full, invalid_input.
     """
-    folder_mode = nofollow.PRIVATE_FOLDER if mode == READ_ONLY else nofollow.FOLDER_MODE
-    nofollow.mkdir(target.parent, folder_mode)
+    nofollow.mkdir(target.parent)
     with os.fdopen(nofollow.open_file(source, os.O_RDONLY), "rb") as old:
         found: list[str] = []
 
@@ -124,7 +123,7 @@ def _copied(source: Path, target: Path, mode: int = nofollow.FILE_MODE) -> str:
             new.seek(0)
             found.append(hashlib.file_digest(new, "sha256").hexdigest())
 
-        nofollow.create(target, mode, fill).close()
+        nofollow.create(target, ready=fill).close()
     return found[0]
 
 

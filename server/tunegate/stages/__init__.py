@@ -85,8 +85,12 @@ def code(run: Run, config: RunConfig, row: Stage) -> dict[str, str]:
                 missing=[f"project: {why}"],
                 next=NextCall(tool="render_project", arguments=arguments, why=why),
             )
+    if row is STAGES["build"]:  # whose image holds the code as rendered: an edit of it is none of the environment
+        return {name: texts[name] for name in texts if name.endswith(".py") or name in guarded} | _as_rendered(
+            run, texts
+        )
     if not row.measures:
-        return {name: texts[name] for name in guarded} | (_as_rendered(run, texts) if row is STAGES["build"] else {})
+        return {name: texts[name] for name in guarded}
     dataset = evidence.read(run, "dataset")
     return texts | {
         "meta/dataset.json": json.dumps({"facts": dataset.facts if dataset else {}})

@@ -1,4 +1,7 @@
-"""The honest run itself: gates 1 to 5 are open."""
+"""The honest run itself: gates 1 to 5 are open.
+
+The honest edge of t_edited_results.
+"""
 
 from tests.traps.judge import honest
 

@@ -1,4 +1,7 @@
-"""A dataset folder named 'TODO list (photos)', classes named None, TODO, {{x}} and <NAME>: rendered all the same."""
+"""A dataset folder named 'TODO list (photos)', classes named None, TODO, {{x}} and <NAME>: rendered all the same.
+
+The honest edge of t_data_class_order.
+"""
 
 import itertools
 import random

@@ -43,7 +43,7 @@ def packed(
             _checked(small, check)
             with tarfile.open(fileobj=file, mode="w", format=tarfile.GNU_FORMAT) as tar:
                 for folder in sorted({str(p) for name in sources for p in PurePosixPath(name).parents} - {"."}):
-                    tar.addfile(_folder(folder, context_dir))
+                    tar.addfile(_folder(folder, context_dir / folder, outside))
                 for name, source in sources.items():
                     data = small.get(name)
                     tar.addfile(_entry(name, source, data), source if data is None else io.BytesIO(data))
@@ -98,10 +98,11 @@ def _entry(name: str, source: IO[bytes], data: bytes | None) -> tarfile.TarInfo:
     return entry
 
 
-def _folder(name: str, context_dir: Path) -> tarfile.TarInfo:
+def _folder(name: str, path: Path, outside: Mapping[str, Path]) -> tarfile.TarInfo:
     """A directory's own entry: without one, the engine makes it with a mode of its choice."""
     entry = tarfile.TarInfo(name)
     entry.type, entry.mtime = tarfile.DIRTYPE, EPOCH
-    path = context_dir / name
+    holds = next((source.parent for other, source in outside.items() if str(PurePosixPath(other).parent) == name), path)
+    path = path if path.is_dir() else holds if holds.name == name else path
     entry.mode = stat.S_IMODE(path.stat().st_mode) if path.is_dir() else 0o755
     return entry
