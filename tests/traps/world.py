@@ -215,11 +215,11 @@ class World:
         """A run of text-generation, rendered."""
         if not (self.base / "llama").exists():
             self.model("me/llama", self.make(MAKE_LLAMA, "llama"), "text-generation")
-            rows = [[("user", f"Is {n} odd or even?"), ("assistant", ("even", "odd")[n % 2])] for n in range(90)]
+            rows = [[("user", f"Is {n} odd or even?"), ("assistant", ("even", "odd")[n % 2])] for n in range(160)]
             lines = [json.dumps({"messages": [{"role": r, "content": c} for r, c in row]}) + "\n" for row in rows]
             self.hub.add_repo("dataset", "me/numbers", {"train.jsonl": "".join(lines).encode()})
         overrides = {"n_epochs": 2, "learning_rate": 0.01, "per_device_train_batch_size": 8, "max_length": 64}
-        data, probe = {"n_train": 48, "n_eval": 12}, {"training_method": method}
+        data, probe = {"n_train": 48, "n_eval": 30}, {"training_method": method}
         calm = {**overrides, "max_new_tokens": 4, "warmup_steps": 0.0}
         return self.start(output_dir, "me/llama", "me/numbers", calm, probe, data, only=True)
 

@@ -13,6 +13,7 @@ from tests.tiny import hub, parquet, server  # noqa: F401
 from tunegate.errors import ToolFailure
 from tunegate.probe import bounded
 from tunegate.probe.dataset import apart, probe_dataset
+from tunegate.probe.dataset.local.files import MAX_BATCH, group_rows
 from tunegate.probe.request import DatasetRequest
 
 
@@ -37,6 +38,18 @@ def test_a_small_file_that_unpacks_to_gigabytes_is_refused(tmp_path, options):
         apart.probe(DatasetRequest(task="text-generation", local_path=str(tmp_path)))
     assert refused.value.code == "rejected" and "more than 1.1 GB of memory" in str(refused.value)
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 200_000 and time.monotonic() - began < 30
+
+
+def test_a_repeated_value_is_not_unpacked_beyond_the_bound(tmp_path):
+    """Of a file on the Hub, which is read by range in the server itself."""
+    file = pa.parquet.ParquetFile(repeated(tmp_path, 32, 60) / "train.parquet")
+    rows = group_rows(file, 0, 60)
+    assert 1 <= len(rows) <= MAX_BATCH // (32 << 20) and len(rows[0]["prompt"]) == 32 << 20
+
+
+def test_a_dictionary_of_short_values_is_read_whole(tmp_path):
+    pa.parquet.write_table(pa.table({"label": ["cat", "dog"] * 500}), tmp_path / "x.parquet")
+    assert len(group_rows(pa.parquet.ParquetFile(tmp_path / "x.parquet"), 0, 200)) == 200
 
 
 def test_an_honest_dataset_has_the_facts_that_it_has_without(tmp_path, hub):  # noqa: F811

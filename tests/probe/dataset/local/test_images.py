@@ -188,3 +188,23 @@ def test_depth_folders(tmp_path):
 def test_pairs_that_are_none(tmp_path):
     put(tmp_path, "images/a.png", "masks/b.png")
     assert "same name" in refused(tmp_path, SEG)
+
+
+def test_masks_whose_values_mean_other_classes_are_not_measured_on(tmp_path):
+    """Values of masks have no names of their own: nothing in the second dataset could be read by name."""
+    for name, names in (("a", {"0": "ground", "1": "tree"}), ("b", {"0": "tree", "1": "ground"})):
+        for part in ("images", "masks"):
+            (tmp_path / name / part).mkdir(parents=True)
+            for i in range(4):
+                mode = "L" if part == "masks" else "RGB"
+                Image.new(mode, (32, 32), i % 2 if mode == "L" else (9 * i, 8, 7)).save(
+                    tmp_path / name / part / f"{i}.png"
+                )
+        (tmp_path / name / "id2label.json").write_text(json.dumps(names))
+    with pytest.raises(ToolFailure, match="id2label.json of local_dataset_path and of local_eval_path"):
+        probe_dataset(
+            Hub("http://127.0.0.1:9"),
+            local_path=str(tmp_path / "a"),
+            local_eval_path=str(tmp_path / "b"),
+            task="semantic-segmentation",
+        )

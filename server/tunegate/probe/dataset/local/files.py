@@ -200,11 +200,29 @@ def group_rows(file: Any, group: int, number: int, columns: list[str] | None = N
     if file.metadata.row_group(group).total_byte_size > MAX_BATCH and columns is None:  # as it says, before compression
         return []
     rows: list[dict[str, Any]] = []
-    for batch in file.iter_batches(batch_size=min(BATCH, number), row_groups=[group], columns=columns):
+    taken, size = 0, min(BATCH, number, _rows_at_once(file.metadata.row_group(group), columns))
+    for batch in file.iter_batches(batch_size=size, row_groups=[group], columns=columns):
+        taken += sum(_unpacked(column) for column in batch.columns)
+        if taken > MAX_BATCH:
+            break
         rows += batch.to_pylist()
         if len(rows) >= number:
             break
     return rows[:number]
+
+
+def _unpacked(column: Any) -> int:
+    """Bytes of a column's values, each as often as it occurs."""
+    return (column.dictionary_decode() if hasattr(column, "dictionary") else column).nbytes
+
+
+def _rows_at_once(group: Any, columns: list[str] | None) -> int:
+    """How many rows cannot unpack to more than MAX_BATCH: one value of a dictionary, repeated, may be as large as all of it."""
+    chunks = [group.column(at) for at in range(group.num_columns)]
+    wanted = [chunk for chunk in chunks if columns is None or chunk.path_in_schema.split(".")[0] in columns]
+    return max(
+        1, MAX_BATCH // max(1, sum(chunk.total_uncompressed_size for chunk in wanted if chunk.has_dictionary_page))
+    )
 
 
 def _arrow(path: Path, kind: str) -> Table:
