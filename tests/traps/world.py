@@ -258,9 +258,15 @@ class World:
             shutil.copytree(folder, unfinished / name, symlinks=True)
         unfinished.rename(self.points / point)
 
+    def to_be_pushed(self) -> None:
+        """The user wants the run pushed after all."""
+        for tool, arguments in (("probe_model", {"model_id": "me/tiny", "push_to_hub": True}), ("render_project", {})):
+            content = self.call(tool, user=True, **arguments)
+            assert "error" not in content, content
+
     def _push(self) -> dict[str, Any]:
-        content = self.call("probe_model", model_id="me/tiny", push_to_hub=True, user=True)
-        return content if "error" in content else self.call("push_hub", user=True)
+        self.to_be_pushed()
+        return self.call("push_hub", user=True)
 
     # -- the agent's hands
 

@@ -15,4 +15,7 @@ def trap(world):
     wait_for(lambda: list(world.work.glob("train/checkpoints/checkpoint-*/trainer_state.json")))
     world.end_jobs()
     wait_for(lambda: not world.processes("train.py"))
-    return world.seen(world.stages("train", "eval", "infer"))
+    content = world.stage("train")
+    if "error" in content:  # it was killed, is said once: make the call again
+        content = world.stage("train")
+    return world.seen(content if "error" in content else world.stages("eval", "infer"))
