@@ -13,7 +13,7 @@
 # limitations under the License.
 """Start a script, or with -m a module, where nothing can be imported but this project and what is installed:
 
-    python -I harness/launch.py run_eval.py --baseline
+python -I harness/launch.py run_eval.py --baseline
 """
 
 import runpy

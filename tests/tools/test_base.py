@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import shutil
 import threading
 from functools import partial
 from inspect import iscoroutinefunction
@@ -121,7 +122,7 @@ def test_a_defect_lets_go_of_the_run(run):
 
 def test_a_copied_run_begins_a_ledger_of_its_own(run, tmp_path):
     copy = Run(tmp_path / "copy")
-    os.rename(run.path, copy.path)
+    shutil.copytree(run.path, copy.path)
     with base.recorded(copy, "probe_model", {}):
         pass
     assert len(ledger.entries(copy)) == 1 and (copy.meta / "ledger.foreign-1.jsonl").exists()

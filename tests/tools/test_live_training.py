@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 import shutil
 import time
@@ -13,8 +14,9 @@ from mcp import Client
 
 from tests import sealed
 from tests.scaffolds.conftest import CLASSES, Project, draw, environment, shapes, tiny_model  # noqa: F401
-from tunegate import jobs, mcp_server, stages
+from tunegate import hyperparameters, jobs, mcp_server, stages
 from tunegate.config import RunConfig
+from tunegate.jobs import snapshot
 from tunegate.project import listed, render
 from tunegate.rundir import Run
 from tunegate.tools import base
@@ -22,7 +24,7 @@ from tunegate.tools.answer import content_of
 from tunegate.tools.base import Workspace
 
 VALUES = {
-    "model_id": "local/tiny",  # a folder of the run: this model is on no Hub
+    "model_id": "local/tiny",  # on no Hub: a folder of the run, and in the cache of its stages
     "model_revision": sealed.SHA,
     "task": "image-classification",
     "training_method": "full",
@@ -72,6 +74,8 @@ def begin(call, stage_python, tiny_model, monkeypatch):  # noqa: F811
         sealed.put(run, files)
         run.save_config(config)
         shutil.copytree(tiny_model, run.path / "local/tiny")
+        downloaded = snapshot.hub(snapshot.of(run, "train")) / "hub/models--local--tiny/snapshots" / sealed.SHA
+        shutil.copytree(tiny_model, downloaded)
         Project(run.path, stage_python).ok("prepare_data.py")
         manifest = (run.path / listed.IN_PROJECT).read_text()
         files |= {listed.PATH: manifest, listed.IN_PROJECT: manifest}
@@ -106,14 +110,18 @@ def test_wrong_labels_are_reported_while_it_trains_and_end_it(call, begin, tmp_p
     assert any("did not fall" in line for line in told)  # while it ran
     found = call("diagnose", output_dir="run", stage="train")
     assert found["findings"][0]["id"] == "flat-loss" and found["findings"][0]["overrides"] == {}
-    kept = max(int(path.name.split("-")[1]) for path in run.path.glob("checkpoints/checkpoint-*"))
+    kept = max(
+        int(path.name.split("-")[1]) for path in snapshot.of(run, "train").at("checkpoints").glob("checkpoint-*")
+    )
     found, _ = train(call.workspace)
     assert found["state"] == "passed" and found["facts"]["resumed_from"] == f"checkpoint-{kept}"
 
 
-@pytest.mark.parametrize(("rate", "wrong"), [(10.0, "is not finite")])
-def test_a_learning_rate_that_breaks_it_names_a_tenth_of_it(call, begin, shapes, rate, wrong):  # noqa: F811
-    begin(shapes, learning_rate=rate, n_train=150, training_arguments={"optim": "sgd", "max_grad_norm": 0})
+@pytest.mark.parametrize(("rate", "wrong"), [(1e30, "is not finite")])
+def test_a_learning_rate_that_breaks_it_names_a_tenth_of_it(call, begin, shapes, rate, wrong, monkeypatch):  # noqa: F811
+    anything = hyperparameters.Bound(0, math.inf, "")  # within the bounds, a tiny model breaks at no rate
+    monkeypatch.setitem(hyperparameters.BOUNDS, "learning_rate", anything)
+    begin(shapes, learning_rate=rate, n_train=150)
     error = train(call.workspace)[0]["error"]
     assert wrong in error["message"] and error["next"]["tool"] == "render_project"
     assert error["next"]["arguments"]["overrides"] == {"learning_rate": pytest.approx(rate / 10)}
@@ -132,7 +140,7 @@ class Hanging(Repeatable):
 """
 
 
-def test_a_data_loader_that_hangs_is_told_and_can_be_stopped(call, begin, shapes, monkeypatch):  # noqa: F811
+def test_a_data_loader_that_hangs_is_told_and_can_be_stopped(call, begin, shapes, monkeypatch, own_code):  # noqa: F811
     def plant(files):
         training = files["harness/training.py"].replace("STANDSTILL_S = 300", "STANDSTILL_S = 1") + HANGS
         return files | {

@@ -179,6 +179,9 @@ def hub_environment(cache: Path, with_token: bool) -> dict[str, str]:
 
 
 def collected(run: Run, job: jobs.Job) -> bool:
+    """Whether it was judged; also where its evidence is gone: what it made can be judged once, then its folder is emptied."""
+    if job.spec and job.spec["work"] != str(run.path) and not (Path(job.spec["work"]) / "config.yaml").exists():
+        return True
     found = evidence.read(run, f"stages/{job.stage}")
     return bool(found and job.spec and found.facts.get("job") == job.spec["id"])
 
