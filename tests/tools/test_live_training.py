@@ -121,7 +121,7 @@ def test_wrong_labels_are_reported_while_it_trains_and_end_it(call, begin, tmp_p
 def test_a_learning_rate_that_breaks_it_names_a_tenth_of_it(call, begin, shapes, rate, wrong, monkeypatch):  # noqa: F811
     anything = hyperparameters.Bound(0, math.inf, "")  # within the bounds, a tiny model breaks at no rate
     monkeypatch.setitem(hyperparameters.BOUNDS, "learning_rate", anything)
-    begin(shapes, learning_rate=rate, n_train=150)
+    begin(shapes, learning_rate=rate, weight_decay=0, n_train=150)
     error = train(call.workspace)[0]["error"]
     assert wrong in error["message"] and error["next"]["tool"] == "render_project"
     assert error["next"]["arguments"]["overrides"] == {"learning_rate": pytest.approx(rate / 10)}
