@@ -100,11 +100,11 @@ def _demo(arguments: argparse.Namespace) -> int:
 
 
 def _gates(arguments: argparse.Namespace) -> int:
-    from tunegate import rundir
+    from tunegate import gates, rundir
     from tunegate.tools.status import status
 
     path = arguments.run.resolve()
-    found = status(rundir.existing(path.parent, path.name))
+    found = status(gates.view(rundir.existing(path.parent, path.name)))
     if arguments.json:
         print(found.model_dump_json(indent=1))
         return 0

@@ -64,6 +64,7 @@ class View:
     config: RunConfig
     newest: dict[str, str]
     ledger_problem: str | None = None
+    remote: list[str] = field(default_factory=list)  # what is no longer in the repository as it was pushed
     _problems: dict[str, list[str]] = field(default_factory=dict)
     _facts: dict[str, dict[str, Any]] = field(default_factory=dict)
     _steps: list[Step] = field(default_factory=list)
@@ -300,7 +301,9 @@ def _publish(view: View) -> list[Check]:
     push = (
         _check("push", Remedy("push_hub"), [], "skipped: push_to_hub is false", "config.yaml")
         if not view.config.push_to_hub
-        else _held(view, "push", lambda facts: [] if facts.get("verified") else ["the repository was not read back"])
+        else _held(
+            view, "push", lambda facts: view.remote if facts.get("verified") else ["the repository was not read back"]
+        )
     )
     return [push, _held(view, "rerun", lambda facts: [] if facts.get("valid") else ["the skill is not valid"])]
 

@@ -109,13 +109,15 @@ def canonical(value: Any) -> bytes:
     return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
 
 
+ALWAYS_HASHED = 1 << 20  # bytes: results, reports, code, config
 _hashes: dict[tuple, str] = {}
 
 
 def file_sha256(path: Path) -> str | None:
     """SHA-256 of a file's bytes, None when it is missing or not a regular file.
 
-    Remembered by (inode, size, mtime, ctime): a program can set a file's mtime back, but not its ctime.
+    Of a large one it is remembered by (inode, size, mtime, ctime): a program can set a file's mtime back, but not its ctime;
+    a write through a memory map may show in neither for a while. What is run, measured or pushed is copied and hashed anew.
     """
     try:
         status = path.lstat()
@@ -123,6 +125,8 @@ def file_sha256(path: Path) -> str | None:
         return None
     if not stat.S_ISREG(status.st_mode):
         return None
+    if status.st_size <= ALWAYS_HASHED:
+        return hashlib.sha256(path.read_bytes()).hexdigest()
     key = (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
     if key not in _hashes:
         with path.open("rb") as file:

@@ -192,6 +192,8 @@ def test_missing_headers_names_the_python_files():
         "{% if x %}",
         "# TODO: write this",
         "x = <MODEL_ID>",
+        "docker build -t run-<short> .",
+        "cd <output_dir>",
         "x = 'REPLACE_ME'",
         "model = 'YOUR_MODEL'",
         "# FIXME (later)",
@@ -234,7 +236,9 @@ def test_importing_render_loads_no_template_engine():
     )
 
 
-@pytest.mark.parametrize("name", ["TODO list (photos)", "<NAME>", "{{ x }}", "{% x %}", "REPLACE_ME", "None"])
+@pytest.mark.parametrize(
+    "name", ["TODO list (photos)", "<NAME>", "<short>", "{{ x }}", "{% x %}", "REPLACE_ME", "None"]
+)
 def test_a_folder_or_a_class_may_be_called_like_a_placeholder(name):
     local = {"dataset_id": None, "local_dataset_path": f"/data/{name}", "class_names": [name, "b"], "train_split": name}
     assert render.render_files(config(**local), {})["README.md"].startswith("# ")

@@ -182,7 +182,7 @@ def test_the_snapshots_block_is_closed_by_its_own_end_alone(tmp_path, ticks):
 
 
 def test_a_folder_may_be_called_like_a_placeholder(tmp_path):
-    for name in ("TODO list (photos)", "None", "{{ x }}", "<NAME>", "nan"):
+    for name in ("TODO list (photos)", "None", "{{ x }}", "<NAME>", "<output_dir>", "nan"):
         config = CONFIG.model_copy(
             update={"dataset_id": None, "local_dataset_path": f"/data/{name}", "eval_split": name}
         )

@@ -263,3 +263,28 @@ def test_no_token_in_skill_card_or_answers(call, monkeypatch):
     api = call.workspace.hub.api()
     for name in ("README.md", "config.yaml"):
         assert TOKEN not in open(api.hf_hub_download(REPO, name, local_dir=run.path.parent / "back")).read()
+
+
+def test_what_was_pushed_is_looked_at_again_when_the_gate_is_asked(call):
+    run = finished(call)
+    push(call), emit(call)
+    assert call("gate_status", output_dir="run")["complete"]
+    api = call.workspace.hub.api()
+    repo = run.config().hf_model_repo
+    api.create_commit(repo, [CommitOperationAdd("NOTES.md", b"mine")], commit_message="the user adds a file")
+    assert call("gate_status", output_dir="run")["complete"]
+    api.create_commit(repo, [CommitOperationAdd("README.md", b"# accuracy 1.00")], commit_message="somebody")
+    found = call("gate_status", output_dir="run")
+    said = next(check for check in found["steps"][5]["checks"] if check["name"] == "push")
+    assert not said["ok"] and "README.md in " in said["detail"] and "was changed after the push" in said["detail"]
+    assert found["next"]["tool"] == "push_hub"
+    api.delete_repo(repo)
+    assert "is gone from the Hub" in str(call("gate_status", output_dir="run")["steps"][5])
+
+
+def test_a_hub_that_does_not_answer_leaves_the_gate_as_it_was(call, server):
+    finished(call)
+    push(call), emit(call)
+    server.faults.append(Fault("/api/models/", status=503))
+    found = call("gate_status", output_dir="run")
+    assert found["complete"] and "could not be looked at again" in found["notes"][0]

@@ -332,10 +332,9 @@ class World:
                 filter(None, [error["message"], *error.get("missing", []), error.get("ask_user") or ""])
             )
             return Seen(refusal=refusal, fact=fact or refusal[:200])
-        steps = self.steps(output_dir)
-        checks = [check for step in steps[:gate] for check in step.checks if not only or check.name in only]
-        refusal = "; ".join(f"{check.name}: {check.detail}" for check in checks if not check.ok)
-        status = self.call("gate_status", output_dir)
+        status = self.call("gate_status", output_dir)  # as an agent sees it: what was pushed is looked at again
+        checks = [c for step in status["steps"][:gate] for c in step["checks"] if not only or c["name"] in only]
+        refusal = "; ".join(f"{check['name']}: {check['detail']}" for check in checks if not check["ok"])
         said = json.dumps([status["steps"], status.get("preflight"), status.get("notes")])
         with contextlib.suppress(Exception):  # no card before there are results
             card = push.assemble(run)["README.md"].decode()

@@ -71,11 +71,12 @@ YIELDING = (
 
 _IMAGE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/-]{0,254}")
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
+# How our own pages write what a run fills in: in what was rendered, none of it may be left.
+OWN_MARK = r"<(?:short|output_dir|model_id|dataset_id|hf_model_repo|ngc_image)>"
 _PLACEHOLDER = re.compile(
     r"\{\{-?\s*[A-Za-z_][\w.]*(?:\s*\|[^{}]*|\([^{}]*\)|\[[^{}]*\])?\s*-?\}\}"  # a template's expression
     r"|\{%.*?%\}|\{#.*?#\}"  # its statements and comments
-    r"|<[A-Z][A-Z0-9_]{2,}>"  # <PLACEHOLDER>
-    r"|\b(?:TODO|FIXME|TBD)\b(?=[:(\s]|$)"
+    r"|<[A-Z][A-Z0-9_]{2,}>|" + OWN_MARK + r"|\b(?:TODO|FIXME|TBD)\b(?=[:(\s]|$)"  # <PLACEHOLDER>
     r"|\b(?:REPLACE|CHANGE|FILL)_?ME\b|\bYOUR_[A-Z_]+\b",
     re.M,
 )

@@ -25,6 +25,7 @@ PUSHED = {  # in the run -> folder of the repository; with what was rendered
     "Dockerfile": "",
     "requirements*.txt": "",
 }
+SHA256 = 64  # digits; git counts in 40
 NOT_PUSHED = ("README.md", "training_args.bin")  # the Trainer's own card draft, and a pickle
 
 
@@ -170,24 +171,45 @@ def push(hub: Hub, repo: str, files: dict[str, bytes | Path], message: str, over
 
 def read_back(hub: Hub, repo: str, commit: str, files: dict[str, bytes | Path]) -> list[str]:
     """What differs between the repository at `commit` and what was sent: missing files, other hashes. Empty is verified."""
+    there = hashes(hub, repo, commit)
+    wrong = []
+    for name, content in files.items():
+        found = there.get(name)
+        if found is None:
+            wrong.append(f"{name} is missing")
+        elif found != _digest(content, "sha256" if len(found) == SHA256 else "sha1"):
+            wrong.append(f"{name} has other bytes")
+    return wrong
+
+
+def hashes(hub: Hub, repo: str, commit: str) -> dict[str, str]:
+    """Path -> sha256 of a file in LFS, git's blob id of another. Raises ToolFailure as the Hub refuses."""
     try:
-        there = {
-            entry.path: entry
-            for entry in hub.api().list_repo_tree(repo, recursive=True, revision=commit)
-            if hasattr(entry, "blob_id")
+        tree = hub.api().list_repo_tree(repo, recursive=True, revision=commit)
+        return {
+            entry.path: entry.lfs.sha256 if entry.lfs else entry.blob_id for entry in tree if hasattr(entry, "blob_id")
         }
     except Exception as error:
         raise _refused(hub, repo, error) from None
-    wrong = []
-    for name, content in files.items():
-        entry = there.get(name)
-        if entry is None:
-            wrong.append(f"{name} is missing")
-        elif (entry.lfs.sha256 if entry.lfs else entry.blob_id) != (
-            _digest(content, "sha256") if entry.lfs else _digest(content, "sha1")
-        ):
-            wrong.append(f"{name} has other bytes")
-    return wrong
+
+
+def changed_since(hub: Hub, pushed: dict[str, Any]) -> list[str]:
+    """What of what this run pushed is no longer in the repository as it was. pushed: facts of the `push` evidence.
+
+    One request where nobody has committed since. Raises ToolFailure(unavailable) where the Hub does not answer.
+    """
+    found = target(hub, pushed["repo"])
+    if found is None:
+        return [f"{pushed['repo']} is gone from the Hub, or hidden from this token"]
+    if found.head == pushed["commit"]:
+        return []
+    there = hashes(hub, pushed["repo"], found.head)
+    wrong = [name for name, digest in pushed["hashes"].items() if there.get(name) != digest]
+    return (
+        [f"{', '.join(wrong[:3])} in {pushed['repo']} was changed after the push (commit {found.head[:8]})"]
+        if wrong
+        else []
+    )
 
 
 def _digest(content: bytes | Path, algorithm: str) -> str:

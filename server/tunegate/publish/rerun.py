@@ -48,7 +48,9 @@ PROJECT = (
 )
 USES = (*PROJECT, "skills/*/SKILL.md")
 _SEEN = re.compile(r"^- seen on this run: .*$", re.M)  # a stage's own error: a loss may have been nan
-_PLACEHOLDER = re.compile(r"\{\{.*?\}\}|\{%.*?%\}|<[A-Z][A-Z_ ]{2,}>|\b(?:TODO|TBD)\b|(?<![\w-])(?:None|nan)(?![\w-])")
+_PLACEHOLDER = re.compile(
+    render.OWN_MARK + r"|\{\{.*?\}\}|\{%.*?%\}|<[A-Z][A-Z_ ]{2,}>|\b(?:TODO|TBD)\b|(?<![\w-])(?:None|nan)(?![\w-])"
+)
 FRONT_MATTER = ("name", "description", "license", "compatibility", "metadata", "allowed-tools")
 
 

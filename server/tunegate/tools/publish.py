@@ -101,7 +101,9 @@ def _push(call: Call, config: RunConfig, over: push.Target | None) -> dict[str, 
     call.line["pushed"] = {"repo": repo, "commit": done["commit"]}
     wrong = push.read_back(hub, repo, done["commit"], files)
     snapshot.clear(private)
+    there = push.hashes(hub, repo, done["commit"])
     facts = {**done, "repo": repo, "files": sorted(files), "verified": not wrong, "problems": wrong}
+    facts["hashes"] = {name: there[name] for name in files if name in there}
     call.record_evidence("push", facts, config, files=used)
     if wrong:
         message = f"the repository read back differs from what was sent: {wrong[0]}: call push_hub again"

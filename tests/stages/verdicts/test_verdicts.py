@@ -212,6 +212,19 @@ def test_the_difference_is_that_of_the_two_sets_of_predictions(run):
     assert verdicts.judge(run, skipped, ended).passed
 
 
+@pytest.mark.parametrize(("score", "passes"), [(0.73, False), (1.0, True), (None, True)])
+def test_a_model_that_answers_as_before_to_the_last_digit_was_not_trained(run, score, passes):
+    """Without a score, or where each is at the end of its scale, another model may well have the same rows."""
+    rows = [row | ({"score": score} if score is not None else {}) for row in ROWS]
+    value = sum(row["label"] == row["prediction"] for row in rows) / len(rows)
+    put(run, "reports/eval_predictions.jsonl", lines(*rows))
+    put(run, "reports/baseline_predictions.jsonl", lines(*rows))
+    same = {"value": 0.0, "low": 0.0, "high": 0.0}
+    put(run, "reports/eval_results.json", {**RESULT, "accuracy": value, "difference": same})
+    found = judge(run, "eval")
+    assert any("the model is unchanged" in problem for problem in found.problems) != passes, found.problems
+
+
 def test_an_interval_that_is_too_good_is_none(run):
     """400 rows, of which 10 more are right than before: about +0.025 +- 0.015, whatever the report says."""
     rows = [{"index": i, "label": "a", "prediction": "a"} for i in range(400)]

@@ -101,6 +101,11 @@ def _difference_problems(run: Run, metric: str, change: dict | None, value: floa
             "reports/eval_results.json has no difference to a baseline of the same rows: run baseline, then eval again"
         ]
     paired = [before[row["index"]] for row in rows]
+    if paired == rows and _shows_a_difference(rows):
+        return [
+            "the model is unchanged: it answers every row as the untuned one does, to the last digit, so what was trained is not "
+            "in what was saved; look at the end of train.py, then train again"
+        ]
     expected = value - metrics.value(metric, paired)
     if abs(change["value"] - expected) > 1e-4:
         return [
@@ -118,6 +123,11 @@ def _difference_problems(run: Run, metric: str, change: dict | None, value: floa
                 f"reports/eval_results.json: difference {wrong[0]} = {change[wrong[0]]:+.4f} is not what the predictions give"
             ]
     return []
+
+
+def _shows_a_difference(rows: list[dict]) -> bool:
+    """Whether another model could hardly have the same rows: some hold a number that is at no end of its scale."""
+    return any(isinstance(value, float) and 0.001 < abs(value) < 0.999 for row in rows for value in row.values())
 
 
 def _second_metric(report: dict, kind: str, rows: list[dict], metric: str) -> tuple[dict, list[str]]:
