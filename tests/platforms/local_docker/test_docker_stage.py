@@ -225,7 +225,9 @@ def test_the_rest_of_the_plan(fake, run, monkeypatch):
         "reports",
         ".cache",
     }
-    mounts = containers.container_spec(asked)["HostConfig"]["Mounts"]
+    made = containers.container_spec(asked)["HostConfig"]
+    assert made["Memory"] == 7_600_000_000  # of 8 GB
+    mounts = made["Mounts"]
     assert mounts[0]["ReadOnly"] and not any(str(run.path) in mount["Source"] for mount in mounts)
     assert asked.user == containers.user_for(engine.describe(engine.connect()))
 

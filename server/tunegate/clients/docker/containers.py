@@ -95,6 +95,7 @@ class ContainerPlan:
     secrets: tuple[str, ...] = ()
     read_only: tuple[Path, ...] = ()  # local data, mounted at their own paths
     roots: tuple[Path, ...] = ()  # below which local data must lie
+    memory: int | None = None  # bytes of the machine's memory; beyond it this container is ended, and nothing else
     path: str = ""  # the image's PATH (engine.image(...).env): a login shell forgets it where /etc/profile sets another
 
 
@@ -167,6 +168,7 @@ def container_spec(
             "CapDrop": ["ALL"],
             "SecurityOpt": ["no-new-privileges"],
             "PidsLimit": MAX_PROCESSES,
+            **({"Memory": plan.memory} if plan.memory else {}),
             "Init": True,  # a PID 1 without it ignores TERM, and a stopped training could not save
             "AutoRemove": False,  # an engine that removes it takes the exit code along
             # whatever the engine's default: a log that can be read back and cannot fill the disk

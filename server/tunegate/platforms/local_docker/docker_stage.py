@@ -38,6 +38,7 @@ from tunegate.rundir import Run
 from tunegate.stage_table import HUB_SECRETS, ON_IMAGE, STAGES
 
 EXIT_SAVED = jobs.STOPPED[0]
+OF_MEMORY = 0.95  # of the machine's: a stage that takes more is ended before the machine is
 ENGINE_GONE_S = 600.0  # an engine that restarts or is upgraded is waited for this long
 
 
@@ -90,6 +91,7 @@ def given(run: Run, config: RunConfig, stage: str, roots: tuple[Path, ...]) -> d
         "name": f"tunegate-{config.short_name}-{stage}",
         "gpus": gpus,
         "network": network,
+        "memory": int(float(host.facts["memory_gb"]) * 1e9 * OF_MEMORY) if host.facts.get("memory_gb") else None,
         "env": harness.of_stage(config)
         | ({"PYTORCH_CUDA_ALLOC_CONF": "expandable_segments:True"} if gpus != "none" else {}),
         "pass_on": ["HF_ENDPOINT", "OMP_NUM_THREADS", *extras.environment(config, stage)],
@@ -137,7 +139,7 @@ def plan(engine: Engine, run: Run, labels: dict[str, str], given: dict[str, Any]
     run: with its private folder, which is all that the container sees of it.
     """
     nofollow.check(run.work)
-    found = engines.image(engine, given["image"])
+    found, facts = engines.image(engine, given["image"]), engines.describe(engine)
     read_only = tuple(map(Path, given["read_only"]))
     for path in read_only:
         _refuse_socket(engine, path)
@@ -149,9 +151,10 @@ def plan(engine: Engine, run: Run, labels: dict[str, str], given: dict[str, Any]
         output_dir=run.work,
         writable=snapshot.FOLDERS,
         hub=snapshot.hub(run),
-        user=containers.user_for(engines.describe(engine)),
+        user=containers.user_for(facts),
         gpus=given["gpus"],
         network=given["network"],
+        memory=None if facts.rootless else given["memory"],  # which may have no say over memory
         env=given["env"] | {name: os.environ[name] for name in given["pass_on"] if os.environ.get(name)},
         secrets=tuple(given["secrets"]),
         read_only=read_only,
