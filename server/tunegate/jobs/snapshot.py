@@ -147,10 +147,11 @@ def _bytes(old, new) -> None:
 
 
 def _forget_gone() -> None:
-    """Remove what is private to runs that have been deleted."""
+    """Remove what is private to runs that have been deleted, unless something was written there of late: it may still train."""
     with contextlib.suppress(OSError):
         for found in work_dir().iterdir():
             with contextlib.suppress(OSError):
                 gone = not (Path((found / "run").read_text()) / "config.yaml").exists()
-                if gone and time.time() - (found / "run").stat().st_mtime > FORGOTTEN_S:
+                written = [found / "run", *found.glob("*/*"), *found.glob("*/logs/*")]
+                if gone and time.time() - max(path.stat().st_mtime for path in written) > FORGOTTEN_S:
                     nofollow.rmtree(found)
