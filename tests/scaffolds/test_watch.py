@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.scaffolds.conftest import CLASSES, Project, draw, make_project
+from tunegate import hyperparameters
 from tunegate.paths import data_dir
 
 # {name: {task, training_method, learning_rate, max_steps, keys, rows}}: logs/train.jsonl of real trainings of tiny models; `permuted`
@@ -198,8 +199,13 @@ def test_permuted_labels_end_a_real_training_once(stage_python, tiny_model, tmp_
     assert report["steps_repeated"] == 0 and report["ended_for"] is None
 
 
-def test_a_learning_rate_far_too_high_ends_a_real_training_at_once(stage_python, tiny_model, tmp_path, shapes):
-    made = project(tmp_path / "project", stage_python, tiny_model, shapes, learning_rate=1e30, n_train=200)
+def test_a_learning_rate_far_too_high_ends_a_real_training_at_once(
+    stage_python, tiny_model, tmp_path, shapes, monkeypatch
+):
+    anything = hyperparameters.Bound(0, math.inf, "")  # within the bounds, a tiny model breaks at no rate
+    monkeypatch.setitem(hyperparameters.BOUNDS, "learning_rate", anything)
+    values = {"learning_rate": 1e30, "weight_decay": 0, "n_train": 200}
+    made = project(tmp_path / "project", stage_python, tiny_model, shapes, **values)
     ended = made.run("train.py")
     assert ended.returncode == 1 and "is not finite" in ended.stdout.splitlines()[-1]
     rows = made.rows("logs/train.jsonl")
