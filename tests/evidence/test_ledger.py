@@ -106,6 +106,37 @@ def test_a_run_that_was_moved_is_the_same_run(run, tmp_path):
     assert not ledger.is_this_run(old, str(again.path)) and len(ledger.entries(again)) == 2
 
 
+def test_a_run_that_was_rolled_back_and_moved_is_rolled_back(run, tmp_path):
+    old = Run(tmp_path / "first")
+    ledger.append(old, "probe_model", {}, "ok", {"model": "digest"})
+    shutil.copytree(old.path, tmp_path / "kept")
+    ledger.append(old, "docker_run", {}, "ok", {"stages/eval": "bad"})
+    shutil.rmtree(old.path)
+    with pytest.raises(ToolFailure, match="is an older one: it had 2 lines and has 1"):
+        ledger.latest(Run(tmp_path / "kept"))
+
+
+def test_an_old_ledger_is_not_put_back_where_a_new_one_was_about_to_begin(run):
+    older = path(run).read_bytes()
+    ledger.append(run, "docker_run", {}, "ok", {"stages/eval": "bad"})
+    path(run).unlink()
+    assert ledger.start_over(run) and ledger.latest(run) == {}  # and then the call is refused, so that no line follows
+    path(run).write_bytes(older)
+    with pytest.raises(ToolFailure, match="is an older one"):
+        ledger.latest(run)
+
+
+def test_a_run_that_was_moved_is_known_although_another_has_begun_at_its_place(run, tmp_path):
+    old, here = Run(tmp_path / "first"), Run(tmp_path / "second")
+    ledger.append(old, "probe_model", {}, "ok", {"model": "digest"})
+    os.rename(old.path, here.path)
+    ledger.start_over(old)
+    ledger.append(old, "probe_model", {}, "ok", {"model": "another"})
+    assert ledger.latest(here) == {"model": "digest"} and ledger.latest(old) == {"model": "another"}
+    ledger.append(here, "probe_dataset", {}, "ok", {"dataset": "digest"})
+    assert len(ledger.entries(here)) == 2 and len(ledger.entries(old)) == 1 and ledger.moved_from(here) is None
+
+
 def test_a_copy_is_not_the_run_while_the_run_is_there(run, tmp_path_factory):
     copy = Run(tmp_path_factory.mktemp("copy") / "run")
     shutil.copytree(run.path, copy.path)

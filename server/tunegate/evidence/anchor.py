@@ -1,6 +1,6 @@
 """Of each run, outside of it: where it lies, how many lines its ledger has, and the digest of the last one.
 
-    <state>/runs/<key of the path>.json   sealed: {id, path, former, count, head}
+    <state>/runs/<key of the path>.json   sealed: {id, path, former, count, head}; over: a new ledger is about to begin
 
 So a run's folder that was rolled back, or whose ledger was cut or deleted, is known for what it is; and a run that was moved
 is known for the same one. `id` is the digest of the ledger's first line.
@@ -38,20 +38,28 @@ def write(run: Run, lines: list[bytes]) -> None:
         "head": hashlib.sha256(lines[-1]).hexdigest(),
     }
     place = _file(run.path)
+    if (
+        known and known["id"] != made["id"] and not known.get("over")
+    ):  # a run that was moved away may still come to light
+        nofollow.rename(place, place.with_name(f"{known['id'][:16]}.json"))
     nofollow.write(place, seal.line_of(made), nofollow.PRIVATE_FILE, folder_mode=nofollow.PRIVATE_FOLDER)
     if moved:
-        nofollow.unlink(_file(Path(moved["path"])))
+        for path in (_file(Path(moved["path"])), place.with_name(f"{made['id'][:16]}.json")):
+            if (found := _sealed(path)) and found["id"] == made["id"]:
+                nofollow.unlink(path)
 
 
 def forget(run: Run) -> None:
-    """The next line begins a ledger anew."""
-    nofollow.unlink(_file(run.path))
+    """The next line begins a ledger anew. Until then the old one stays anchored: it may not be put back."""
+    if known := read(run):
+        made = {**known, "over": True}
+        nofollow.write(_file(run.path), seal.line_of(made), nofollow.PRIVATE_FILE, folder_mode=nofollow.PRIVATE_FOLDER)
 
 
 def problem(run: Run, lines: list[bytes]) -> str:
     """Why these are not the run's ledger: older, cut, or another one. "" where they are, or go on from it."""
-    known = read(run)
-    if known is None or lines and moved_from(run, lines):
+    known = moved_from(run, lines) or read(run)
+    if known is None or not lines and known.get("over"):
         return ""
     if not lines:
         return f"is gone: it had {known['count']} lines"
@@ -76,9 +84,18 @@ def moved_from(run: Run, lines: list[bytes]) -> dict[str, Any] | None:
         return None
     for path in sorted((state_dir() / "runs").glob("*.json")) if (state_dir() / "runs").is_dir() else ():
         found = _sealed(path)
-        if found and found["id"] == _id(lines) and not (Path(found["path"]) / "meta/ledger.jsonl").exists():
+        if found and found["id"] == _id(lines) and not _lies_at(Path(found["path"]), found["id"]):
             return found
     return None
+
+
+def _lies_at(path: Path, run_id: str) -> bool:
+    """Whether the run itself, and not a later one, lies there."""
+    try:
+        with (path / "meta/ledger.jsonl").open("rb") as file:
+            return hashlib.sha256(file.readline().rstrip(b"\n")).hexdigest() == run_id
+    except OSError:
+        return False
 
 
 def _file(path: Path) -> Path:
