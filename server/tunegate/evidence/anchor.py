@@ -38,9 +38,7 @@ def write(run: Run, lines: list[bytes]) -> None:
         "head": hashlib.sha256(lines[-1]).hexdigest(),
     }
     place = _file(run.path)
-    if (
-        known and known["id"] != made["id"] and not known.get("over")
-    ):  # a run that was moved away may still come to light
+    if known and known["id"] != made["id"]:  # a run that was moved away may still come to light
         nofollow.rename(place, place.with_name(f"{known['id'][:16]}.json"))
     nofollow.write(place, seal.line_of(made), nofollow.PRIVATE_FILE, folder_mode=nofollow.PRIVATE_FOLDER)
     if moved:
